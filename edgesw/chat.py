@@ -1,0 +1,51 @@
+"""Chat templates: from messages to the prompt a model was trained on, in a sandbox: a template is downloaded code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Message = Mapping[str, Any]
+"""`{"role": "user", "content": "..."}`"""
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks for training what the model says. For a prompt its content is all that counts."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def render_chat(template: str, messages: Sequence[Message], **variables: Any) -> str:
+    """The prompt for `messages`. jinja2.TemplateError for a broken template or messages it refuses."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
+    try:
+        return environment.from_string(template).render(messages=[dict(m) for m in messages], **variables)
+    except jinja2.TemplateError:
+        raise
+    except Exception as error:  # what a template does with values it did not expect: TypeError, KeyError, ...
+        raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    """Jinja's own filter escapes HTML, which a prompt is not."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)

@@ -1,0 +1,56 @@
+"""Checkpoints from the Hugging Face hub, through its own cache and settings (HF_HOME, HF_TOKEN, HF_HUB_OFFLINE)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgesw.errors import CheckpointError, UsageError
+
+_WANTED = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "*.safetensors",
+    "*.safetensors.index.json",
+]
+# Copies of the same weights in other layouts, and anything in subfolders: gigabytes nobody reads.
+_UNWANTED = ["consolidated*", "*/*"]
+
+
+def download(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str]:
+    """(folder, commit) of a model from the hub or its cache. `instead` says what else the user can do.
+
+    Raises UsageError for a model or revision the hub does not have, CheckpointError when it cannot be reached or lets
+    nobody in without asking.
+    """
+    # Imported here: nothing but a hub model needs it, and it takes a while.
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import errors as hub
+
+    try:
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
+    except hub.GatedRepoError as error:
+        raise CheckpointError(
+            f"'{hub_id}' is gated: ask for access on https://huggingface.co/{hub_id}, then log in with 'hf auth login' "
+            "or set HF_TOKEN"
+        ) from error
+    except hub.RepositoryNotFoundError as error:
+        raise UsageError(f"the hub has no model '{hub_id}', or it is private and you are not logged in") from error
+    except hub.RevisionNotFoundError as error:
+        raise UsageError(f"'{hub_id}' has no revision '{revision}'") from error
+    except hub.HFValidationError as error:
+        raise UsageError(f"'{hub_id}' is not a hub id (owner/name)") from error
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
+        why = "HF_HUB_OFFLINE is set: unset it" if constants.HF_HUB_OFFLINE else "the hub cannot be reached: go online"
+        raise CheckpointError(f"'{hub_id}' is not in the cache, and {why}, or {instead}") from error
+    except Exception as error:  # a full disk, or what the HTTP client inside huggingface_hub raises
+        why = _first_line(error)
+        raise CheckpointError(f"'{hub_id}' cannot be downloaded ({why}): try again, or {instead}") from error
+    return folder, folder.name  # a snapshot's folder is named for its commit
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

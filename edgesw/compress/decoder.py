@@ -1,0 +1,69 @@
+"""CompressedDecoder: the decoder's matrices, each compressed when it is asked for and kept by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from edgesw.compress.blocks import fit_blocks
+from edgesw.compress.matrix import CompressedMatrix, HeldOut, Scheme
+from edgesw.compress.palette import encode_palettes, fit_palettes
+from edgesw.compress.plan import CompressionPlan
+from edgesw.decoder.ops import Weights
+
+
+def compress_matrix(
+    weights: np.ndarray,
+    scheme: Scheme,
+    importance: np.ndarray | None = None,
+    held_out: Iterable[tuple[int, int]] = (),
+) -> CompressedMatrix:
+    """Compress float32 (rows, columns). The (row, column) scalars in `held_out` are not part of what the dense part is
+    fitted to: their places hold what is nearest to zero. Their values are kept in float16."""
+    places = sorted(set(held_out))
+    scalars = tuple(HeldOut(row, column, float(np.float16(weights[row, column]))) for row, column in places)
+    mask = None
+    if places:
+        weights = weights.copy()
+        mask = np.zeros(weights.shape, bool)
+        mask[tuple(np.array(places).T)] = True
+        weights[mask] = 0
+    if scheme.kind == "palette":
+        palettes = fit_palettes(weights, scheme.bits, scheme.group, importance, mask)
+        return CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes, held_out=scalars)
+    codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
+    return CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, held_out=scalars)
+
+
+class CompressedDecoder:
+    """Compressed matrices and float vectors by canonical name. Also `Weights`: the float decoder that it stands for."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        plan: CompressionPlan,
+        importance: Mapping[str, np.ndarray] | None = None,
+        held_out: Iterable[tuple[int, int, int]] = (),
+    ) -> None:
+        """`held_out` are (layer, row, column) of down_proj; `importance` maps matrix names to (columns,)."""
+        self._weights, self.plan, self._importance = weights, plan, importance or {}
+        self.held_out = tuple(sorted(set(held_out)))
+
+    def matrix(self, name: str) -> CompressedMatrix:
+        """The compressed matrix, made now."""
+        places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
+        return compress_matrix(
+            self._weights.tensor(name), self.plan.scheme(name), self._importance.get(name), places
+        )
+
+    def vector(self, name: str) -> np.ndarray:
+        """A norm's weights, float32."""
+        return self._weights.tensor(name)
+
+    def tensor(self, name: str) -> np.ndarray:
+        """What the compressed matrix or the vector stands for, float32."""
+        return self.matrix(name).dequantize() if name in self.plan else self.vector(name)
+
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self.tensor(name)[rows]

@@ -1,0 +1,103 @@
+"""CompressedMatrix: a compressed matrix as data. It can say which float matrix it stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a matrix is stored. `kind` is "palette" or "block".
+
+    palette: each value is an index into a palette (LUT) of 2**bits float16 entries, one palette for every `group` rows
+    (0: one for the whole matrix). block: each value is an integer of `bits` bits, every `group` columns of a row share a
+    float16 scale and, if `zero_points`, an integer zero point of the same width.
+    """
+
+    kind: str
+    bits: int
+    group: int
+    zero_points: bool = False
+
+    def stored_bits(self, rows: int, columns: int) -> int:
+        """Bits that a matrix (rows, columns) takes: codes, palettes or scales and zero points."""
+        codes = rows * columns * self.bits
+        if self.kind == "palette":
+            return codes + -(-rows // (self.group or rows)) * 2**self.bits * 16
+        blocks = rows * -(-columns // self.group)
+        return codes + blocks * (16 + (self.bits if self.zero_points else 0))
+
+    def __str__(self) -> str:
+        if self.kind == "palette":
+            return f"palette {self.bits} bits, " + (f"groups of {self.group} rows" if self.group else "per tensor")
+        return f"block {self.bits} bits, blocks of {self.group}" + (", zero points" if self.zero_points else "")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A scalar kept out of the dense part: its place in the matrix and its float16 value."""
+
+    row: int
+    column: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What is added to the dense product: y += x[..., columns] @ delta."""
+
+    columns: np.ndarray  # int32 (k,), ascending
+    delta: np.ndarray  # float16 (k, rows)
+
+
+@dataclass(frozen=True)
+class CompressedMatrix:
+    """Codes, what decodes them, and what is held out."""
+
+    scheme: Scheme
+    codes: np.ndarray  # uint8 (rows, columns), each below 2**bits
+    palettes: np.ndarray | None = None  # float16 (groups, 2**bits)
+    scales: np.ndarray | None = None  # float16 (rows, blocks)
+    zero_points: np.ndarray | None = None  # uint8 (rows, blocks); None: 2**(bits - 1) everywhere
+    held_out: tuple[HeldOut, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.codes.shape
+        return rows, columns
+
+    def dense(self) -> np.ndarray:
+        """Float32 (rows, columns): what the dense part alone stands for."""
+        rows, columns = self.shape
+        if self.palettes is not None:
+            group = np.arange(rows) // (self.scheme.group or rows)
+            return self.palettes.astype(np.float32)[group[:, None], self.codes]
+        assert self.scales is not None
+        wide = self.codes.astype(np.float32)
+        zero = 2.0 ** (self.scheme.bits - 1) if self.zero_points is None else self._spread(self.zero_points)
+        return (wide - zero) * self._spread(self.scales)
+
+    def correction(self) -> Correction | None:
+        """The correction that puts the held-out scalars back, or None when nothing is held out."""
+        if not self.held_out:
+            return None
+        columns = sorted({scalar.column for scalar in self.held_out})
+        delta = np.zeros((len(columns), self.shape[0]), np.float16)
+        dense = self.dense()
+        for scalar in self.held_out:
+            delta[columns.index(scalar.column), scalar.row] = scalar.value - dense[scalar.row, scalar.column]
+        return Correction(np.array(columns, np.int32), delta)
+
+    def dequantize(self) -> np.ndarray:
+        """Float32 (rows, columns): the matrix this stands for, correction included."""
+        matrix = self.dense()
+        correction = self.correction()
+        if correction is not None:
+            matrix[:, correction.columns] += correction.delta.astype(np.float32).T
+        return matrix
+
+    def _spread(self, per_block: np.ndarray) -> np.ndarray:
+        """(rows, blocks) -> float32 (rows, columns)."""
+        return np.repeat(per_block.astype(np.float32), self.scheme.group, axis=1)[:, : self.shape[1]]

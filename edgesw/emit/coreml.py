@@ -1,0 +1,211 @@
+"""MilOps: writes the decoder as a Core ML ML Program with the MIL builder, weights streamed to weight.bin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.matrix import CompressedMatrix, Correction
+from edgesw.decoder.decoder import decoder
+from edgesw.decoder.rotary import rotary_tables
+from edgesw.emit.mlpackage import make_folders, write_spec
+from edgesw.emit.weight_file import FILE, WeightFile, to_spec
+
+# coremltools takes seconds to import, so it is imported where it is used.
+Var = Any
+
+# Smallest row maximum that a norm divides by: below it float16 has no digits left to lose.
+TINY = np.float16(1e-3)
+# rsqrt adds this before it divides; Core ML's default is zero in float16.
+SMALLEST = np.float16(6e-8)
+
+
+def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context: int, name: str, package: Path) -> None:
+    """Write `package` (an .mlpackage) for iOS 18 / macOS 15.
+
+    Inputs `inputIds` int32 (1, q) and `causalMask` float16 (1, 1, q, kv), where kv counts the tokens seen so far, these q
+    included; states `keyCache` and `valueCache` float16 (layers, 1, kv_heads, context, head_dim); output `logits` float16
+    (1, q, vocabulary).
+    """
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import get_new_symbol, types
+
+    cache = (spec.layers, 1, spec.kv_heads, context, spec.head_dim)
+    query, seen = get_new_symbol("q"), get_new_symbol("kv")
+    with WeightFile(make_folders(package) / FILE) as weights:
+        offsets: dict[str, int] = {}
+
+        @mb.program(  # type: ignore[untyped-decorator]
+            input_specs=[
+                mb.TensorSpec((1, query), dtype=types.int32),
+                mb.TensorSpec((1, 1, query, seen), dtype=types.fp16),
+                mb.StateTensorSpec(cache, dtype=types.fp16),
+                mb.StateTensorSpec(cache, dtype=types.fp16),
+            ],
+            opset_version=ct.target.iOS18,
+        )
+        def program(inputIds: Var, causalMask: Var, keyCache: Var, valueCache: Var) -> Var:
+            ops = MilOps(spec, decoder_weights, weights, offsets, context, (inputIds, causalMask, keyCache, valueCache))
+            return mb.identity(x=decoder(ops, spec), name="logits")
+
+        length = ct.RangeDim(1, context, 1)
+        program.functions["main"].set_input_types(
+            (
+                ct.TensorType("inputIds", shape=(1, length), dtype=np.int32),
+                ct.TensorType("causalMask", shape=(1, 1, length, ct.RangeDim(1, context, 1)), dtype=np.float16),
+            )
+        )
+        proto = to_spec(program, offsets, weights)
+    proto.description.metadata.userDefined["co.huggingface.exporters.name"] = name
+    write_spec(package, proto)
+
+
+class MilOps:
+    """`Ops` on MIL variables, in float16."""
+
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        decoder_weights: CompressedDecoder,
+        weights: WeightFile,
+        offsets: dict[str, int],
+        context: int,
+        inputs: tuple[Var, Var, Var, Var],
+    ) -> None:
+        from coremltools.converters.mil.mil import Builder as mb
+
+        self.mb, self.spec, self._source, self._weights, self._offsets = mb, spec, decoder_weights, weights, offsets
+        self.ids, self.mask, *self.caches = inputs
+        self._dense: dict[str, Var] = {}
+        new = mb.slice_by_index(x=mb.shape(x=self.ids), begin=[1], end=[2])
+        self.seen = mb.slice_by_index(x=mb.shape(x=self.mask), begin=[3], end=[4])
+        self.past = mb.sub(x=self.seen, y=new)
+        positions = mb.range_1d(
+            start=mb.squeeze(x=self.past, axes=[0]), end=mb.squeeze(x=self.seen, axes=[0]), step=np.int32(1)
+        )
+        tables = zip(("cos", "sin"), rotary_tables(spec, context), strict=True)
+        # (q, head_dim): both halves of a head turn by the same angles.
+        self.cos, self.sin = (
+            mb.gather(x=mb.const(val=np.tile(table, 2).astype(np.float16), name=name), indices=positions, axis=0)
+            for name, table in tables
+        )
+
+    def embedding(self, name: str) -> Var:
+        return self.mb.gather(x=self._matrix(name)[0], indices=self.ids, axis=0)
+
+    def norm(self, x: Var, name: str) -> Var:
+        """The squares of a super activation overflow float16, so the row is divided by its largest magnitude first, and
+        epsilon by its square: x / sqrt(mean(x^2) + eps) = y / sqrt(mean(y^2) + eps / max^2) with y = x / max."""
+        mb = self.mb
+        largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=TINY)
+        y = mb.real_div(x=x, y=largest)
+        mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
+        # The root of epsilon is divided before it is squared: the square of the maximum would overflow.
+        root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps)), y=largest)
+        scaled = mb.mul(x=y, y=mb.rsqrt(x=mb.add(x=mean, y=mb.mul(x=root, y=root)), epsilon=SMALLEST))
+        return mb.mul(x=scaled, y=mb.const(val=self._source.vector(name).astype(np.float16), name=_plain(name)))
+
+    def linear(self, x: Var, name: str) -> Var:
+        mb = self.mb
+        weight, correction = self._matrix("embed_tokens" if name == "lm_head" and self.spec.tied_head else name)
+        y = mb.linear(x=x, weight=weight)
+        if correction is None:
+            return y
+        spiking = mb.gather(x=x, indices=correction.columns, axis=-1)
+        return mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=correction.delta, name=_plain(name) + "_correction")))
+
+    def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
+        mb, spec = self.mb, self.spec
+        query = self._rotate(self._heads(query, spec.heads))
+        key = self._rotate(self._heads(key, spec.kv_heads))
+        keys, values = (
+            self._repeat(self._remember(layer, cache, new))
+            for cache, new in zip(self.caches, (key, self._heads(value, spec.kv_heads)), strict=True)
+        )
+        out = mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=self.mask)
+        return mb.reshape(x=mb.transpose(x=out, perm=[0, 2, 1, 3]), shape=[1, -1, spec.heads * spec.head_dim])
+
+    def gated(self, gate: Var, up: Var) -> Var:
+        return self.mb.mul(x=self.mb.silu(x=gate), y=up)
+
+    def add(self, a: Var, b: Var) -> Var:
+        return self.mb.add(x=a, y=b)
+
+    def _heads(self, x: Var, heads: int) -> Var:
+        """(1, q, heads * head_dim) -> (1, heads, q, head_dim)."""
+        split = self.mb.reshape(x=x, shape=[1, -1, heads, self.spec.head_dim])
+        return self.mb.transpose(x=split, perm=[0, 2, 1, 3])
+
+    def _rotate(self, x: Var) -> Var:
+        mb = self.mb
+        first, second = mb.split(x=x, num_splits=2, axis=-1)
+        turned = mb.concat(values=[mb.mul(x=second, y=np.float16(-1)), first], axis=-1)
+        return mb.add(x=mb.mul(x=x, y=self.cos), y=mb.mul(x=turned, y=self.sin))
+
+    def _remember(self, layer: int, cache: Var, new: Var) -> Var:
+        """Write `new` (1, kv_heads, q, head_dim) into the state and return all of this layer so far (1, kv_heads, kv, head_dim)."""
+        mb, spec = self.mb, self.spec
+        begin = mb.concat(values=[[layer], [0], [0], self.past, [0]], axis=0)
+        end = mb.concat(values=[[layer + 1], [1], [spec.kv_heads], self.seen, [spec.head_dim]], axis=0)
+        updated = mb.slice_update(x=mb.read_state(input=cache), update=mb.expand_dims(x=new, axes=[0]), begin=begin, end=end)
+        state = mb.coreml_update_state(state=cache, value=updated)
+        return mb.slice_by_index(
+            x=state, begin=[layer, 0, 0, 0, 0], end=end, squeeze_mask=[True, False, False, False, False]
+        )
+
+    def _repeat(self, x: Var) -> Var:
+        """Give each query head its own key or value head: (1, kv_heads, kv, head_dim) -> (1, heads, kv, head_dim)."""
+        mb, each = self.mb, self.spec.heads // self.spec.kv_heads
+        if each == 1:
+            return x
+        tiled = mb.tile(x=mb.expand_dims(x=x, axes=[2]), reps=[1, 1, each, 1, 1])
+        return mb.reshape(x=tiled, shape=[1, self.spec.heads, -1, self.spec.head_dim])
+
+    def _matrix(self, name: str) -> tuple[Var, Correction | None]:
+        """The matrix as a constexpr op, and its correction. Written to the weight file now, so that it can be dropped."""
+        if name in self._dense:  # a tied head: its only second use
+            return self._dense[name], None
+        matrix = self._source.matrix(name)
+        self._dense[name] = dense = self._constexpr(_plain(name), matrix)
+        return dense, matrix.correction()
+
+    def _constexpr(self, name: str, matrix: CompressedMatrix) -> Var:
+        mb = self.mb
+        bits, (rows, columns) = matrix.scheme.bits, matrix.shape
+        if matrix.palettes is not None:
+            lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, 1)
+            return mb.constexpr_lut_to_dense(
+                indices=self._blob(f"{name}_codes", matrix.codes, f"uint{bits}"),
+                lut=self._blob(f"{name}_palettes", lut, "fp16"),
+                name=name,
+            )
+        assert matrix.scales is not None
+        scale = self._blob(f"{name}_scales", matrix.scales, "fp16")
+        if matrix.zero_points is None:
+            # Signed integers need no offset. The sign bit is what tells the codes from their two's complement.
+            signed = matrix.codes ^ np.uint8(2 ** (bits - 1))
+            data = self._blob(f"{name}_codes", signed, f"int{bits}")
+            return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, name=name)
+        data = self._blob(f"{name}_codes", matrix.codes, f"uint{bits}")
+        offset = self._blob(f"{name}_zero_points", matrix.zero_points, f"uint{bits}")
+        return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=offset, name=name)
+
+    def _blob(self, name: str, values: np.ndarray, dtype: str) -> Var:
+        """A const whose values lie in the weight file; the program itself holds one element, repeated by a zero stride."""
+        from coremltools.converters.mil.mil import types
+
+        self._offsets[name] = self._weights.write(values, dtype)
+        # Sub-byte integers exist for numpy only as coremltools' own marked dtypes.
+        plain = {"fp16": np.float16, "int8": np.int8, "uint8": np.uint8}
+        marked = plain.get(dtype) or getattr(types, f"np_{dtype}_dtype")
+        return self.mb.const(val=np.broadcast_to(np.zeros((), marked), values.shape), name=name)
+
+
+def _plain(name: str) -> str:
+    """A tensor's name as MIL takes it: letters, digits, underscores."""
+    return name.replace(".", "_")

@@ -1,0 +1,313 @@
+"""From an .mlpackage on disk to a plan that can be run: typed steps, constants, and how long each value lives."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgesw.errors import PackageError, UnsupportedError
+from edgesw.runtime.mil_ops import OPS
+from edgesw.runtime.mil_weights import (
+    CONSTEXPR_OPS,
+    STRING,
+    Argument,
+    Constant,
+    Constexpr,
+    DType,
+    WeightFile,
+    known_dtype,
+    read_constant,
+)  # fmt: skip
+
+Dims = tuple[int | None, ...]
+READ, WRITE = "read_state", "write_state"
+"""The state ops as serialised: a `coreml_update_state` of the builder is stored as a write and, if used, a read."""
+
+_STATE_OPS: dict[str, tuple[str, ...]] = {READ: ("input",), WRITE: ("input", "data")}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named tensor of the program; None in `shape` is a dimension known only when the program runs."""
+
+    name: str
+    dtype: DType
+    shape: Dims
+
+
+@dataclass(frozen=True)
+class Input(Value):
+    """An input and the shapes it may take: any in `ranges` (lowest, highest or None), or one of `choices`."""
+
+    ranges: tuple[tuple[int, int | None], ...] = ()
+    choices: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One op. `frees` are the values nobody reads after it; `in_place`: a slice_update that may overwrite its `x`."""
+
+    op: str
+    name: str
+    args: dict[str, str | list[str]]
+    outputs: tuple[Value, ...]
+    frees: tuple[str, ...] = ()
+    in_place: bool = False
+
+    def reads(self) -> Iterator[str]:
+        for arg in self.args.values():
+            yield from [arg] if isinstance(arg, str) else arg
+
+    def __str__(self) -> str:
+        return f"op '{self.op}' ('{self.name}')"
+
+
+@dataclass
+class Plan:
+    """One function of a program, ready to run."""
+
+    inputs: dict[str, Input] = field(default_factory=dict)
+    states: dict[str, Value] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, Argument] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+
+def load_plan(package: Path, function: str, half: bool) -> Plan:
+    """Reads `function` of an .mlpackage; `half` rounds the float16 weights that constexpr ops compute.
+
+    Raises PackageError for a damaged package, UnsupportedError for an op, dtype or parameter that is not known.
+    """
+    model = _model_path(package)
+    spec = _read_spec(model)
+    if spec.WhichOneof("Type") != "mlProgram":
+        raise UnsupportedError(f"{package}: not an ML program but '{spec.WhichOneof('Type')}', which is not supported.")
+    functions = spec.mlProgram.functions
+    if function not in functions:
+        raise PackageError(f"{package}: no function '{function}'; it has {', '.join(sorted(functions)) or 'none'}.")
+    description = next((d for d in spec.description.functions if d.name == function), spec.description)
+    plan = _Loader(model.parent, half).load(functions[function], {d.name: d for d in description.input})
+    plan.metadata = dict(spec.description.metadata.userDefined)
+    plan.steps = _with_lifetimes(plan.steps, set(plan.outputs))
+    return plan
+
+
+def _model_path(package: Path) -> Path:
+    manifest = package / "Manifest.json"
+    if not manifest.is_file():
+        raise PackageError(f"{package}: not an .mlpackage: there is no Manifest.json in it.")
+    try:
+        content = json.loads(manifest.read_text())
+        path: Path = package / "Data" / content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PackageError(f"{manifest}: damaged: it names no model ({error}). Write the package again.") from error
+    if not path.is_file() or not path.resolve().is_relative_to(package.resolve()):
+        raise PackageError(f"{path}: the model that Manifest.json names is missing. Write the package again.")
+    return path
+
+
+def _read_spec(model: Path) -> Any:
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # off a Mac its import warns about each missing system library
+    try:
+        from coremltools import proto
+        from google.protobuf.message import DecodeError
+    finally:
+        logger.setLevel(level)
+    spec = proto.Model_pb2.Model()
+    try:
+        spec.ParseFromString(model.read_bytes())
+    except DecodeError as error:
+        raise PackageError(f"{model}: damaged: not a Core ML model. Write the package again.") from error
+    return spec
+
+
+class _Loader:
+    def __init__(self, folder: Path, half: bool) -> None:
+        self._folder = folder
+        self._half = half
+        self._files: dict[str, WeightFile] = {}
+        self._blobs: dict[tuple[Any, ...], Constant] = {}
+        self._decoded: dict[tuple[Any, ...], Constexpr] = {}
+        self._plan = Plan()
+        self._known: set[str] = set()
+
+    def load(self, function: Any, descriptions: dict[str, Any]) -> Plan:
+        plan = self._plan
+        for entry in function.inputs:
+            self._define(entry.name)
+            if entry.type.WhichOneof("type") == "stateType":
+                plan.states[entry.name] = _value(entry.name, entry.type.stateType.wrappedType, f"state '{entry.name}'")
+            else:
+                value = _value(entry.name, entry.type, f"input '{entry.name}'")
+                plan.inputs[entry.name] = _with_range(value, descriptions.get(entry.name))
+        if function.opset not in function.block_specializations:
+            raise PackageError(f"{self._folder}: the program has no block for its opset '{function.opset}'.")
+        block = function.block_specializations[function.opset]
+        unknown = sorted({o.type for o in block.operations} - set(OPS) - CONSTEXPR_OPS - {"const", *_STATE_OPS})
+        if unknown:
+            raise UnsupportedError(f"{self._folder}: the program uses ops not supported here: {', '.join(unknown)}.")
+        for op in block.operations:
+            self._add(op)
+        plan.outputs = tuple(block.outputs)
+        for name in plan.outputs:
+            self._check_known(name, "the program's outputs")
+        return plan
+
+    def _add(self, op: Any) -> None:
+        where = f"op '{op.type}' ('{_name(op)}')"
+        if op.blocks or (op.type != "const" and set(op.attributes) - {"name"}):
+            raise UnsupportedError(f"{where}: blocks and attributes are not supported (was it written before iOS 18?).")
+        if op.type == "const":
+            self._constant(op.outputs[0].name, op.attributes["val"], where)
+        elif op.type in CONSTEXPR_OPS:
+            self._constexpr(op, where)
+        else:
+            self._step(op, where)
+
+    def _constant(self, name: str, proto_value: Any, where: str) -> None:
+        self._define(name)
+        self._plan.constants[name] = self._read(proto_value, where)
+
+    def _read(self, proto_value: Any, where: str) -> Constant:
+        constant = read_constant(proto_value, self._weights, where)
+        if proto_value.WhichOneof("value") == "blobFileValue":  # one object a blob: a tied matrix is decoded once
+            blob = proto_value.blobFileValue
+            constant = self._blobs.setdefault((blob.fileName, blob.offset, constant.dtype, constant.shape), constant)
+        return constant
+
+    def _constexpr(self, op: Any, where: str) -> None:
+        args: dict[str, Argument] = {}
+        for param, argument in op.inputs.items():
+            (binding,) = argument.arguments
+            if binding.WhichOneof("binding") == "value":
+                args[param] = self._read(binding.value, where)
+            elif binding.name in self._plan.constants:
+                args[param] = self._plan.constants[binding.name]
+            else:
+                raise PackageError(f"{where}: its parameter {param} is '{binding.name}', which is not a constant.")
+        value = _value(op.outputs[0].name, op.outputs[0].type, where)
+        shape = tuple(n or 0 for n in value.shape)
+        self._define(value.name)
+        constexpr = Constexpr(op.type, args, value.dtype, shape, where, self._half)
+        same = (op.type, *sorted((param, id(arg)) for param, arg in args.items()))
+        self._plan.constants[value.name] = self._decoded.setdefault(same, constexpr)
+
+    def _step(self, op: Any, where: str) -> None:
+        args: dict[str, str | list[str]] = {}
+        for param, argument in op.inputs.items():
+            names: list[str] = []
+            for binding in argument.arguments:
+                if binding.WhichOneof("binding") == "value":
+                    names.append(f"{_name(op)}.{param}.{len(names)}")
+                    self._constant(names[-1], binding.value, where)
+                else:
+                    self._check_known(binding.name, where)
+                    names.append(binding.name)
+            args[param] = names[0] if len(names) == 1 else names
+        _check_parameters(op.type, args, where)
+        step = Step(op.type, _name(op), args, tuple(_value(o.name, o.type, where) for o in op.outputs))
+        states = [name for name in step.reads() if name in self._plan.states]
+        if states != ([args["input"]] if op.type in _STATE_OPS else []):
+            raise PackageError(f"{where}: states are for {READ} and {WRITE}, and for nothing else.")
+        for value in step.outputs:
+            self._define(value.name)
+        self._plan.steps.append(step)
+
+    def _weights(self, name: str) -> WeightFile:
+        prefix = "@model_path/"
+        path = self._folder / name.removeprefix(prefix)
+        if not name.startswith(prefix) or not path.resolve().is_relative_to(self._folder.resolve()):
+            raise PackageError(f"{self._folder}: the weight file '{name}' lies outside the package.")
+        if name not in self._files:
+            self._files[name] = WeightFile(path)
+        return self._files[name]
+
+    def _define(self, name: str) -> None:
+        if name in self._known:
+            raise PackageError(f"{self._folder}: the program defines '{name}' twice.")
+        self._known.add(name)
+
+    def _check_known(self, name: str, where: str) -> None:
+        if name not in self._known:
+            raise PackageError(f"{where}: uses '{name}', which nothing before it defines.")
+
+
+def _name(op: Any) -> str:
+    names = op.attributes["name"].immediateValue.tensor.strings.values if "name" in op.attributes else []
+    return str(names[0]) if names else (op.outputs[0].name if op.outputs else "unnamed")
+
+
+def _value(name: str, proto_type: Any, where: str) -> Value:
+    kind = proto_type.WhichOneof("type")
+    if kind != "tensorType":
+        raise UnsupportedError(f"{where}: a value of kind '{kind}' is not supported.")
+    tensor = proto_type.tensorType
+    if tensor.dataType == STRING:
+        raise UnsupportedError(f"{where}: the dtype STRING is not supported outside of constants.")
+    sizes = (int(d.constant.size) if d.WhichOneof("dimension") == "constant" else None for d in tensor.dimensions)
+    return Value(name, known_dtype(tensor.dataType, where), tuple(sizes))
+
+
+def _with_range(value: Value, description: Any) -> Input:
+    array = None if description is None else description.type.multiArrayType
+    flexibility = None if array is None else array.WhichOneof("ShapeFlexibility")
+    ranges: Sequence[tuple[int, int | None]] = ()
+    choices: Sequence[tuple[int, ...]] = ()
+    if array is not None and flexibility == "shapeRange":
+        sizes = array.shapeRange.sizeRanges
+        ranges = [(int(r.lowerBound), int(r.upperBound) if r.upperBound >= 0 else None) for r in sizes]
+    elif array is not None and flexibility == "enumeratedShapes":
+        choices = [tuple(int(n) for n in shape.shape) for shape in array.enumeratedShapes.shapes]
+    return Input(value.name, value.dtype, value.shape, tuple(ranges), tuple(choices))
+
+
+def _check_parameters(op: str, args: dict[str, Any], where: str) -> None:
+    known: Callable[[str], bool]
+    if op in _STATE_OPS:
+        required, known = set(_STATE_OPS[op]), _STATE_OPS[op].__contains__
+    else:
+        parameters = inspect.signature(OPS[op]).parameters
+        required, known = {n for n, p in parameters.items() if p.default is p.empty}, parameters.__contains__
+    for param in args:
+        if not known(param):
+            raise UnsupportedError(f"{where}: its parameter '{param}' is not supported.")
+    if required - set(args):
+        raise PackageError(f"{where}: its parameter '{min(required - set(args))}' is missing.")
+
+
+def _with_lifetimes(steps: list[Step], outputs: set[str]) -> list[Step]:
+    """Marks where each value is read last, and which slice updates of a state may write into the state itself."""
+    last: dict[str, int] = {}
+    for number, step in enumerate(steps):
+        for name in (*step.reads(), *(value.name for value in step.outputs)):
+            last[name] = number
+    frees: list[list[str]] = [[] for _ in steps]
+    for name, number in last.items():
+        if name not in outputs:
+            frees[number].append(name)
+    made_by = {value.name: step for step in steps for value in step.outputs}
+    return [
+        replace(step, frees=tuple(frees[n]), in_place=_may_write_in_place(step, steps[n + 1 :], made_by, frees[n]))
+        if step.op == "slice_update"
+        else replace(step, frees=tuple(frees[n]))
+        for n, step in enumerate(steps)
+    ]
+
+
+def _may_write_in_place(step: Step, later: list[Step], made_by: dict[str, Step], dies: list[str]) -> bool:
+    """True if `x` is read from a state, is read by nobody else, and the result is what that state holds next."""
+    x = step.args["x"]
+    source = made_by.get(str(x))
+    if source is None or source.op != READ or x not in dies or list(step.reads()).count(str(x)) != 1:
+        return False
+    state = source.args["input"]
+    next_use = next((other for other in later if other.args.get("input") == state and other.op in _STATE_OPS), None)
+    return next_use is not None and next_use.op == WRITE and next_use.args["data"] == step.outputs[0].name

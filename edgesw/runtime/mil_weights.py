@@ -1,0 +1,314 @@
+"""The constants of a MIL program: immediate values, `weight.bin`, and the constexpr ops that stand on them.
+
+`weight.bin` is a 64-byte header (blob count, version 2) and then blobs: 64 bytes of metadata each (sentinel, dtype
+code, bytes, offset of the data, padding bits), then the data, all aligned to 64 bytes. Elements narrower than a byte
+are packed from the low bits up, without gaps between bytes. The file is memory-mapped; whatever a blob says about itself
+is checked against the file and against the program before a byte of its data is read.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgesw.errors import PackageError, UnsupportedError
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+_SENTINEL = 0xDEADBEEF
+_ALIGNMENT = 64
+_DECODE_CHUNK = 1 << 20  # elements looked up at a time: keeps the 8-byte indices numpy wants small and in the cache
+
+
+@dataclass(frozen=True)
+class DType:
+    """A MIL data type.
+
+    `code` is its number in `weight.bin` (None: never stored there), `array` the numpy type of its values (sub-byte
+    types widen to 8 bits) and `storage` the torch type the interpreter computes with. uint16 computes as int32 because
+    torch has no arithmetic for it; float16 computes as float32 and is rounded, see `edgesw.runtime.mil`.
+    """
+
+    name: str
+    bits: int
+    code: int | None
+    array: type[np.generic]
+    storage: torch.dtype
+
+    @property
+    def is_float(self) -> bool:
+        return self.storage.is_floating_point
+
+
+STRING = 2
+"""`DataType.STRING` in MIL.proto."""
+
+DTYPES: dict[int, DType] = {  # by the number of the `DataType` enum in MIL.proto
+    1: DType("bool", 8, None, np.bool_, torch.bool),
+    10: DType("fp16", 16, 1, np.float16, torch.float32),
+    11: DType("fp32", 32, 2, np.float32, torch.float32),
+    21: DType("int8", 8, 4, np.int8, torch.int8),
+    22: DType("int16", 16, 6, np.int16, torch.int16),
+    23: DType("int32", 32, 14, np.int32, torch.int32),
+    25: DType("int4", 4, 8, np.int8, torch.int8),
+    31: DType("uint8", 8, 3, np.uint8, torch.uint8),
+    32: DType("uint16", 16, 7, np.uint16, torch.int32),
+    35: DType("uint4", 4, 11, np.uint8, torch.uint8),
+    36: DType("uint2", 2, 10, np.uint8, torch.uint8),
+    37: DType("uint1", 1, 9, np.uint8, torch.uint8),
+    38: DType("uint6", 6, 13, np.uint8, torch.uint8),
+    39: DType("uint3", 3, 12, np.uint8, torch.uint8),
+}
+
+
+def unpack(packed: Array, dtype: DType, count: int) -> Array:
+    """The `count` elements held in `packed` (uint8 bytes); a view where nothing has to be unpacked."""
+    if dtype.bits >= 8:
+        return packed.view(dtype.array)
+    group = 3 if dtype.bits in (3, 6) else 1  # bytes after which elements and bytes line up again
+    if packed.size % group:
+        packed = np.concatenate([packed, np.zeros(group - packed.size % group, np.uint8)])
+    word = packed
+    if group == 3:
+        word = packed[0::3] | packed[1::3].astype(np.uint32) << 8 | packed[2::3].astype(np.uint32) << 16
+    per_word = group * 8 // dtype.bits
+    elements = np.empty(word.size * per_word, np.uint8)
+    for position in range(per_word):
+        elements[position::per_word] = word >> (position * dtype.bits) & ((1 << dtype.bits) - 1)
+    elements = elements[:count]
+    if dtype.array is np.int8:
+        sign = 1 << (dtype.bits - 1)
+        elements = ((elements ^ sign) - np.uint8(sign)).view(np.int8)
+    return elements
+
+
+class WeightFile:
+    """A memory-mapped `weight.bin`. Raises PackageError if it is missing or not a blob file of version 2."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        size = path.stat().st_size if path.is_file() else 0
+        if size < _ALIGNMENT:
+            raise PackageError(f"{path}: missing or too short to be a weight file. Write the package again.")
+        # Copy-on-write only so that numpy calls it writable, which torch wants before it shares memory; nobody writes.
+        self.bytes: Array = np.memmap(path, np.uint8, "c")
+        version = struct.unpack_from("<I", self.bytes.data, 4)[0]
+        if version != 2:
+            raise PackageError(f"{path}: not a weight file of version 2 (says {version}). Write the package again.")
+
+    def blob(self, offset: int, dtype: DType, count: int) -> Array:
+        """The packed bytes, uint8 (ceil(count * bits / 8),), of the blob whose metadata starts at `offset` bytes."""
+        size = self.bytes.size
+        if offset % _ALIGNMENT or offset < _ALIGNMENT or offset + _ALIGNMENT > size:
+            raise self._damaged(offset, f"the file has {size} bytes")
+        sentinel, code, length, start, _ = struct.unpack_from("<IIQQQ", self.bytes.data, offset)
+        if sentinel != _SENTINEL:
+            raise self._damaged(offset, f"its sentinel is 0x{sentinel:08x}")
+        if code != dtype.code:
+            raise self._damaged(offset, f"its dtype code is {code} where the program wants {dtype.name} ({dtype.code})")
+        expected = (count * dtype.bits + 7) // 8
+        if length != expected:
+            raise self._damaged(offset, f"it holds {length} bytes where the program wants {expected}")
+        if start % _ALIGNMENT or start < offset + _ALIGNMENT or start + length > size:
+            raise self._damaged(offset, f"its data ends at byte {start + length} of a file of {size}")
+        return self.bytes[start : start + length]
+
+    def _damaged(self, offset: int, why: str) -> PackageError:
+        return PackageError(f"{self.path}: damaged or truncated at blob {offset}: {why}. Write the package again.")
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A constant tensor or string. `packed` is either the bytes as stored or the plain list of an immediate value."""
+
+    dtype: DType | None  # None: a string
+    shape: Shape
+    packed: Array | Sequence[Any]
+
+    def numpy(self) -> Array:
+        """The elements, widened to whole bytes, in `shape`; not cached."""
+        assert self.dtype is not None
+        if isinstance(self.packed, np.ndarray):
+            return unpack(self.packed, self.dtype, math.prod(self.shape)).reshape(self.shape)
+        return np.array(self.packed, self.dtype.array).reshape(self.shape)
+
+    @cached_property
+    def value(self) -> torch.Tensor | str:
+        """What an op receives; decoded on first use and kept."""
+        if self.dtype is None:
+            return str(self.packed[0])
+        array = self.numpy()
+        if self.dtype.array is np.uint16:
+            array = array.astype(np.int32)
+        # A copy, so that what is cached neither pins nor depends on the mapped file.
+        return torch.from_numpy(array).to(self.dtype.storage, copy=True)
+
+
+def read_constant(proto_value: Any, weights: Callable[[str], WeightFile], where: str) -> Constant:
+    """A `MIL.proto` Value as a `Constant`; `weights` opens the file a BlobFileValue names.
+
+    Raises UnsupportedError for a dtype or kind of value not known, PackageError when sizes do not match.
+    """
+    if proto_value.type.WhichOneof("type") != "tensorType":
+        raise UnsupportedError(f"{where}: a constant of kind '{proto_value.type.WhichOneof('type')}' is not supported.")
+    tensor_type = proto_value.type.tensorType
+    shape = tuple(int(d.constant.size) for d in tensor_type.dimensions)
+    count = math.prod(shape)
+    if tensor_type.dataType == STRING:
+        strings = list(proto_value.immediateValue.tensor.strings.values)
+        if shape or len(strings) != 1:
+            raise UnsupportedError(f"{where}: a list of strings is not supported.")
+        return Constant(None, (), strings)
+    dtype = known_dtype(tensor_type.dataType, where)
+    if proto_value.WhichOneof("value") == "blobFileValue":
+        blob = proto_value.blobFileValue
+        return Constant(dtype, shape, weights(blob.fileName).blob(blob.offset, dtype, count))
+    immediate = proto_value.immediateValue.tensor
+    kind = immediate.WhichOneof("value")
+    packed: Array | list[Any] = []
+    if kind == "bytes":
+        packed = np.frombuffer(bytearray(immediate.bytes.values), np.uint8)
+        held, wanted = packed.size, (count * dtype.bits + 7) // 8
+    elif kind is None:
+        held, wanted = 0, count
+    else:
+        packed = list(getattr(immediate, kind).values)
+        held, wanted = len(packed), count
+    if held != wanted:
+        raise PackageError(f"{where}: the constant holds {held} {kind}, its type wants {wanted}.")
+    return Constant(dtype, shape, packed)
+
+
+def known_dtype(number: int, where: str) -> DType:
+    """The DType with this number in MIL.proto, or UnsupportedError naming it."""
+    if number not in DTYPES:
+        from coremltools import proto
+
+        names = {v: k for k, v in proto.MIL_pb2.DataType.items()}
+        raise UnsupportedError(f"{where}: the dtype {names.get(number, number)} is not supported.")
+    return DTYPES[number]
+
+
+class Constexpr:
+    """The result of a constexpr op: (dtype, shape), decoded on first use and kept in the type ops compute with.
+
+    `half` rounds what was computed (not merely looked up) to the float16 grid when the op's result is float16.
+    """
+
+    def __init__(
+        self, op: str, args: dict[str, Constant | Constexpr], dtype: DType, shape: Shape, where: str, half: bool
+    ) -> None:
+        self.dtype, self.shape = dtype, shape
+        self._decode, required, optional, infer = _CONSTEXPR[op]
+        unknown = set(args) - set(required) - set(optional)
+        if unknown or not set(required) <= set(args):
+            raise UnsupportedError(f"{where}: parameters {sorted(args)} are not a form of {op} that is supported.")
+        self._args = args
+        self._half = half and dtype.name == "fp16"
+        inferred = infer(args)
+        if inferred != shape:
+            raise PackageError(f"{where}: {op} declares shape {shape}; its parameters give {inferred}.")
+
+    def numpy(self) -> Array:
+        return np.asarray(self.value.numpy())
+
+    @cached_property
+    def value(self) -> torch.Tensor:
+        """What an op receives: float32 for float results, 8-bit integers otherwise."""
+        value = torch.from_numpy(self._decode(**self._args))
+        return value.half().float() if self._half else value
+
+
+Argument = Constant | Constexpr
+
+
+def _lut_shape(args: dict[str, Argument]) -> Shape | None:
+    """None (which no declared shape equals) when the palettes do not fit the indices."""
+    indices, lut = args["indices"], args["lut"]
+    rank, size = len(indices.shape), lut.shape[-1] if lut.shape else 0
+    groups = lut.shape[:rank]
+    if len(lut.shape) != rank + 2 or indices.dtype is None or lut.shape[rank] != 1 << indices.dtype.bits:
+        return None
+    if any(g == 0 or n % g for n, g in zip(indices.shape, groups, strict=True)):
+        return None
+    if size > 1 and "vector_axis" not in args:
+        return None
+    axis = _vector_axis(args.get("vector_axis"), rank)
+    return tuple(n * size if i == axis else n for i, n in enumerate(indices.shape))
+
+
+def _vector_axis(constant: Argument | None, rank: int) -> int:
+    return int(constant.numpy()) % rank if constant is not None else rank - 1
+
+
+def _lut_to_dense(indices: Argument, lut: Argument, vector_axis: Argument | None = None) -> Array:
+    """Looks each index up in the palette of its group. lut: (*groups, palette size, vector size), see the op's docs."""
+    codes, palettes = indices.numpy(), lut.numpy()
+    if palettes.dtype == np.float16:
+        palettes = palettes.astype(np.float32)
+    *groups, entries, size = palettes.shape
+    first: Array = np.zeros((1,) * codes.ndim, np.int32)  # where in the flat table the palette of an element starts
+    for axis, (length, count) in enumerate(zip(codes.shape, groups, strict=True)):
+        if count > 1:
+            along = np.arange(length, dtype=np.int32) // (length // count) * (math.prod(groups[axis + 1 :]) * entries)
+            first = first + along.reshape([-1 if i == axis else 1 for i in range(codes.ndim)])
+    table = palettes.reshape(-1, size) if size > 1 else palettes.reshape(-1)
+    dense = np.empty((*codes.shape, size) if size > 1 else codes.shape, palettes.dtype)
+    rows = max(1, _DECODE_CHUNK // max(1, math.prod(codes.shape[1:])))
+    for row in range(0, len(codes), rows):
+        part = slice(row, row + rows)
+        places = codes[part] + (first[part] if first.shape[0] > 1 else first)
+        np.take(table, places, axis=0, out=dense[part], mode="clip")  # in range by construction; "raise" would buffer
+    if size == 1:
+        return dense
+    axis = _vector_axis(vector_axis, codes.ndim)
+    return np.moveaxis(dense, -1, axis + 1).reshape([n * size if i == axis else n for i, n in enumerate(codes.shape)])
+
+
+def _blockwise_shape(args: dict[str, Argument]) -> Shape | None:
+    data, scale, offset = args["data"].shape, args["scale"].shape, args.get("offset")
+    fits = len(data) == len(scale) and all(s and n % s == 0 for n, s in zip(data, scale, strict=True))
+    return data if fits and (offset is None or offset.shape == scale) else None
+
+
+def _blockwise_shift_scale(data: Argument, scale: Argument, offset: Argument | None = None) -> Array:
+    """scale * (data - offset), each scale and offset repeated over its block; computed in float32."""
+    dense = data.numpy().astype(np.float32)
+    blocks = [size for n, s in zip(data.shape, scale.shape, strict=True) for size in (s, n // s)]
+    per_block = [size for s in scale.shape for size in (s, 1)]
+    blocked = dense.reshape(blocks)
+    if offset is not None:
+        blocked -= offset.numpy().astype(np.float32).reshape(per_block)
+    blocked *= scale.numpy().astype(np.float32).reshape(per_block)
+    return dense
+
+
+def _sparse_shape(args: dict[str, Argument]) -> Shape | None:
+    return args["mask"].shape if len(args["nonzero_data"].shape) == 1 else None
+
+
+def _sparse_to_dense(nonzero_data: Argument, mask: Argument) -> Array:
+    """Zeros, with the values of `nonzero_data` (n,) where the mask is one, in the order of storage."""
+    values, places = nonzero_data.numpy(), mask.numpy() != 0
+    if np.count_nonzero(places) != values.size:
+        raise PackageError(f"constexpr_sparse_to_dense: {values.size} values for {np.count_nonzero(places)} places.")
+    dense = np.zeros(places.shape, np.float32 if values.dtype.kind == "f" else values.dtype)
+    dense[places] = values
+    return dense
+
+
+_CONSTEXPR: dict[str, tuple[Callable[..., Array], tuple[str, ...], tuple[str, ...], Callable[..., Shape | None]]] = {
+    "constexpr_lut_to_dense": (_lut_to_dense, ("indices", "lut"), ("vector_axis",), _lut_shape),
+    "constexpr_blockwise_shift_scale": (_blockwise_shift_scale, ("data", "scale"), ("offset",), _blockwise_shape),
+    "constexpr_sparse_to_dense": (_sparse_to_dense, ("nonzero_data", "mask"), (), _sparse_shape),
+}
+CONSTEXPR_OPS = frozenset(_CONSTEXPR)

@@ -1,0 +1,49 @@
+"""Sizes and names of the tiny models the tests make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+
+
+def state(model: Any) -> dict[str, np.ndarray]:
+    return {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
+
+
+def interleave(rows: np.ndarray, heads: int) -> np.ndarray:
+    """How llama.cpp's conversion stores q and k: the two rotary halves of a head alternate."""
+    half = rows.shape[0] // heads // 2
+    return rows.reshape(heads, 2, half, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+GGUF_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def gguf_name(name: str) -> str:
+    special = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    stem = name.removesuffix(".weight")
+    if stem in special:
+        return special[stem] + ".weight"
+    layer, kind = stem.removeprefix("model.layers.").split(".", 1)
+    return f"blk.{layer}.{GGUF_NAMES[kind]}.weight"
