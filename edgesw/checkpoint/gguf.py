@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from edgesw.checkpoint.reader import Rows
 from edgesw.errors import CheckpointError, UnsupportedError
 
+_AT_ONCE = 1 << 20  # scalars; dequantising takes several times their memory
 _AGAIN = "The file is truncated or damaged: download it again"
 # What GGUFReader raises on damaged bytes: it checks nothing, so reads run off the end or give nonsense.
 _DAMAGE = (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError, OSError)
@@ -72,8 +74,15 @@ class GgufReader:
         except _DAMAGE as error:
             raise CheckpointError(f"{self.path}: cannot read tensor '{name}': {error}. {_AGAIN}.") from error
         # A row's blocks lie together, so rows can be picked before they are dequantised.
-        picked = np.ascontiguousarray(stored if rows is None else stored[rows])
-        return np.array(dequantize(picked, entry.type), dtype=np.float32)
+        picked = stored if rows is None else stored[rows]
+        if len(entry.shape) == 1:
+            return np.array(dequantize(np.ascontiguousarray(picked), entry.type), np.float32)
+        values = np.empty((len(picked), *entry.shape[1:]), np.float32)
+        step = max(1, _AT_ONCE // prod(entry.shape[1:]))
+        for start in range(0, len(picked), step):
+            part = np.ascontiguousarray(picked[start : start + step])
+            values[start : start + step] = dequantize(part, entry.type)
+        return values
 
     def _readable(self, name: str) -> _Entry:
         entry = self._entries[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -45,13 +45,18 @@ class CompressedDecoder:
         plan: CompressionPlan,
         importance: Mapping[str, np.ndarray] | None = None,
         held_out: Iterable[tuple[int, int, int]] = (),
+        progress: Callable[[str], None] | None = None,
     ) -> None:
-        """`held_out` are (layer, row, column) of down_proj; `importance` maps matrix names to (columns,)."""
+        """`held_out` are (layer, row, column) of down_proj; `importance` maps matrix names to (columns,).
+        `progress(name)` is called before a matrix is compressed."""
         self._weights, self.plan, self._importance = weights, plan, importance or {}
         self.held_out = tuple(sorted(set(held_out)))
+        self._progress = progress
 
     def matrix(self, name: str) -> CompressedMatrix:
         """The compressed matrix, made now."""
+        if self._progress:
+            self._progress(name)
         places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
         return compress_matrix(
             self._weights.tensor(name), self.plan.scheme(name), self._importance.get(name), places

@@ -21,13 +21,13 @@ class Scheme:
     group: int
     zero_points: bool = False
 
-    def stored_bits(self, rows: int, columns: int) -> int:
-        """Bits that a matrix (rows, columns) takes: codes, palettes or scales and zero points."""
-        codes = rows * columns * self.bits
+    def stored_bytes(self, rows: int, columns: int, scale_bits: int = 16) -> int:
+        """Bytes that a matrix (rows, columns) takes: codes, palettes or scales and zero points."""
         if self.kind == "palette":
-            return codes + -(-rows // (self.group or rows)) * 2**self.bits * 16
+            return -(-rows * columns * self.bits // 8) + -(-rows // (self.group or rows)) * 2**self.bits * 2
         blocks = rows * -(-columns // self.group)
-        return codes + blocks * (16 + (self.bits if self.zero_points else 0))
+        each = self.group * self.bits + scale_bits + (self.bits if self.zero_points else 0)
+        return -(-blocks * each // 8)
 
     def __str__(self) -> str:
         if self.kind == "palette":

@@ -23,7 +23,8 @@ class Capabilities:
     """What a target's format can carry: code widths by scheme, and whether groups must fill the matrix exactly."""
 
     widths: dict[str, tuple[int, ...]]  # scheme kind -> code widths, ascending; the first kind that has a width is preferred
-    whole_groups: bool  # True: a group must divide its axis. False: blocks are powers of two from 16, the last may be short
+    whole_groups: bool  # True: a group must divide its axis. False: blocks are powers of two from 16, the last is padded
+    scale_bits: int  # width of a stored scale
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,7 @@ class MatrixPlan:
     rows: int
     columns: int
     scheme: Scheme
-
-    @property
-    def stored_bytes(self) -> int:
-        return -(-self.scheme.stored_bits(self.rows, self.columns) // 8)
+    stored_bytes: int
 
     @property
     def weights(self) -> int:
@@ -84,12 +82,10 @@ def make_plan(
         raise UsageError(f"this target has no {kind} scheme: choose from {', '.join(can.widths)}.")
     group = DEFAULT_GROUP[kind] if group is None else group
     widths = _widths(spec, bits, can.widths[kind], kind)
-    matrices = []
-    for name in spec.matrices():
-        matrices.append(_matrix(spec, name, kind, widths[name], group, can))
-    for name in ("embed_tokens",) if spec.tied_head else ("embed_tokens", "lm_head"):
-        matrices.append(_matrix(spec, name, "block", HEAD_BITS, DEFAULT_GROUP["block"], can))
-    return CompressionPlan(tuple(matrices))
+    layers = [_matrix(spec, name, kind, widths[name], group, can) for name in spec.matrices()]
+    ends = ("embed_tokens",) if spec.tied_head else ("embed_tokens", "lm_head")
+    head = [_matrix(spec, name, "block", HEAD_BITS, DEFAULT_GROUP["block"], can) for name in ends]
+    return CompressionPlan((*layers, *head))
 
 
 def _matrix(spec: DecoderSpec, name: str, kind: str, bits: int, group: int, can: Capabilities) -> MatrixPlan:
@@ -102,7 +98,8 @@ def _matrix(spec: DecoderSpec, name: str, kind: str, bits: int, group: int, can:
     elif not can.whole_groups and (group < 16 or group & (group - 1)):
         raise UsageError(f"--group-size {group}: this target takes powers of two from 16.")
     zero_points = kind == "block" and bits <= ZERO_POINT_BITS
-    return MatrixPlan(name, rows, columns, Scheme(kind, bits, group, zero_points))
+    scheme = Scheme(kind, bits, group, zero_points)
+    return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns, can.scale_bits))
 
 
 def _nearest_divisor(axis: int, group: int) -> int:

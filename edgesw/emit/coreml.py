@@ -14,8 +14,8 @@ from edgesw.decoder.decoder import decoder
 from edgesw.decoder.rotary import rotary_tables
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
+from edgesw.quiet import coremltools
 
-# coremltools takes seconds to import, so it is imported where it is used.
 Var = Any
 
 # Smallest row maximum that a norm divides by: below it float16 has no digits left to lose.
@@ -31,7 +31,7 @@ def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context:
     included; states `keyCache` and `valueCache` float16 (layers, 1, kv_heads, context, head_dim); output `logits` float16
     (1, q, vocabulary).
     """
-    import coremltools as ct
+    ct = coremltools()
     from coremltools.converters.mil.mil import Builder as mb
     from coremltools.converters.mil.mil import get_new_symbol, types
 

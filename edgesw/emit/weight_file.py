@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from edgesw.emit.bits import pack_bits
 from edgesw.errors import EdgeswError
 
 # Data type codes of the blob format, as in coremltools' MILBlob (mlmodel/src/MILBlob/Blob/BlobDataType.hpp).
@@ -55,27 +56,6 @@ class WeightFile:
         self._file.write(data.reshape(-1).data)
         self._count += 1
         return at
-
-
-def pack_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """uint8 codes below 2**bits -> packed bytes, low bits first, in C order: (ceil(size * bits / 8),)."""
-    flat = np.ascontiguousarray(values).reshape(-1)
-    if 8 % bits == 0:
-        lanes = 8 // bits
-        flat = np.pad(flat, (0, -flat.size % lanes)).reshape(-1, lanes)
-        packed = flat[:, 0].copy()
-        for lane in range(1, lanes):
-            packed |= flat[:, lane] << np.uint8(bits * lane)
-        return packed
-    # 3 and 6 bits: eight codes fill `bits` bytes exactly; a whole number of those at a time bounds the memory.
-    step = 1 << 20
-    parts = [
-        np.packbits(
-            np.unpackbits(flat[at : at + step, None], axis=1, bitorder="little", count=bits), bitorder="little"
-        )
-        for at in range(0, flat.size, step)
-    ]
-    return np.concatenate(parts)
 
 
 def _bits(dtype: str) -> int:

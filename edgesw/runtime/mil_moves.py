@@ -136,9 +136,7 @@ def _window(
                 raise PackageError(f"slice: index {start} is outside axis {axis} of length {length}.")
             index.append(slice(start % length, start % length + 1))
             continue
-        wanted = slice(
-            None if no_start[axis] else starts[axis], None if no_stop[axis] else stops[axis], steps[axis]
-        )
+        wanted = slice(None if no_start[axis] else starts[axis], None if no_stop[axis] else stops[axis], steps[axis])
         places = range(*wanted.indices(length))
         if steps[axis] < 0 and places:
             flips.append(axis)

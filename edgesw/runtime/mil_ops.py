@@ -136,9 +136,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-def matmul(
-    x: Tensor, y: Tensor, transpose_x: Tensor | None = None, transpose_y: Tensor | None = None
-) -> Tensor:
+def matmul(x: Tensor, y: Tensor, transpose_x: Tensor | None = None, transpose_y: Tensor | None = None) -> Tensor:
     """numpy's matmul; the transposes swap the last two axes and mean nothing for a vector."""
     if transpose_x is not None and bool(transpose_x) and x.ndim > 1:
         x = x.transpose(-1, -2)
@@ -176,9 +174,7 @@ def conv(
     return convolve(x, weight, bias, steps, 0, spread, 1 if groups is None else int(groups))
 
 
-def scaled_dot_product_attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
-) -> Tensor:
+def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     """softmax(query keyᵀ / sqrt(E) + mask) value, over (batch, ..., length, E); a bool mask is true where attended.
 
     Written out rather than left to torch's fused kernel, whose answer for a row masked everywhere is 0 where the op's
@@ -186,10 +182,8 @@ def scaled_dot_product_attention(
     """
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
     if attn_mask is not None:
-        if attn_mask.dtype == torch.bool:
-            scores = scores.masked_fill(~attn_mask, -math.inf)
-        else:
-            scores = scores + attn_mask
+        is_bool = attn_mask.dtype == torch.bool
+        scores = scores.masked_fill(~attn_mask, -math.inf) if is_bool else scores + attn_mask
     return torch.softmax(scores, -1) @ value
 
 

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError, UnsupportedError
+from edgesw.quiet import coremltools
+from edgesw.runtime.mil_constexpr import CONSTEXPR_OPS, Argument, Constexpr
 from edgesw.runtime.mil_ops import OPS
-from edgesw.runtime.mil_weights import (
-    CONSTEXPR_OPS,
-    STRING,
-    Argument,
-    Constant,
-    Constexpr,
-    DType,
-    WeightFile,
-    known_dtype,
-    read_constant,
-)  # fmt: skip
+from edgesw.runtime.mil_weights import STRING, Constant, DType, WeightFile, known_dtype, read_constant
 
 Dims = tuple[int | None, ...]
 READ, WRITE = "read_state", "write_state"
@@ -113,14 +104,9 @@ def _model_path(package: Path) -> Path:
 
 
 def _read_spec(model: Path) -> Any:
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # off a Mac its import warns about each missing system library
-    try:
-        from coremltools import proto
-        from google.protobuf.message import DecodeError
-    finally:
-        logger.setLevel(level)
+    proto = coremltools().proto
+    from google.protobuf.message import DecodeError
+
     spec = proto.Model_pb2.Model()
     try:
         spec.ParseFromString(model.read_bytes())

@@ -1,9 +1,9 @@
-"""The constants of a MIL program: immediate values, `weight.bin`, and the constexpr ops that stand on them.
+"""The constants of a MIL program as stored: immediate values and `weight.bin`.
 
 `weight.bin` is a 64-byte header (blob count, version 2) and then blobs: 64 bytes of metadata each (sentinel, dtype
 code, bytes, offset of the data, padding bits), then the data, all aligned to 64 bytes. Elements narrower than a byte
-are packed from the low bits up, without gaps between bytes. The file is memory-mapped; whatever a blob says about itself
-is checked against the file and against the program before a byte of its data is read.
+are packed from the low bits up, without gaps between bytes. The file is memory-mapped; whatever a blob says about
+itself is checked against the file and against the program before a byte of its data is read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ Shape = tuple[int, ...]
 
 _SENTINEL = 0xDEADBEEF
 _ALIGNMENT = 64
-_DECODE_CHUNK = 1 << 20  # elements looked up at a time: keeps the 8-byte indices numpy wants small and in the cache
 
 
 @dataclass(frozen=True)
@@ -196,119 +195,3 @@ def known_dtype(number: int, where: str) -> DType:
         names = {v: k for k, v in proto.MIL_pb2.DataType.items()}
         raise UnsupportedError(f"{where}: the dtype {names.get(number, number)} is not supported.")
     return DTYPES[number]
-
-
-class Constexpr:
-    """The result of a constexpr op: (dtype, shape), decoded on first use and kept in the type ops compute with.
-
-    `half` rounds what was computed (not merely looked up) to the float16 grid when the op's result is float16.
-    """
-
-    def __init__(
-        self, op: str, args: dict[str, Constant | Constexpr], dtype: DType, shape: Shape, where: str, half: bool
-    ) -> None:
-        self.dtype, self.shape = dtype, shape
-        self._decode, required, optional, infer = _CONSTEXPR[op]
-        unknown = set(args) - set(required) - set(optional)
-        if unknown or not set(required) <= set(args):
-            raise UnsupportedError(f"{where}: parameters {sorted(args)} are not a form of {op} that is supported.")
-        self._args = args
-        self._half = half and dtype.name == "fp16"
-        inferred = infer(args)
-        if inferred != shape:
-            raise PackageError(f"{where}: {op} declares shape {shape}; its parameters give {inferred}.")
-
-    def numpy(self) -> Array:
-        return np.asarray(self.value.numpy())
-
-    @cached_property
-    def value(self) -> torch.Tensor:
-        """What an op receives: float32 for float results, 8-bit integers otherwise."""
-        value = torch.from_numpy(self._decode(**self._args))
-        return value.half().float() if self._half else value
-
-
-Argument = Constant | Constexpr
-
-
-def _lut_shape(args: dict[str, Argument]) -> Shape | None:
-    """None (which no declared shape equals) when the palettes do not fit the indices."""
-    indices, lut = args["indices"], args["lut"]
-    rank, size = len(indices.shape), lut.shape[-1] if lut.shape else 0
-    groups = lut.shape[:rank]
-    if len(lut.shape) != rank + 2 or indices.dtype is None or lut.shape[rank] != 1 << indices.dtype.bits:
-        return None
-    if any(g == 0 or n % g for n, g in zip(indices.shape, groups, strict=True)):
-        return None
-    if size > 1 and "vector_axis" not in args:
-        return None
-    axis = _vector_axis(args.get("vector_axis"), rank)
-    return tuple(n * size if i == axis else n for i, n in enumerate(indices.shape))
-
-
-def _vector_axis(constant: Argument | None, rank: int) -> int:
-    return int(constant.numpy()) % rank if constant is not None else rank - 1
-
-
-def _lut_to_dense(indices: Argument, lut: Argument, vector_axis: Argument | None = None) -> Array:
-    """Looks each index up in the palette of its group. lut: (*groups, palette size, vector size), see the op's docs."""
-    codes, palettes = indices.numpy(), lut.numpy()
-    if palettes.dtype == np.float16:
-        palettes = palettes.astype(np.float32)
-    *groups, entries, size = palettes.shape
-    first: Array = np.zeros((1,) * codes.ndim, np.int32)  # where in the flat table the palette of an element starts
-    for axis, (length, count) in enumerate(zip(codes.shape, groups, strict=True)):
-        if count > 1:
-            along = np.arange(length, dtype=np.int32) // (length // count) * (math.prod(groups[axis + 1 :]) * entries)
-            first = first + along.reshape([-1 if i == axis else 1 for i in range(codes.ndim)])
-    table = palettes.reshape(-1, size) if size > 1 else palettes.reshape(-1)
-    dense = np.empty((*codes.shape, size) if size > 1 else codes.shape, palettes.dtype)
-    rows = max(1, _DECODE_CHUNK // max(1, math.prod(codes.shape[1:])))
-    for row in range(0, len(codes), rows):
-        part = slice(row, row + rows)
-        places = codes[part] + (first[part] if first.shape[0] > 1 else first)
-        np.take(table, places, axis=0, out=dense[part], mode="clip")  # in range by construction; "raise" would buffer
-    if size == 1:
-        return dense
-    axis = _vector_axis(vector_axis, codes.ndim)
-    return np.moveaxis(dense, -1, axis + 1).reshape([n * size if i == axis else n for i, n in enumerate(codes.shape)])
-
-
-def _blockwise_shape(args: dict[str, Argument]) -> Shape | None:
-    data, scale, offset = args["data"].shape, args["scale"].shape, args.get("offset")
-    fits = len(data) == len(scale) and all(s and n % s == 0 for n, s in zip(data, scale, strict=True))
-    return data if fits and (offset is None or offset.shape == scale) else None
-
-
-def _blockwise_shift_scale(data: Argument, scale: Argument, offset: Argument | None = None) -> Array:
-    """scale * (data - offset), each scale and offset repeated over its block; computed in float32."""
-    dense = data.numpy().astype(np.float32)
-    blocks = [size for n, s in zip(data.shape, scale.shape, strict=True) for size in (s, n // s)]
-    per_block = [size for s in scale.shape for size in (s, 1)]
-    blocked = dense.reshape(blocks)
-    if offset is not None:
-        blocked -= offset.numpy().astype(np.float32).reshape(per_block)
-    blocked *= scale.numpy().astype(np.float32).reshape(per_block)
-    return dense
-
-
-def _sparse_shape(args: dict[str, Argument]) -> Shape | None:
-    return args["mask"].shape if len(args["nonzero_data"].shape) == 1 else None
-
-
-def _sparse_to_dense(nonzero_data: Argument, mask: Argument) -> Array:
-    """Zeros, with the values of `nonzero_data` (n,) where the mask is one, in the order of storage."""
-    values, places = nonzero_data.numpy(), mask.numpy() != 0
-    if np.count_nonzero(places) != values.size:
-        raise PackageError(f"constexpr_sparse_to_dense: {values.size} values for {np.count_nonzero(places)} places.")
-    dense = np.zeros(places.shape, np.float32 if values.dtype.kind == "f" else values.dtype)
-    dense[places] = values
-    return dense
-
-
-_CONSTEXPR: dict[str, tuple[Callable[..., Array], tuple[str, ...], tuple[str, ...], Callable[..., Shape | None]]] = {
-    "constexpr_lut_to_dense": (_lut_to_dense, ("indices", "lut"), ("vector_axis",), _lut_shape),
-    "constexpr_blockwise_shift_scale": (_blockwise_shift_scale, ("data", "scale"), ("offset",), _blockwise_shape),
-    "constexpr_sparse_to_dense": (_sparse_to_dense, ("nonzero_data", "mask"), (), _sparse_shape),
-}
-CONSTEXPR_OPS = frozenset(_CONSTEXPR)

@@ -28,7 +28,9 @@ def make_llama() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny(make_llama: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+def tiny(
+    make_llama: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, np.ndarray]]:
     """(folder, float32 tensors by Hugging Face name) of a small model with a head of its own. Do not write into it."""
     folder = tmp_path_factory.mktemp("tiny")
     return folder, state(make_llama(folder))

@@ -28,10 +28,11 @@ def hf_name(name: str) -> str:
 
 def assert_same(checkpoint: Checkpoint, expected: dict[str, np.ndarray], tolerance: float = 0.0) -> None:
     names = checkpoint.names()
-    assert len(names) == len(set(names)) == len(set(hf_name(name) for name in names))
+    assert len(names) == len(set(names)) == len({hf_name(name) for name in names})
     for name in names:
         ours, theirs = checkpoint.tensor(name), expected[hf_name(name)]
-        assert ours.dtype == np.float32 and ours.shape == checkpoint.shape(name) == theirs.shape, name
+        assert ours.dtype == np.float32, name
+        assert ours.shape == checkpoint.shape(name) == theirs.shape, name
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, err_msg=f"{name} is another tensor")
 
 
@@ -47,7 +48,7 @@ def test_every_tensor_equals_the_one_transformers_saved(
     assert checkpoint.parameters() == model.num_parameters()
 
 
-@pytest.mark.parametrize("rows", [slice(3, 9), np.array([7, 0, 7]), slice(None, None, 2)], ids=["slice", "array", "step"])
+@pytest.mark.parametrize("rows", [slice(3, 9), np.array([7, 0, 7]), slice(None, None, 2)], ids=str)
 @pytest.mark.parametrize("kind", ["safetensors", "gguf"])
 def test_rows_are_the_rows_of_the_tensor(
     tiny: Tiny, write_gguf: Callable[..., Path], tmp_path: Path, rows: Any, kind: str
@@ -61,7 +62,8 @@ def test_rows_are_the_rows_of_the_tensor(
 def test_a_tied_head_is_the_embedding(make_llama: Callable[..., Any], tmp_path: Path) -> None:
     model = make_llama(tmp_path, tie_word_embeddings=True)
     checkpoint = open_checkpoint(str(tmp_path))
-    assert checkpoint.spec.tied_head and "lm_head" not in checkpoint.names()
+    assert checkpoint.spec.tied_head
+    assert "lm_head" not in checkpoint.names()
     assert checkpoint.shape("lm_head") == (96, 64)
     np.testing.assert_array_equal(checkpoint.tensor("lm_head"), state(model)["model.embed_tokens.weight"])
     np.testing.assert_array_equal(checkpoint.rows("lm_head", slice(2)), checkpoint.tensor("embed_tokens")[:2])
@@ -120,7 +122,8 @@ def test_tokenizer_files_are_handed_on_unchanged(tiny: Tiny, tmp_path: Path) -> 
     (folder / "tokenizer.json").write_bytes(b"{}")
     (folder / "chat_template.jinja").write_bytes(b"{{ messages }}")
     files = open_checkpoint(str(folder)).tokenizer_files()
-    assert files["tokenizer.json"] == b"{}" and files["chat_template.jinja"] == b"{{ messages }}"
+    assert files["tokenizer.json"] == b"{}"
+    assert files["chat_template.jinja"] == b"{{ messages }}"
     assert files.keys() <= {"tokenizer.json", "chat_template.jinja", "generation_config.json"}
 
 
@@ -149,7 +152,8 @@ def test_gguf_config_is_one_transformers_takes(write_gguf: Callable[..., Path], 
     checkpoint = open_checkpoint(str(write_gguf(tmp_path / "tiny.gguf")))
     config = LlamaConfig(**checkpoint.config)
     assert {key: getattr(config, key) for key in SIZES} == SIZES
-    assert config.rope_parameters == {"rope_type": "default", "rope_theta": 10000.0} and config.rms_norm_eps == 1e-5
+    assert config.rope_parameters == {"rope_type": "default", "rope_theta": 10000.0}
+    assert config.rms_norm_eps == 1e-5
     json.dumps(checkpoint.config)  # must go into a manifest
 
 

@@ -73,7 +73,9 @@ def test_patterns_are_those_transformers_uses(pre: str, module: str | None) -> N
 def test_control_and_user_defined_tokens_stay_whole() -> None:
     made = tokenizer()
     ids = made.encode("ab<|end|><think>ab", bos=False)
-    assert ids[1:3] == [0, 1] and made.eos_ids == (0,) and made.bos_id is None
+    assert ids[1:3] == [0, 1]
+    assert made.eos_ids == (0,)
+    assert made.bos_id is None
     assert made.decode(ids) == "ab<think>ab", "a control token is no text, a user-defined one is"
 
 
@@ -81,9 +83,11 @@ def test_template_and_bos_go_into_the_files() -> None:
     """Other programs read tokenizer.json too, and must put BOS where the GGUF says."""
     from tokenizers import Tokenizer as Backend
 
-    changes = {"tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.add_bos_token": True, "tokenizer.chat_template": "{{ 1 }}"}
+    changes = {"tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.add_bos_token": True}
+    changes["tokenizer.chat_template"] = "{{ 1 }}"
     files = tokenizer_from_gguf(metadata(**changes), "m.gguf")
-    assert files["chat_template.jinja"] == b"{{ 1 }}" and json.loads(files["tokenizer_config.json"])["chat_template"]
+    assert files["chat_template.jinja"] == b"{{ 1 }}"
+    assert json.loads(files["tokenizer_config.json"])["chat_template"]
     assert Backend.from_str(files["tokenizer.json"].decode()).encode("ab").ids[0] == 0
     assert json.loads(files["generation_config.json"]) == {"bos_token_id": 0, "eos_token_id": 0}
 

@@ -34,7 +34,8 @@ def test_values_are_those_the_library_wrote(tmp_path: Path, dtype: str) -> None:
     values = np.random.default_rng(0).normal(size=(5, 7)).astype(dtype)
     save_file({"a": values, "odd": np.arange(3, dtype=dtype)}, tmp_path / "model.safetensors")
     reader = SafetensorsReader(tmp_path)
-    assert reader.names() == {"a", "odd"} and reader.shape("a") == (5, 7)
+    assert reader.names() == {"a", "odd"}
+    assert reader.shape("a") == (5, 7)
     assert reader.read("a").dtype == np.float32
     np.testing.assert_array_equal(reader.read("a"), values.astype(np.float32))
     np.testing.assert_array_equal(reader.read("a", np.array([4, 0])), values[[4, 0]].astype(np.float32))

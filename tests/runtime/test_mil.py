@@ -69,7 +69,8 @@ def test_float16_rounds_each_op_once(tmp_path: Path) -> None:
     y = exact.half()
     assert np.array_equal(out["y"], y.numpy())
     assert np.array_equal(out["z"], (y.float() * y.float().exp().half().float()).half().numpy())
-    assert out["wide"].dtype == F32 and np.array_equal(out["wide"], y.float().numpy() + F32(1e-4))
+    assert out["wide"].dtype == F32
+    assert np.array_equal(out["wide"], y.float().numpy() + F32(1e-4))
 
 
 def test_integers_are_never_rounded(tmp_path: Path) -> None:
@@ -129,11 +130,12 @@ def test_a_state_can_be_written_and_is_copied(cache: MilProgram) -> None:
     state, saved = cache.make_state(), np.full((4, 3), 2, F16)
     state.write_state("v1", saved)
     step(cache, state, 9, 3)
-    assert (saved == 2).all() and state.read_state("v1")[:, 0].tolist() == [2, 2, 2, 9]
+    assert (saved == 2).all()
+    assert state.read_state("v1")[:, 0].tolist() == [2, 2, 2, 9]
     copy = state.read_state("v1")
     copy[:] = 0
     assert state.read_state("v1")[3, 0] == 9
-    with pytest.raises(UsageError, match="no state 'v2'. Did you mean 'v1'"):
+    with pytest.raises(UsageError, match=r"no state 'v2'\. Did you mean 'v1'"):
         state.read_state("v2")
     with pytest.raises(UsageError, match=r"shape \(4, 3\), got \(3, 4\)"):
         state.write_state("v1", np.zeros((3, 4), F16))
@@ -144,7 +146,8 @@ def test_the_usual_update_is_in_place(cache: MilProgram) -> None:
     state = cache.make_state()
     before = state.buffers["v1"].data_ptr()
     step(cache, state, 5, 1)
-    assert state.buffers["v1"].data_ptr() == before and state.read_state("v1")[1, 0] == 5
+    assert state.buffers["v1"].data_ptr() == before
+    assert state.read_state("v1")[1, 0] == 5
 
 
 def set_row(x: Any, update: Any, at: int) -> Any:
@@ -250,7 +253,8 @@ def test_two_states_given_the_same_value_part_again(tmp_path: Path) -> None:
         mb.coreml_update_state(state=s, value=set_row(mb.read_state(input=s), x, 1))
         return mb.read_state(input=t)
 
-    program = MilProgram(save(tmp_path / "p.mlpackage", [ROW, STATE, mb.StateTensorSpec((4, 3), dtype=types.fp16)], body))
+    specs = [ROW, STATE, mb.StateTensorSpec((4, 3), dtype=types.fp16)]
+    program = MilProgram(save(tmp_path / "p.mlpackage", specs, body))
     state = program.make_state()
     program.predict({"v0": X}, state)
     assert state.read_state("v1")[:, 0].tolist() == [100, 100, 0, 0]
@@ -328,7 +332,8 @@ def test_the_callers_arrays_are_left_alone(norm_package: Path) -> None:
     first = program.predict({"v0": x})["norm"]
     kept = first.copy()
     program.predict({"v0": x * F16(3)})
-    assert np.array_equal(first, kept) and x.tolist() == [[1, 2, 3, 4]]
+    assert np.array_equal(first, kept)
+    assert x.tolist() == [[1, 2, 3, 4]]
 
 
 # memory
@@ -343,11 +348,17 @@ def test_values_die_after_their_last_use(tmp_path: Path, monkeypatch: pytest.Mon
         return x
 
     program = MilProgram(save(tmp_path / "p.mlpackage", [ROW], body))
-    alive = []
+    alive: list[int] = []
     run = program._run
-    monkeypatch.setattr(program, "_run", lambda *args: (run(*args), alive.append(len(args[1])))[0])
+
+    def counting(step: Any, values: Any, buffers: Any) -> None:
+        run(step, values, buffers)
+        alive.append(len(values))
+
+    monkeypatch.setattr(program, "_run", counting)
     program.predict({"v0": row(1, 2, 3)})
-    assert len(alive) == 40 and max(alive) <= 2
+    assert len(alive) == 40
+    assert max(alive) <= 2
 
 
 # packages that cannot be run
@@ -416,18 +427,18 @@ def test_programs_that_contradict_themselves(
 
 def test_folders_that_are_no_packages(norm_package: Path, tmp_path: Path) -> None:
     """The wrong path, a damaged manifest, a cut-off model: each is one line naming the file."""
-    with pytest.raises(PackageError, match="no Manifest.json"):
+    with pytest.raises(PackageError, match=r"no Manifest\.json"):
         MilProgram(tmp_path)
     copy = shutil.copytree(norm_package, tmp_path / "copy.mlpackage")
     model = copy / "Data" / "com.apple.CoreML" / "model.mlmodel"
     model.write_bytes(model.read_bytes()[:-3])
-    with pytest.raises(PackageError, match="model.mlmodel: damaged"):
+    with pytest.raises(PackageError, match=r"model\.mlmodel: damaged"):
         MilProgram(copy)
     model.unlink()
-    with pytest.raises(PackageError, match="model.mlmodel: the model that Manifest.json names is missing"):
+    with pytest.raises(PackageError, match=r"model\.mlmodel: the model that Manifest\.json names is missing"):
         MilProgram(copy)
     (copy / "Manifest.json").write_text(json.dumps({"rootModelIdentifier": "x"}))
-    with pytest.raises(PackageError, match="Manifest.json: damaged"):
+    with pytest.raises(PackageError, match=r"Manifest\.json: damaged"):
         MilProgram(copy)
     with pytest.raises(PackageError, match="no function 'prefill'; it has main"):
         MilProgram(norm_package, function="prefill")

@@ -41,6 +41,7 @@ N = SimpleNamespace(**FEEDS)
 T = SimpleNamespace(**{name: torch.from_numpy(value) for name, value in FEEDS.items()})
 Case = tuple[Callable[[Any], Any], Any]
 CASES: dict[str, Case] = {}
+function: Any
 
 
 def unary(name: str, reference: Any, source: str = "x", **params: Any) -> None:
@@ -101,11 +102,14 @@ for name, function in {
 }.items():  # fmt: skip
     binary(name, function(I, J), "i", "j")
 binary("pow", P**Y, "p", "y")
+
+
+def logical(op: str) -> Callable[[Any], Any]:
+    return lambda t: getattr(mb, op)(x=mb.greater(x=t.x, y=0.0), y=mb.less(x=t.x, y=1.0))
+
+
 for name, function in {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}.items():
-    CASES[f"logical_{name}"] = (
-        lambda t, name=name: getattr(mb, f"logical_{name}")(x=mb.greater(x=t.x, y=0.0), y=mb.less(x=t.x, y=1.0)),
-        function(X > 0, X < 1),
-    )
+    CASES[f"logical_{name}"] = (logical(f"logical_{name}"), function(X > 0, X < 1))
 CASES["logical_not"] = (lambda t: mb.logical_not(x=mb.greater(x=t.x, y=0.0)), X <= 0)
 CASES["select"] = (lambda t: mb.select(cond=mb.greater(x=t.x, y=0.0), a=t.x, b=t.p), np.where(X > 0, X, P))
 
@@ -242,12 +246,14 @@ def test_every_op_is_tested(program: MilProgram) -> None:
 
 def test_rows_masked_everywhere_are_nan_as_on_a_device(tmp_path: Path) -> None:
     """A mask that hides every position is a bug of the package; zeros here would hide it until it meets a phone."""
+    mask = np.array([[False, False], [True, True]])
     path = save(
         tmp_path / "masked.mlpackage", [mb.TensorSpec((1, 2, 4), dtype=types.fp32)],
-        lambda x: mb.scaled_dot_product_attention(query=x, key=x, value=x, attn_mask=np.array([[False, False], [True] * 2])),
+        lambda x: mb.scaled_dot_product_attention(query=x, key=x, value=x, attn_mask=mask),
     )  # fmt: skip
     output = next(iter(MilProgram(path).predict({"v0": np.ones((1, 2, 4), np.float32)}).values()))
-    assert np.isnan(output[0, 0]).all() and (output[0, 1] == 1).all()
+    assert np.isnan(output[0, 0]).all()
+    assert (output[0, 1] == 1).all()
 
 
 def test_gather_outside_the_axis_is_an_error(tmp_path: Path) -> None:
@@ -279,6 +285,7 @@ def test_unknown_forms_are_named(op: str, args: dict[str, Any], message: str) ->
 
 def test_uint16_and_int8_casts_wrap(tmp_path: Path) -> None:
     """Indices are often cast to uint16 for the Neural Engine: 65536 must become 0, not an error or 65536."""
+
     def body(x: Any) -> list[Any]:
         return [mb.cast(x=mb.cast(x=x, dtype=t), dtype="int32", name=f"to_{t}") for t in ("uint16", "int16", "uint8")]
 

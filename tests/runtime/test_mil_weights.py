@@ -43,7 +43,8 @@ def palettes(bits: int, shape: tuple[int, ...], groups: tuple[int, ...], size: i
 def blocks(dtype: Any, shape: tuple[int, ...], scales: tuple[int, ...], scale: Any = F16, offset: str = "") -> Any:
     low, high = {"int4": (-8, 8), "uint4": (0, 16), "int8": (-128, 128), "uint8": (0, 256)}[dtype]
     stored = {"int4": types.np_int4_dtype, "uint4": types.np_uint4_dtype}.get(dtype, dtype)
-    params: dict[str, Any] = {"data": RNG.integers(low, high, shape).astype(stored), "scale": values(*scales, dtype=scale)}
+    params: dict[str, Any] = {"data": RNG.integers(low, high, shape).astype(stored)}
+    params["scale"] = values(*scales, dtype=scale)
     if offset == "same":
         params["offset"] = RNG.integers(low, high, scales).astype(stored)
     elif offset:
@@ -112,7 +113,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(package: Path) -> dict[str, np.ndarray]:
-    dense = {}
+    dense: dict[str, Any] = {}
     for op in reload(package).operations:
         if op.op_type.startswith("constexpr"):
             dense[op.name] = op.materialized_val_inference() if op.name != "nested" else None
@@ -126,7 +127,8 @@ def test_decoded_weights_are_those_coremltools_decompresses(
 ) -> None:
     """Any difference means the validated model is not the model in the file."""
     decoded = load_plan(package, "main", half=True).constants[case].value
-    assert isinstance(decoded, torch.Tensor) and decoded.dtype == torch.float32
+    assert isinstance(decoded, torch.Tensor)
+    assert decoded.dtype == torch.float32
     assert decoded.shape == reference[case].shape
     assert np.array_equal(decoded.numpy(), reference[case].astype(F32))
 
@@ -142,7 +144,8 @@ def test_float32_does_not_round_computed_weights(package: Path) -> None:
     """float32 is the reference to measure float16 against: a product of scale and code keeps its bits there."""
     exact = load_plan(package, "main", half=False).constants["nested"].value
     product = NESTED_LUT.reshape(-1)[np.asarray(NESTED_CODES, int)].astype(F32) * NESTED_SCALE.astype(F32)
-    assert np.array_equal(np.asarray(exact), product) and not np.array_equal(product, product.astype(F16).astype(F32))
+    assert np.array_equal(np.asarray(exact), product)
+    assert not np.array_equal(product, product.astype(F16).astype(F32))
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 21, 64, 1001])
@@ -197,7 +200,8 @@ def damaged(package: Path, folder: Path, change: Any) -> EdgeswError:
     weight_file(copy).write_bytes(change(content) or content)
     with pytest.raises(EdgeswError) as caught:
         MilProgram(copy)
-    assert "\n" not in str(caught.value) and "weight.bin" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "weight.bin" in str(caught.value)
     return caught.value
 
 
@@ -223,7 +227,8 @@ def poke(offset: int, layout: str, value: int) -> Any:
 def test_damage_is_one_clear_error(package: Path, tmp_path: Path, change: Any, message: str) -> None:
     """A half-copied package must say so at once, not crash, and not give numbers from the wrong place."""
     error = damaged(package, tmp_path, change)
-    assert isinstance(error, PackageError) and message in str(error)
+    assert isinstance(error, PackageError)
+    assert message in str(error)
 
 
 def test_a_missing_weight_file_is_named(package: Path, tmp_path: Path) -> None:
@@ -232,7 +237,7 @@ def test_a_missing_weight_file_is_named(package: Path, tmp_path: Path) -> None:
 
     copy = shutil.copytree(package, tmp_path / "copy.mlpackage")
     weight_file(copy).unlink()
-    with pytest.raises(PackageError, match="weight.bin: missing"):
+    with pytest.raises(PackageError, match=r"weight\.bin: missing"):
         MilProgram(copy)
 
 

@@ -1,0 +1,60 @@
+"""ONNX external data, written tensor by tensor beside the graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import onnx
+
+# Runtimes map the file page by page.
+ALIGNMENT = 4096
+
+
+class ExternalData:
+    """Appends tensors to one file and makes the initializers that refer to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb")
+        self._name = path.name
+        self._written: dict[str, tuple[int, int]] = {}  # initializer -> (offset, bytes)
+        self.initializers: list[onnx.TensorProto] = []
+
+    def __enter__(self) -> ExternalData:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, name: str, values: np.ndarray) -> str:
+        """Append `values` and add the initializer `name`, which is returned. A name already there is not written again."""
+        if name not in self._written:
+            data = np.ascontiguousarray(values)
+            at = self._file.tell()
+            at += self._file.write(bytes(-at % ALIGNMENT))
+            self._file.write(data.reshape(-1).view(np.uint8).data)
+            self._written[name] = (at, data.nbytes)
+            self._add(name, data.dtype, data.shape, self._written[name])
+        return name
+
+    def alias(self, name: str, of: str, dtype: np.dtype, shape: tuple[int, ...]) -> str:
+        """Add the initializer `name` over the bytes of the initializer `of`, in another shape."""
+        self._add(name, dtype, shape, self._written[of])
+        return name
+
+    def small(self, name: str, values: np.ndarray) -> str:
+        """Add the initializer `name` inside the graph itself: shape inference reads such values."""
+        self.initializers.append(onnx.numpy_helper.from_array(values, name))
+        return name
+
+    def _add(self, name: str, dtype: np.dtype, shape: tuple[int, ...], place: tuple[int, int]) -> None:
+        tensor = onnx.TensorProto(
+            name=name,
+            data_type=onnx.helper.np_dtype_to_tensor_dtype(dtype),
+            dims=shape,
+            data_location=onnx.TensorProto.EXTERNAL,
+        )
+        for key, value in (("location", self._name), ("offset", place[0]), ("length", place[1])):
+            tensor.external_data.add(key=key, value=str(value))
+        self.initializers.append(tensor)

@@ -1,0 +1,164 @@
+"""OnnxOps: writes the decoder as an ONNX graph of onnxruntime's operators, weights streamed to external data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, save_model
+
+from edgesw import __version__
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.matrix import CompressedMatrix, Correction, Scheme
+from edgesw.decoder.decoder import decoder
+from edgesw.decoder.rotary import rotary_tables
+from edgesw.emit.bits import pack_bits
+from edgesw.emit.external_data import ExternalData
+
+OPSET, IR_VERSION = 21, 10
+MICROSOFT = "com.microsoft"
+
+
+def write_onnx(decoder_weights: CompressedDecoder, spec: DecoderSpec, context: int, name: str, path: Path) -> None:
+    """Write `path` (model.onnx) and its external data beside it, computing in float32.
+
+    Inputs `input_ids` and `attention_mask` int64 (batch, q) and (batch, past + q), `past_key_values.N.key` and `.value`
+    (batch, kv_heads, past, head_dim); outputs `logits` (batch, q, vocabulary), `present.N.key` and `.value`.
+    """
+    with ExternalData(path.with_name(path.name + ".data")) as data:
+        ops = OnnxOps(spec, decoder_weights, data, context)
+        ops.node("Identity", [decoder(ops, spec)], "logits")
+    cache = ["batch_size", spec.kv_heads, "past_sequence_length", spec.head_dim]
+    present = ["batch_size", spec.kv_heads, "total_sequence_length", spec.head_dim]
+    parts = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]
+    inputs = [
+        helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"]),
+        helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch_size", "total_sequence_length"]),
+        *(_float(f"past_key_values.{layer}.{part}", cache) for layer, part in parts),
+    ]
+    outputs = [
+        _float("logits", ["batch_size", "sequence_length", spec.vocab_size]),
+        *(_float(f"present.{layer}.{part}", present) for layer, part in parts),
+    ]
+    model = helper.make_model(
+        helper.make_graph(ops.nodes, name, inputs, outputs, data.initializers),
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
+        producer_name="edgesw",
+        producer_version=__version__,
+        ir_version=IR_VERSION,
+    )
+    save_model(model, str(path))
+
+
+def _float(name: str, shape: list[Any]) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+class OnnxOps:
+    """`Ops` on the names of ONNX values, in float32."""
+
+    def __init__(self, spec: DecoderSpec, decoder_weights: CompressedDecoder, data: ExternalData, context: int) -> None:
+        self.spec, self._source, self._data = spec, decoder_weights, data
+        self.nodes: list[Any] = []
+        self._written: dict[str, _Blocks] = {}
+        for table, name in zip(rotary_tables(spec, context), ("cos_cache", "sin_cache"), strict=True):
+            data.write(name, table)
+        # GroupQueryAttention takes the last position of each row and the total length from the attention mask.
+        self.node("ReduceSum", ["attention_mask", data.small("axis_1", np.array([1]))], "tokens", keepdims=0)
+        self.node("Sub", ["tokens", "axis_1"], "last")
+        self._last = self.node("Cast", ["last"], "last_position", to=TensorProto.INT32)
+        self.node("Shape", ["attention_mask"], "mask_shape")
+        self.node("Gather", ["mask_shape", data.small("index_1", np.array(1))], "mask_length", axis=0)
+        self._total = self.node("Cast", ["mask_length"], "total_length", to=TensorProto.INT32)
+
+    def node(self, op: str, inputs: list[str], output: str | list[str], domain: str = "", **attributes: Any) -> str:
+        """Append a node and return its first output. Nodes are named for what they make."""
+        outputs = [output] if isinstance(output, str) else output
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], domain=domain, **attributes))
+        return outputs[0]
+
+    def embedding(self, name: str) -> str:
+        blocks = self._blocks(name)
+        packed = blocks.blocks * blocks.scheme.group * blocks.scheme.bits // 8
+        codes = self._data.alias(f"{name}.codes_2d", blocks.inputs[0], np.dtype(np.uint8), (blocks.rows, packed))
+        return self.node(
+            "GatherBlockQuantized", [codes, "input_ids", *blocks.inputs[1:]], name, MICROSOFT,
+            bits=blocks.scheme.bits, block_size=blocks.scheme.group, gather_axis=0, quantize_axis=1,
+        )  # fmt: skip
+
+    def norm(self, x: str, name: str) -> str:
+        weight = self._data.write(f"{name}.weight", self._source.vector(name))
+        return self.node(
+            "SimplifiedLayerNormalization", [x, weight], name, axis=-1, epsilon=self.spec.norm_eps, stash_type=1
+        )
+
+    def linear(self, x: str, name: str) -> str:
+        blocks = self._blocks("embed_tokens" if name == "lm_head" and self.spec.tied_head else name)
+        correction = blocks.correction
+        y = self.node(
+            "MatMulNBits", [x, *blocks.inputs], name if correction is None else f"{name}.dense", MICROSOFT,
+            K=blocks.columns, N=blocks.rows, bits=blocks.scheme.bits, block_size=blocks.scheme.group,
+            # 4 rounds activations to 8 bits. Only 2-bit codes need it: their float32 path is 80 times slower.
+            accuracy_level=4 if blocks.scheme.bits == 2 else 0,
+        )  # fmt: skip
+        if correction is None:
+            return y
+        columns = self._data.small(f"{name}.spiking", correction.columns.astype(np.int64))
+        delta = self._data.write(f"{name}.correction", correction.delta.astype(np.float32))
+        spiking = self.node("Gather", [x, columns], f"{name}.input_spikes", axis=-1)
+        return self.node("Add", [y, self.node("MatMul", [spiking, delta], f"{name}.corrected")], name)
+
+    def attention(self, layer: int, query: str, key: str, value: str) -> str:
+        past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
+        present = [f"present.{layer}.{part}" for part in ("key", "value")]
+        return self.node(
+            "GroupQueryAttention",
+            [query, key, value, *past, self._last, self._total, "cos_cache", "sin_cache"],
+            [f"layers.{layer}.attention", *present], MICROSOFT,
+            num_heads=self.spec.heads, kv_num_heads=self.spec.kv_heads, do_rotary=1,
+            scale=float(self.spec.head_dim**-0.5),
+        )  # fmt: skip
+
+    def gated(self, gate: str, up: str) -> str:
+        silu = self.node("Mul", [gate, self.node("Sigmoid", [gate], f"{gate}.sigmoid")], f"{gate}.silu")
+        return self.node("Mul", [silu, up], f"{gate}.gated")
+
+    def add(self, a: str, b: str) -> str:
+        return self.node("Add", [a, b], f"{b}.residual")
+
+    def _blocks(self, name: str) -> _Blocks:
+        """A matrix as initializers; the embedding of a tied head is written once and used twice."""
+        if name not in self._written:
+            self._written[name] = _write_blocks(self._data, name, self._source.matrix(name))
+        return self._written[name]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """A matrix in the external data: the initializers that MatMulNBits takes after its input, and what they hold."""
+
+    inputs: tuple[str, ...]  # codes, scales, and zero points if any
+    scheme: Scheme
+    rows: int
+    columns: int
+    blocks: int
+    correction: Correction | None
+
+
+def _write_blocks(data: ExternalData, name: str, matrix: CompressedMatrix) -> _Blocks:
+    """Codes (rows, blocks, bytes a block), scales (rows, blocks) float32, zero points packed by row."""
+    assert matrix.scales is not None
+    bits, group, (rows, columns) = matrix.scheme.bits, matrix.scheme.group, matrix.shape
+    blocks = -(-columns // group)
+    codes = np.pad(matrix.codes, ((0, 0), (0, blocks * group - columns)))
+    inputs = [
+        data.write(f"{name}.codes", pack_bits(codes, bits).reshape(rows, blocks, -1)),
+        data.write(f"{name}.scales", matrix.scales.astype(np.float32)),
+    ]
+    if matrix.zero_points is not None:
+        padded = np.pad(matrix.zero_points, ((0, 0), (0, -blocks % (8 // bits))))
+        inputs.append(data.write(f"{name}.zero_points", pack_bits(padded, bits).reshape(rows, -1)))
+    return _Blocks(tuple(inputs), matrix.scheme, rows, columns, blocks, matrix.correction())

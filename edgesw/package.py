@@ -1,0 +1,146 @@
+"""The output folder: manifest, checksums, and a final path that appears only when all is there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.errors import PackageError, UsageError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a package is and what it was made from. Holds no clock and no path: equal conversions give equal bytes."""
+
+    source: dict[str, Any]  # name, origin, revision
+    recipe: str | None
+    settings: dict[str, Any]  # bits, scheme, group_size, context, hold_out
+    versions: dict[str, str]
+    decoder: DecoderSpec
+    models: dict[str, str]  # target -> path in the package
+    held_out: tuple[dict[str, Any], ...]  # layer, row, column, value
+    calibration: str | None  # SHA-256 of the calibration text
+    files: dict[str, dict[str, Any]]  # path in the package -> sha256, bytes
+
+    @property
+    def context(self) -> int:
+        return int(self.settings["context"])
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+
+
+def read_manifest(package: Path) -> Manifest:
+    """The manifest of the package at `package`. Raises UsageError when there is none, PackageError when it is damaged."""
+    path = package / MANIFEST
+    if not path.is_file():
+        what = "is not a folder" if not package.is_dir() else f"has no {MANIFEST}"
+        raise UsageError(f"'{package}' {what}: give a folder that edgesw convert made.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = values.pop("format")
+        if found != FORMAT:
+            raise PackageError(f"{path}: format {found} is not the one this version reads ({FORMAT}).")
+        values["decoder"] = DecoderSpec.from_dict(values["decoder"])
+        values["held_out"] = tuple(values["held_out"])
+        manifest = Manifest(**values)
+        int(manifest.settings["context"])
+        inside = [*manifest.files, *manifest.models.values()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PackageError(f"{path} is damaged ({error}): convert again.") from error
+    for name in inside:
+        if not (package / name).resolve().is_relative_to(package.resolve()):
+            raise PackageError(f"{path} names a file outside the package: {name}")
+    return manifest
+
+
+def check_files(package: Path, manifest: Manifest) -> None:
+    """Raises PackageError when a file of the package is missing or has another size than the manifest says."""
+    for name, expected in manifest.files.items():
+        path = package / name
+        if not path.is_file():
+            raise PackageError(f"{path} is missing: convert again.")
+        if path.stat().st_size != expected["bytes"]:
+            raise PackageError(f"{path} has {path.stat().st_size} bytes, not {expected['bytes']}: convert again.")
+
+
+def list_files(package: Path) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size of each file below `package`, by relative path; the manifest itself is not among them."""
+    files = {}
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            with path.open("rb") as file:
+                digest = _sha256(file)
+            files[path.relative_to(package).as_posix()] = {"sha256": digest, "bytes": path.stat().st_size}
+    return files
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def check_output(final: Path, force: bool) -> None:
+    """Raises UsageError when something is at `final` that must not be replaced, or its folder cannot be written."""
+    if final.exists() or final.is_symlink():
+        if not force:
+            raise UsageError(f"'{final}' exists: choose another -o, or replace it with --force.")
+        if not (final / MANIFEST).is_file() and not (final.is_dir() and not any(final.iterdir())):
+            raise UsageError(f"'{final}' is not a package of ours, so --force does not replace it: choose another -o.")
+    parent = final.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UsageError(f"'{parent}' cannot be written to: choose another -o.")
+
+
+@contextlib.contextmanager
+def publish(final: Path, force: bool) -> Iterator[Path]:
+    """A folder beside `final` to write into, which takes its place when the block ends without an error.
+
+    Whatever ends the block early leaves nothing at `final` (or what was there before). A killed process leaves the
+    hidden folder, which the next run for the same path removes.
+    """
+    check_output(final, force)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    for stale in final.parent.glob(f".{final.name}.*.partial"):
+        if not _alive(stale.name.split(".")[-2]):
+            shutil.rmtree(stale, ignore_errors=True)
+    staging = final.parent / f".{final.name}.{os.getpid()}.partial"
+    staging.mkdir()
+    try:
+        yield staging
+        check_output(final, force)
+        if final.exists():
+            old = final.parent / f".{final.name}.old.{os.getpid()}.partial"
+            final.rename(old)
+            staging.rename(final)
+            shutil.rmtree(old)
+        else:
+            staging.rename(final)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except OSError:  # it is there, and somebody else's
+        return True
+    return True

@@ -1,0 +1,45 @@
+"""Runs an ONNX package in onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgesw.errors import PackageError, UsageError
+
+
+class OnnxDecoder:
+    """A `PackagedDecoder` over model.onnx, on the CPU."""
+
+    def __init__(self, path: Path, context: int) -> None:
+        """Raises PackageError when onnxruntime cannot load the model."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors come as exceptions; its warnings are about its own optimiser
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a class of its own for each status code
+            raise PackageError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+        self.runtime, self.context = f"onnxruntime {onnxruntime.__version__}", context
+        self._past = [value for value in self._session.get_inputs() if value.name.startswith("past_key_values.")]
+        self.reset()
+
+    def reset(self) -> None:
+        self._tokens = 0
+        self._cache = {past.name: np.zeros((1, past.shape[1], 0, past.shape[3]), np.float32) for past in self._past}
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        if self._tokens + len(ids) > self.context:
+            raise UsageError(f"the package holds {self.context} tokens; convert with a larger --context.")
+        feeds = {
+            "input_ids": np.asarray(ids, np.int64)[None],
+            "attention_mask": np.ones((1, self._tokens + len(ids)), np.int64),
+            **self._cache,
+        }
+        names = ["logits", *(past.replace("past_key_values", "present") for past in self._cache)]
+        logits, *present = self._session.run(names, feeds)
+        self._cache = dict(zip(self._cache, present, strict=True))
+        self._tokens += len(ids)
+        return np.asarray(logits[0])

@@ -1,0 +1,30 @@
+"""What runs a packaged decoder: one small interface over every runtime."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+# Longest piece of a text that is given to a runtime at once: it bounds the logits in memory.
+CHUNK = 512
+
+
+class PackagedDecoder(Protocol):
+    """A decoder in a package, with the key/value cache of one conversation."""
+
+    runtime: str
+    """What runs it, for people."""
+    context: int
+    """Most tokens that the cache holds."""
+
+    def reset(self) -> None:
+        """Forget all tokens."""
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        """Feed the next tokens, int (tokens,), and return their logits, float32 (tokens, vocabulary)."""
+
+
+def feed(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:
+    """Feed tokens (tokens,) in chunks; float32 (tokens, vocabulary)."""
+    return np.concatenate([decoder.step(ids[at : at + CHUNK]) for at in range(0, len(ids), CHUNK)])
