@@ -57,7 +57,8 @@ slow: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then echo $(BIN)/mypy; $(BIN)/mypy; \
+	else echo "mypy is left out: the numpy that Python 3.10 gets describes its arrays' types less well"; fi
 
 clean:
 	rm -rf demo dist build .pytest_cache .mypy_cache .ruff_cache

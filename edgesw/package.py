@@ -42,7 +42,7 @@ class Manifest:
 
 
 def read_manifest(package: Path) -> Manifest:
-    """The manifest of the package at `package`. Raises UsageError when there is none, PackageError when it is damaged."""
+    """The manifest of a package. Raises UsageError when there is none, PackageError when it is damaged."""
     path = package / MANIFEST
     if not path.is_file():
         what = "is not a folder" if not package.is_dir() else f"has no {MANIFEST}"

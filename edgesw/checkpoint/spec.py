@@ -1,11 +1,11 @@
-"""DecoderSpec: what a decoder is, in numbers and switches. Everything right of the checkpoint reads this and nothing else."""
+"""DecoderSpec: what a decoder is, in numbers and switches. What stands right of the checkpoint reads only this."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-# The matrices of one layer, in the order in which a forward pass meets them: canonical name -> what it is called in a table.
+# The matrices of one layer, in the order in which a forward pass meets them.
 LAYER_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -14,8 +14,8 @@ class DecoderSpec:
     """Shape and switches of a decoder-only transformer.
 
     Canonical tensor names, used everywhere: `embed_tokens`, `layers.N.input_layernorm`, `layers.N.q_proj` (k, v, o),
-    `layers.N.post_attention_layernorm`, `layers.N.gate_proj` (up, down), `norm`, `lm_head`. Matrices are (rows, columns) =
-    (output channels, input channels), as stored by Hugging Face, rotary halves not interleaved.
+    `layers.N.post_attention_layernorm`, `layers.N.gate_proj` (up, down), `norm`, `lm_head`. Matrices are
+    (rows, columns) = (output channels, input channels), as stored by Hugging Face, rotary halves not interleaved.
     """
 
     family: str

@@ -1,0 +1,67 @@
+"""The command line. Each command parses, calls the library and prints: data on stdout, people on stderr."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+
+import click
+
+from edgesw import __version__
+from edgesw.cli.convert import convert
+from edgesw.cli.detect import detect
+from edgesw.cli.generate import generate
+from edgesw.cli.validate import validate
+from edgesw.errors import EdgeswError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgesw")
+def cli() -> None:
+    """Compress Hugging Face language models into Core ML and ONNX packages, with their super weights held out.
+
+    MODEL is a folder with safetensors, a .gguf file, a recipe's name (smollm2-135m, mistral-7b, ...) or a hub id.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 validated and found too far from the float model.
+    """
+
+
+for command in (detect, convert, validate, generate):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `edgesw`. Every error that a user can meet ends in one line on stderr and an exit code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        return int(cli.main(arguments, prog_name="edgesw", standalone_mode=False) or 0)
+    except EdgeswError as error:
+        return _say(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return 2
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgesw"
+        return _say(f"{error.format_message().rstrip('.')}. Try '{where} --help'.", error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted; nothing was left behind.", INTERRUPTED)
+    except BrokenPipeError:  # `edgesw ... | head`: nobody reads on
+        sys.stdout = None
+        return 1
+    except MemoryError:
+        return _say("out of memory: `edgesw convert --dry-run` says how much a conversion needs.", 1)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _say("the disk is full; nothing was left behind. Free some room or choose another -o.", 1)
+        return _say(f"{error.filename or 'a file'}: {error.strerror or error}.", 1)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    return code

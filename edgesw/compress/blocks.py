@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 # How far the range of a block is drawn in, as a share of its full range: the best of these is kept per block.
@@ -29,10 +31,15 @@ def fit_blocks(
     scales = np.empty((rows, blocks), np.float16)
     zeros = np.empty((rows, blocks), np.uint8)
     step = max(1, CHUNK // (blocks * block))
-    for start in range(0, rows, step):
+
+    def fit(start: int) -> None:
         part = slice(start, start + step)
         x = np.pad(weights[part], ((0, 0), (0, spare))).reshape(-1, blocks, block)
         codes[part], scales[part], zeros[part] = _fit(x, bits, zero_points, each)
+
+    # numpy works outside the interpreter's lock, and each part has its own rows of the results.
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(fit, range(0, rows, step)))
     flat = codes.reshape(rows, -1)
     return flat[:, :columns].copy() if spare else flat, scales, zeros if zero_points else None
 

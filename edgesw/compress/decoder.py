@@ -58,9 +58,7 @@ class CompressedDecoder:
         if self._progress:
             self._progress(name)
         places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
-        return compress_matrix(
-            self._weights.tensor(name), self.plan.scheme(name), self._importance.get(name), places
-        )
+        return compress_matrix(self._weights.tensor(name), self.plan.scheme(name), self._importance.get(name), places)
 
     def vector(self, name: str) -> np.ndarray:
         """A norm's weights, float32."""

@@ -12,8 +12,8 @@ class Scheme:
     """How a matrix is stored. `kind` is "palette" or "block".
 
     palette: each value is an index into a palette (LUT) of 2**bits float16 entries, one palette for every `group` rows
-    (0: one for the whole matrix). block: each value is an integer of `bits` bits, every `group` columns of a row share a
-    float16 scale and, if `zero_points`, an integer zero point of the same width.
+    (0: one for the whole matrix). block: each value is an integer of `bits` bits, every `group` columns of a row share
+    a float16 scale and, if `zero_points`, an integer zero point of the same width.
     """
 
     kind: str
@@ -70,8 +70,8 @@ class CompressedMatrix:
 
     def dense(self) -> np.ndarray:
         """Float32 (rows, columns): what the dense part alone stands for."""
-        rows, columns = self.shape
         if self.palettes is not None:
+            rows = self.shape[0]
             group = np.arange(rows) // (self.scheme.group or rows)
             return self.palettes.astype(np.float32)[group[:, None], self.codes]
         assert self.scales is not None

@@ -22,8 +22,12 @@ WIDEN_FIRST = ("down_proj", "v_proj", "o_proj", "k_proj", "q_proj", "gate_proj",
 class Capabilities:
     """What a target's format can carry: code widths by scheme, and whether groups must fill the matrix exactly."""
 
-    widths: dict[str, tuple[int, ...]]  # scheme kind -> code widths, ascending; the first kind that has a width is preferred
-    whole_groups: bool  # True: a group must divide its axis. False: blocks are powers of two from 16, the last is padded
+    widths: dict[
+        str, tuple[int, ...]
+    ]  # scheme kind -> code widths, ascending; the first kind that has a width is preferred
+    whole_groups: (
+        bool  # True: a group must divide its axis. False: blocks are powers of two from 16, the last is padded
+    )
     scale_bits: int  # width of a stored scale
 
 
@@ -109,7 +113,7 @@ def _nearest_divisor(axis: int, group: int) -> int:
 
 
 def _widths(spec: DecoderSpec, bits: int, native: tuple[int, ...], kind: str) -> dict[str, int]:
-    """Code width of each matrix: `bits` where the format has it, else the next lower and higher mixed to that average."""
+    """Code width of each matrix: `bits` where the format has it, else the next lower and higher, mixed to average."""
     names = spec.matrices()
     if bits in native:
         return dict.fromkeys(names, bits)

@@ -1,4 +1,4 @@
-"""The words a decoder layer is written in. An interpreter gives them a meaning: run them, or write them into a graph."""
+"""The words a decoder layer is written in. An interpreter gives them a meaning: runs them, or writes a graph."""
 
 from __future__ import annotations
 

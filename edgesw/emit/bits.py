@@ -7,7 +7,7 @@ import numpy as np
 
 def pack_bits(codes: np.ndarray, bits: int) -> np.ndarray:
     """uint8 codes below 2**bits -> bytes, low bits first, in C order: uint8 (ceil(size * bits / 8),)."""
-    flat = np.ascontiguousarray(codes).reshape(-1)
+    flat: np.ndarray = np.ascontiguousarray(codes).reshape(-1)
     if 8 % bits:
         # 3 and 6 bits: eight codes fill `bits` bytes exactly; a multiple of those at a time bounds the memory.
         step = 1 << 20

@@ -27,9 +27,9 @@ SMALLEST = np.float16(6e-8)
 def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context: int, name: str, package: Path) -> None:
     """Write `package` (an .mlpackage) for iOS 18 / macOS 15.
 
-    Inputs `inputIds` int32 (1, q) and `causalMask` float16 (1, 1, q, kv), where kv counts the tokens seen so far, these q
-    included; states `keyCache` and `valueCache` float16 (layers, 1, kv_heads, context, head_dim); output `logits` float16
-    (1, q, vocabulary).
+    Inputs `inputIds` int32 (1, q) and `causalMask` float16 (1, 1, q, kv), where kv counts the tokens seen so far, these
+    q included; states `keyCache` and `valueCache` float16 (layers, 1, kv_heads, context, head_dim); output `logits`
+    float16 (1, q, vocabulary).
     """
     ct = coremltools()
     from coremltools.converters.mil.mil import Builder as mb
@@ -148,11 +148,13 @@ class MilOps:
         return mb.add(x=mb.mul(x=x, y=self.cos), y=mb.mul(x=turned, y=self.sin))
 
     def _remember(self, layer: int, cache: Var, new: Var) -> Var:
-        """Write `new` (1, kv_heads, q, head_dim) into the state and return all of this layer so far (1, kv_heads, kv, head_dim)."""
+        """Write `new` (1, kv_heads, q, head_dim) into the state; this layer so far: (1, kv_heads, kv, head_dim)."""
         mb, spec = self.mb, self.spec
         begin = mb.concat(values=[[layer], [0], [0], self.past, [0]], axis=0)
         end = mb.concat(values=[[layer + 1], [1], [spec.kv_heads], self.seen, [spec.head_dim]], axis=0)
-        updated = mb.slice_update(x=mb.read_state(input=cache), update=mb.expand_dims(x=new, axes=[0]), begin=begin, end=end)
+        updated = mb.slice_update(
+            x=mb.read_state(input=cache), update=mb.expand_dims(x=new, axes=[0]), begin=begin, end=end
+        )
         state = mb.coreml_update_state(state=cache, value=updated)
         return mb.slice_by_index(
             x=state, begin=[layer, 0, 0, 0, 0], end=end, squeeze_mask=[True, False, False, False, False]
@@ -167,7 +169,7 @@ class MilOps:
         return mb.reshape(x=tiled, shape=[1, self.spec.heads, -1, self.spec.head_dim])
 
     def _matrix(self, name: str) -> tuple[Var, Correction | None]:
-        """The matrix as a constexpr op, and its correction. Written to the weight file now, so that it can be dropped."""
+        """The matrix as a constexpr op, and its correction. It goes to the weight file now and is then dropped."""
         if name in self._dense:  # a tied head: its only second use
             return self._dense[name], None
         matrix = self._source.matrix(name)
@@ -176,7 +178,7 @@ class MilOps:
 
     def _constexpr(self, name: str, matrix: CompressedMatrix) -> Var:
         mb = self.mb
-        bits, (rows, columns) = matrix.scheme.bits, matrix.shape
+        bits = matrix.scheme.bits
         if matrix.palettes is not None:
             lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, 1)
             return mb.constexpr_lut_to_dense(
@@ -196,7 +198,7 @@ class MilOps:
         return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=offset, name=name)
 
     def _blob(self, name: str, values: np.ndarray, dtype: str) -> Var:
-        """A const whose values lie in the weight file; the program itself holds one element, repeated by a zero stride."""
+        """A const whose values lie in the weight file; the program holds one element, repeated by a zero stride."""
         from coremltools.converters.mil.mil import types
 
         self._offsets[name] = self._weights.write(values, dtype)

@@ -16,7 +16,7 @@ class ExternalData:
     """Appends tensors to one file and makes the initializers that refer to it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "wb")
+        self._file = path.open("wb")
         self._name = path.name
         self._written: dict[str, tuple[int, int]] = {}  # initializer -> (offset, bytes)
         self.initializers: list[onnx.TensorProto] = []
@@ -24,11 +24,13 @@ class ExternalData:
     def __enter__(self) -> ExternalData:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def write(self, name: str, values: np.ndarray) -> str:
-        """Append `values` and add the initializer `name`, which is returned. A name already there is not written again."""
+        """Append `values` and add the initializer `name`, which is returned. A name is written once."""
         if name not in self._written:
             data = np.ascontiguousarray(values)
             at = self._file.tell()

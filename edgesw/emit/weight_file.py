@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import struct
+from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -26,15 +26,17 @@ FILE = "weight.bin"
 class WeightFile:
     """Appends blobs to a weight.bin: a 64-byte header, then per blob 64 bytes of metadata and its data, all aligned."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file: BinaryIO = open(path, "wb")
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
         self._count = 0
         self._file.write(bytes(ALIGNMENT))
 
     def __enter__(self) -> WeightFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self._file.seek(0)
@@ -85,5 +87,12 @@ def to_spec(program: Any, offsets: dict[str, int], weights: WeightFile) -> Any:
     program.skip_all_passes = True
     mil = Exporter(prog=program, weights_dir="", specification_version=version).export()
     return load.CoreMLProtoExporter(
-        program, mil, None, None, None, convert_to="mlprogram", convert_from="milinternal", specification_version=version
+        program,
+        mil,
+        None,
+        None,
+        None,
+        convert_to="mlprogram",
+        convert_from="milinternal",
+        specification_version=version,
     ).export(version)

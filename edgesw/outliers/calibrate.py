@@ -15,7 +15,7 @@ from edgesw.runtime.torch import TorchOps, residual_stream
 def input_mean_squares(
     spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None = None
 ) -> dict[str, np.ndarray]:
-    """Mean square of the input of each of the layers' matrices, float32 (columns,) by name, over windows (batch, tokens).
+    """Mean square of each layer matrix's input, float32 (columns,) by name, over windows of ids (batch, tokens).
 
     The first token counts too: the super activation that it carries is what a matrix must not lose.
     """

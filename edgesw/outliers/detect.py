@@ -68,7 +68,7 @@ def detect(
 
 
 class _Run:
-    """A prompt's residual stream before each layer and after the last, and each layer's spike; forward() makes them anew."""
+    """A prompt's residual stream before each layer and after the last, and each layer's spike."""
 
     def __init__(
         self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[str, int], None] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,12 @@ class PackagedDecoder(Protocol):
         """Feed the next tokens, int (tokens,), and return their logits, float32 (tokens, vocabulary)."""
 
 
+def pieces(ids: np.ndarray) -> Iterator[np.ndarray]:
+    """Tokens (tokens,) in pieces that can be given to a runtime at once."""
+    for at in range(0, len(ids), CHUNK):
+        yield ids[at : at + CHUNK]
+
+
 def feed(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:
-    """Feed tokens (tokens,) in chunks; float32 (tokens, vocabulary)."""
-    return np.concatenate([decoder.step(ids[at : at + CHUNK]) for at in range(0, len(ids), CHUNK)])
+    """Feed tokens (tokens,) piece by piece; all their logits, float32 (tokens, vocabulary)."""
+    return np.concatenate([decoder.step(piece) for piece in pieces(ids)])

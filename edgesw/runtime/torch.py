@@ -1,4 +1,4 @@
-"""TorchOps: runs the decoder in float32, one layer's weights at a time. The float reference, and the pass that detects."""
+"""TorchOps: runs the decoder in float32, one matrix at a time. The float reference, and the pass that detects."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ class TorchOps:
     `observe(name, x, weight, y)` is called after each linear of a layer, with its input, weight and output.
     """
 
-    def __init__(
-        self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, observe: Observer | None = None
-    ) -> None:
+    def __init__(self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, observe: Observer | None = None) -> None:
         self.spec, self.weights, self.ids, self.observe = spec, weights, ids, observe
         cos, sin = (torch.from_numpy(table) for table in rotary_tables(spec, ids.shape[1]))
         self.cos, self.sin = torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
@@ -66,7 +64,7 @@ class TorchOps:
 
 
 def residual_stream(ops: TorchOps, first: int = 0, x: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
-    """The residual stream (batch, tokens, hidden) before layer `first` (`x`, default: the embedding), then after each layer."""
+    """The residual stream (batch, tokens, hidden): `x` before layer `first` (default: embedding), then after each."""
     with torch.inference_mode():
         x = ops.embedding("embed_tokens") if x is None else x
         yield x
@@ -76,7 +74,7 @@ def residual_stream(ops: TorchOps, first: int = 0, x: torch.Tensor | None = None
 
 
 class FloatLogits:
-    """Logits of windows of token ids (batch, tokens): one streamed pass for all of them, then the head window by window."""
+    """Logits of windows of token ids (batch, tokens): one streamed pass for all, then the head window by window."""
 
     def __init__(
         self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None = None

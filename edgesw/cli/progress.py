@@ -1,0 +1,53 @@
+"""The progress bar: stage, what is being done, time left. On stderr, and only on a terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Bar:
+    """Takes what the library's progress callbacks say: (stage, detail, done, total). One line a stage."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[detail]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._last: str | None = None
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._finish()
+        self._progress.stop()
+
+    def __call__(self, stage: str, detail: str, done: int, total: int) -> None:
+        if stage != self._last:
+            self._finish()
+            self._last = stage
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, detail=detail)
+        self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
+
+    def _finish(self) -> None:
+        """Fill the last stage's line: the library says what it begins, not when a stage is over."""
+        if self._last is not None:
+            task = self._tasks[self._last]
+            total = self._progress.tasks[task].total
+            self._progress.update(task, completed=total, detail="")

@@ -1,0 +1,106 @@
+"""edgesw validate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgesw.cli.progress import Bar
+from edgesw.cli.tables import print_json, print_table
+
+TOO_FAR = 3
+
+
+def _share(ctx: click.Context, option: click.Parameter, value: str) -> float:
+    """`20%` or `20`, as a share: 0.2."""
+    try:
+        share = float(value.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < float("inf"):
+        raise click.BadParameter(f"'{value}' is not a percentage such as 5%.", ctx, option)
+    return share
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option(
+    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
+)
+@click.option("--against", metavar="MODEL", help="The float model.  [default: the one the package was made from]")
+@click.option("--target", "targets", multiple=True, help="Only this target; repeatable.  [default: all in the package]")
+@click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows to measure over.")
+@click.option(
+    "--tokens", default=512, show_default=True, type=click.IntRange(2), help="Tokens per window, BOS included."
+)
+@click.option(
+    "--max-perplexity-increase",
+    "most",
+    default="20%",
+    show_default=True,
+    callback=_share,
+    help="The verdict's threshold.",
+)
+@click.option(
+    "--precision",
+    default="float16",
+    show_default=True,
+    type=click.Choice(("float16", "float32")),
+    help="What the MIL interpreter computes in where there is no Core ML.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def validate(
+    ctx: click.Context,
+    package: Path,
+    text: str | None,
+    against: str | None,
+    targets: tuple[str, ...],
+    windows: int,
+    tokens: int,
+    most: float,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Measure PACKAGE against its float model: perplexity, KL divergence, top-1 agreement, and a verdict.
+
+    Exits with 3 when a target's perplexity is more than the threshold above the float model's.
+    """
+    from edgesw.texts import load_text
+    from edgesw.validate.validate import validate as run
+
+    with Bar() as bar:
+        report = run(
+            package,
+            load_text(text),
+            against=against,
+            targets=targets,
+            count=windows,
+            tokens=tokens,
+            most_increase=most,
+            precision=precision,
+            progress=bar,
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_table(
+            f"{package} on the {report.text}, {report.windows} windows of {report.tokens} tokens",
+            ("target", "runtime", "verdict", "perplexity", "float", "increase", "KL divergence", "top-1"),
+            [
+                (
+                    name,
+                    result.runtime,
+                    "pass" if result.passes(most) else "FAIL",
+                    f"{result.perplexity:,.3f}",
+                    f"{result.float_perplexity:,.3f}",
+                    f"{result.increase:+.1%}",
+                    f"{result.kl_divergence:.4f}",
+                    f"{result.top1_agreement:.1%}",
+                )
+                for name, result in report.targets.items()
+            ],
+            left=3,
+        )
+    ctx.exit(0 if report.passed else TOO_FAR)

@@ -1,0 +1,31 @@
+"""Greedy generation from a package, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edgesw.errors import UsageError
+from edgesw.runtime.package import PackagedDecoder, pieces
+
+
+def generate(decoder: PackagedDecoder, prompt: list[int], stop: tuple[int, ...], most: int) -> Iterator[int]:
+    """The most likely next tokens after `prompt`, until one of `stop`, `most` tokens or a full context.
+
+    UsageError for a prompt that is empty or leaves no room in the context.
+    """
+    if not prompt:
+        raise UsageError("the prompt is empty.")
+    if len(prompt) >= decoder.context:
+        raise UsageError(f"the prompt has {len(prompt)} tokens and the package holds {decoder.context}: shorten it.")
+    decoder.reset()
+    for piece in pieces(np.array(prompt)):
+        logits = decoder.step(piece)
+    for left in range(min(most, decoder.context - len(prompt)), 0, -1):
+        token = int(logits[-1].argmax())
+        if token in stop:
+            return
+        yield token
+        if left > 1:
+            logits = decoder.step(np.array([token]))

@@ -1,0 +1,31 @@
+"""The model card: the README.md of a package, in the form of a Hugging Face model card."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.compress.plan import CompressionPlan
+from edgesw.package import Manifest
+
+
+def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, CompressionPlan]) -> str:
+    """Markdown with YAML front matter."""
+    recipe = checkpoint.source.recipe
+    template = Environment(
+        loader=PackageLoader("edgesw.report"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    ).get_template("card.md")
+    sizes = {name: plan.stored_bytes / 1e6 for name, plan in plans.items()}
+    return template.render(
+        manifest=manifest,
+        name=recipe.hub_id if recipe else manifest.source["name"],
+        base_model=recipe.hub_id if recipe else None,
+        licence=recipe.license if recipe else None,
+        parameters=checkpoint.parameters(),
+        sizes=sizes,
+    )

@@ -1,0 +1,87 @@
+"""Measures a package against the float model, window by window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgesw.runtime.package import PackagedDecoder, feed
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a decoder does beside the float model, over all predicted positions."""
+
+    runtime: str
+    perplexity: float
+    float_perplexity: float
+    kl_divergence: float  # mean KL(float || package), nats
+    top1_agreement: float  # share of positions with the same most likely token
+    positions: int
+
+    @property
+    def increase(self) -> float:
+        """Relative increase in perplexity: 0.05 is 5% above float."""
+        return self.perplexity / self.float_perplexity - 1
+
+    def passes(self, most: float) -> bool:
+        """Whether the increase is at most `most`. A perplexity that is not a number never passes."""
+        return math.isfinite(self.perplexity) and self.increase <= most
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "increase": self.increase}
+
+
+class _Sums:
+    """Sums over positions of what Agreement reports."""
+
+    def __init__(self) -> None:
+        self.loss = self.float_loss = self.divergence = 0.0
+        self.same = self.positions = 0
+
+    def add(self, ids: np.ndarray, reference: torch.Tensor, logits: np.ndarray) -> None:
+        """One window (tokens,): `reference` are the float model's log probabilities (tokens - 1, vocabulary)."""
+        ours = torch.log_softmax(torch.from_numpy(logits[:-1]), -1)
+        at, following = torch.arange(len(ids) - 1), torch.from_numpy(ids[1:])
+        self.loss -= float(ours[at, following].double().sum())
+        self.float_loss -= float(reference[at, following].double().sum())
+        self.divergence += float((reference.exp() * (reference - ours)).sum(-1).double().sum())
+        self.same += int((reference.argmax(-1) == ours.argmax(-1)).sum())
+        self.positions += len(ids) - 1
+
+    def agreement(self, runtime: str) -> Agreement:
+        return Agreement(
+            runtime,
+            _perplexity(self.loss, self.positions),
+            _perplexity(self.float_loss, self.positions),
+            self.divergence / self.positions,
+            self.same / self.positions,
+            self.positions,
+        )
+
+
+def measure(
+    ids: np.ndarray, reference: Iterable[np.ndarray], decoders: list[PackagedDecoder]
+) -> Iterator[list[Agreement]]:
+    """After each window of `ids` (windows, tokens), the agreement of each decoder so far.
+
+    `reference` gives the float model's logits of each window, (tokens, vocabulary). The first token of a window is not
+    predicted, so it does not count.
+    """
+    sums = [_Sums() for _ in decoders]
+    for window, logits in zip(ids, reference, strict=True):
+        expected = torch.log_softmax(torch.from_numpy(logits[:-1]), -1)
+        for decoder, total in zip(decoders, sums, strict=True):
+            decoder.reset()
+            total.add(window, expected, feed(decoder, window))
+        yield [total.agreement(decoder.runtime) for decoder, total in zip(decoders, sums, strict=True)]
+
+
+def _perplexity(loss: float, positions: int) -> float:
+    mean = loss / positions
+    return math.exp(mean) if mean < 700 else math.inf
