@@ -20,6 +20,8 @@ Var = Any
 
 # Smallest row maximum that a norm divides by: below it float16 has no digits left to lose.
 TINY = np.float16(1e-3)
+# coremltools keeps a const with fewer elements than this in the program itself, so it must have its real values.
+IN_PROGRAM = 10
 # rsqrt adds this before it divides; Core ML's default is zero in float16.
 SMALLEST = np.float16(6e-8)
 
@@ -36,7 +38,7 @@ def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context:
     from coremltools.converters.mil.mil import get_new_symbol, types
 
     cache = (spec.layers, 1, spec.kv_heads, context, spec.head_dim)
-    query, seen = get_new_symbol("q"), get_new_symbol("kv")
+    query, seen = get_new_symbol(), get_new_symbol()
     with WeightFile(make_folders(package) / FILE) as weights:
         offsets: dict[str, int] = {}
 
@@ -198,13 +200,15 @@ class MilOps:
         return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=offset, name=name)
 
     def _blob(self, name: str, values: np.ndarray, dtype: str) -> Var:
-        """A const whose values lie in the weight file; the program holds one element, repeated by a zero stride."""
+        """A const whose values go to the weight file; the program holds one element, repeated by a zero stride."""
         from coremltools.converters.mil.mil import types
 
-        self._offsets[name] = self._weights.write(values, dtype)
         # Sub-byte integers exist for numpy only as coremltools' own marked dtypes.
         plain = {"fp16": np.float16, "int8": np.int8, "uint8": np.uint8}
         marked = plain.get(dtype) or getattr(types, f"np_{dtype}_dtype")
+        if values.size < IN_PROGRAM:
+            return self.mb.const(val=values.astype(marked), name=name)
+        self._offsets[name] = self._weights.write(values, dtype)
         return self.mb.const(val=np.broadcast_to(np.zeros((), marked), values.shape), name=name)
 
 

@@ -1,0 +1,192 @@
+"""Packages of tiny random models, for every scheme a format can carry: what is in the files, and what runs.
+
+The reference is transformers with the weights that the package's own files hold, decoded here by coremltools (Core ML)
+or by the operator's documented formula (ONNX).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.external_data_helper import load_external_data_for_model
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.plan import make_plan
+from edgesw.runtime.package import PackagedDecoder
+from edgesw.targets import TARGETS
+
+CONTEXT = 64
+HELD_OUT = [(1, 5, 100), (1, 9, 100), (1, 5, 7)]
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("coreml", {"bits": 4}),
+    ("coreml", {"bits": 8}),
+    ("coreml", {"bits": 5}),
+    ("coreml", {"bits": 2}),
+    ("coreml", {"bits": 3, "group": 0}),
+    ("coreml", {"bits": 4, "kind": "palette", "group": 8}),
+    ("coreml", {"bits": 6}),
+    ("coreml", {"bits": 8, "kind": "palette", "group": 0}),
+    ("onnx", {"bits": 4}),
+    ("onnx", {"bits": 4, "group": 128}),
+    ("onnx", {"bits": 8}),
+    ("onnx", {"bits": 6}),
+]
+
+
+class Made:
+    """A package on disk, what it was made from, and what runs it."""
+
+    def __init__(self, checkpoint: Checkpoint, target: str, options: dict[str, Any], folder: Path) -> None:
+        self.target, self.spec = target, checkpoint.spec
+        entry = TARGETS[target]
+        self.decoder = CompressedDecoder(
+            checkpoint, make_plan(checkpoint.spec, entry.capabilities, **options), None, HELD_OUT
+        )
+        self.path = folder / entry.file
+        entry.write(self.decoder, checkpoint.spec, CONTEXT, "tiny", self.path)
+
+    def run(self, precision: str = "float32") -> PackagedDecoder:
+        return TARGETS[self.target].run(self.path, CONTEXT, precision)
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """The dense matrices that the files hold, float32, by our names."""
+        return dict(_coreml_matrices(self.path) if self.target == "coreml" else _onnx_matrices(self.path))
+
+    def reference(self) -> LlamaForCausalLM:
+        """transformers with the stored matrices, the held-out scalars put to their float16 values."""
+        stored = self.stored()
+        for layer, row, column in HELD_OUT:
+            value = self.decoder._weights.tensor(f"layers.{layer}.down_proj")[row, column]
+            stored[f"layers.{layer}.down_proj"][row, column] = np.float16(value)
+        spec = self.spec
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=spec.vocab_size, hidden_size=spec.hidden_size, intermediate_size=spec.intermediate_size,
+                num_hidden_layers=spec.layers, num_attention_heads=spec.heads, num_key_value_heads=spec.kv_heads,
+                head_dim=spec.head_dim, rms_norm_eps=spec.norm_eps, rope_theta=spec.rope_theta,
+                tie_word_embeddings=spec.tied_head, max_position_embeddings=spec.max_positions,
+            )
+        ).eval()  # fmt: skip
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                ours = name.removeprefix("model.").removesuffix(".weight").replace("self_attn.", "").replace("mlp.", "")
+                values = stored[ours] if ours in stored else self.decoder.vector(ours)
+                parameter.copy_(torch.from_numpy(values))
+        return model
+
+
+def _coreml_matrices(package: Path) -> Iterator[tuple[str, np.ndarray]]:
+    logging.getLogger("coremltools").setLevel(logging.ERROR)
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    weights = package / "Data" / "com.apple.CoreML" / "weights"
+    spec = ct.utils.load_spec(str(package))
+    for op in load(spec, spec.specificationVersion, str(weights)).functions["main"].operations:
+        if op.op_type.startswith("constexpr_"):
+            name = op.name
+            if name.startswith("layers_"):
+                _, layer, kind = name.split("_", 2)
+                name = f"layers.{layer}.{kind}"
+            yield name, np.asarray(op.materialized_val_inference(), np.float32).copy()
+
+
+def _onnx_matrices(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(code - zero point) * scale, as the documentation of com.microsoft.MatMulNBits has it."""
+    model = onnx.load(path, load_external_data=False)
+    load_external_data_for_model(model, str(path.parent))
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in ("MatMulNBits", "GatherBlockQuantized"):
+            continue
+        at = {attribute.name: attribute.i for attribute in node.attribute}
+        # The embedding's operator takes its codes first, and has whole blocks here.
+        packed_codes = tensors[node.input[0 if node.op_type == "GatherBlockQuantized" else 1]]
+        rows, bits, block = len(packed_codes), at["bits"], at["block_size"]
+        columns = at.get("K", packed_codes[0].size * 8 // bits)
+        codes = np.unpackbits(packed_codes.reshape(rows, -1), axis=1, bitorder="little")
+        weights = 1 << np.arange(bits)
+        codes = codes.reshape(rows, -1, block, bits) @ weights
+        zero: Any = 2 ** (bits - 1)
+        if len(node.input) > 3:
+            packed = np.unpackbits(tensors[node.input[3]], axis=1, bitorder="little")
+            zero = (packed.reshape(rows, -1, bits) @ weights)[:, : codes.shape[1], None]
+        dense = ((codes - zero) * tensors[node.input[2]][..., None]).reshape(rows, -1)[:, :columns]
+        name = node.input[2].removesuffix(".scales")
+        yield name, dense.astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    torch.manual_seed(2)
+    config = LlamaConfig(
+        vocab_size=160, hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=request.param,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        for layer, row, column in HELD_OUT:
+            model.model.layers[layer].mlp.down_proj.weight[row, column] = 3.0
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model.save_pretrained(folder)
+    return open_checkpoint(str(folder))
+
+
+@pytest.fixture(scope="module", params=SETTINGS, ids=lambda s: f"{s[0]} " + " ".join(map(str, s[1].values())))
+def made(request: pytest.FixtureRequest, checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(checkpoint, *request.param, tmp_path_factory.mktemp("package"))
+
+
+IDS = np.random.default_rng(5).integers(0, 160, 40)
+
+
+def test_files_hold_what_was_compressed(made: Made) -> None:
+    """If a code, scale or palette lands in the wrong place, the package is another model than the one measured."""
+    stored = made.stored()
+    names = set(made.decoder.plan._by_name)
+    assert set(stored) == names
+    for name in names:
+        expected = made.decoder.matrix(name).dense()
+        assert np.abs(stored[name] - expected).max() <= 2e-3 * np.abs(expected).max(), name
+
+
+def test_logits_equal_transformers_with_the_stored_weights(made: Made) -> None:
+    """The graph must be the model: attention, rotary embedding, norms, correction, head."""
+    with torch.inference_mode():
+        expected = made.reference()(torch.from_numpy(IDS)[None]).logits[0].numpy()
+    logits = made.run("float32").step(IDS)
+    # Core ML's float16 constants (norms, rotary tables) are exact to half precision only.
+    assert np.abs(logits - expected).max() < (1e-3 if made.target == "onnx" else 0.03) * max(1, np.abs(expected).max())
+    assert (logits.argmax(-1) == expected.argmax(-1)).mean() >= (1.0 if made.target == "onnx" else 0.95)
+
+
+def test_the_cache_is_right(made: Made) -> None:
+    """Prefill, then token by token, then a piece again: the same logits as all at once. Else chats drift off."""
+    decoder = made.run("float32")
+    whole = decoder.step(IDS)
+    decoder.reset()
+    pieces = [decoder.step(IDS[at:to]) for at, to in [(0, 1), (1, 2), (2, 17), (17, 18), (18, 40)]]
+    assert np.abs(np.concatenate(pieces) - whole).max() < 2e-2 * max(1, np.abs(whole).max())
+
+
+def test_hold_out_reaches_the_logits(made: Made) -> None:
+    """A correction that is written but not added would go unnoticed in the files."""
+    model = made.reference()
+    with torch.inference_mode():
+        right = model(torch.from_numpy(IDS)[None]).logits[0].numpy()
+        for layer, row, column in HELD_OUT:
+            model.model.layers[layer].mlp.down_proj.weight[row, column] = 0
+        without = model(torch.from_numpy(IDS)[None]).logits[0].numpy()
+    logits = made.run("float32").step(IDS)
+    assert np.abs(logits - right).max() < 0.2 * np.abs(without - right).max()

@@ -1,0 +1,193 @@
+"""SmolLM2-135M from end to end: the figures that the product promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import edgesw.emit.coreml as coreml
+from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from edgesw.compress.decoder import CompressedDecoder, compress_matrix
+from edgesw.compress.matrix import Scheme
+from edgesw.compress.plan import make_plan
+from edgesw.convert import Settings, convert
+from edgesw.decoder.ops import Weights
+from edgesw.outliers.calibrate import input_mean_squares
+from edgesw.package import Manifest, read_manifest
+from edgesw.runtime.coreml import open_coreml
+from edgesw.runtime.package import PackagedDecoder, feed
+from edgesw.runtime.torch import FloatLogits
+from edgesw.targets import TARGETS
+from edgesw.texts import shipped_text, windows
+from edgesw.tokenizer import Tokenizer
+from edgesw.validate.measure import Agreement, measure
+from edgesw.validate.validate import open_decoder
+
+pytestmark = pytest.mark.slow
+SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487), (28, 507, 678)]
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> Checkpoint:
+    return open_checkpoint("smollm2-135m")
+
+
+@pytest.fixture(scope="module")
+def ids(smollm2: Checkpoint) -> np.ndarray:
+    """Eight windows of 512 tokens of the shipped text."""
+    return windows(shipped_text("validation"), Tokenizer.from_files(smollm2.tokenizer_files()), 8, 512)
+
+
+@pytest.fixture(scope="module")
+def importance(smollm2: Checkpoint) -> dict[str, np.ndarray]:
+    text = windows(shipped_text("calibration"), Tokenizer.from_files(smollm2.tokenizer_files()), 8, 512)
+    return input_mean_squares(smollm2.spec, smollm2, text)
+
+
+@pytest.fixture(scope="module")
+def package(smollm2: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    path = tmp_path_factory.mktemp("packages") / "smollm2"
+    convert(smollm2, Settings(("coreml", "onnx")), path, force=False, progress=lambda *_: None)
+    return path, read_manifest(path)
+
+
+class Twin:
+    """The float decoder in PackagedDecoder's clothes: a window at a time, in transformers' own arithmetic order."""
+
+    runtime, context = "float twin", 8192
+
+    def __init__(self, checkpoint: Checkpoint, weights: Weights) -> None:
+        self._spec, self._weights = checkpoint.spec, weights
+
+    def reset(self) -> None:
+        pass
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        return next(iter(FloatLogits(self._spec, self._weights, ids[None])))
+
+
+def agreement(smollm2: Checkpoint, ids: np.ndarray, decoder: PackagedDecoder) -> Agreement:
+    *_, last = measure(ids, FloatLogits(smollm2.spec, smollm2, ids), [decoder])
+    return last[0]
+
+
+def test_float_decoder_equals_transformers(smollm2: Checkpoint, ids: np.ndarray) -> None:
+    """The reference of every figure: 256 tokens, transformers' own reading of the GGUF and its own decoder."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+    model = LlamaForCausalLM(LlamaConfig(**smollm2.config)).eval()
+    tensors = load_gguf_checkpoint(str(smollm2.source.path), return_tensors=True, model_to_load=model)["tensors"]
+    tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
+    model.load_state_dict({name: torch.as_tensor(np.asarray(value)) for name, value in tensors.items()})
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(ids[:1, :256])).logits[0].numpy()
+    ours = next(iter(FloatLogits(smollm2.spec, smollm2, ids[:1, :256])))
+    assert np.abs(ours - expected).max() < 1e-3
+    assert (ours.argmax(-1) == expected.argmax(-1)).all()
+
+
+@pytest.mark.parametrize("target", ["coreml", "onnx"])
+def test_default_package_is_close_to_float(
+    target: str, smollm2: Checkpoint, ids: np.ndarray, package: tuple[Path, Manifest]
+) -> None:
+    """4 bits, defaults, float16 for Core ML: within 20% of float, no NaN. What a user ships."""
+    result = agreement(smollm2, ids, open_decoder(*package, target))
+    assert np.isfinite(result.perplexity)
+    assert result.increase < 0.20
+    assert result.top1_agreement > 0.75
+
+
+@pytest.mark.parametrize("target", ["coreml", "onnx"])
+def test_package_equals_what_it_stands_for(
+    target: str,
+    smollm2: Checkpoint,
+    ids: np.ndarray,
+    importance: dict[str, np.ndarray],
+    package: tuple[Path, Manifest],
+) -> None:
+    """With the dequantised weights in the float decoder the logits agree: the graph adds no error of its own."""
+    plan = make_plan(smollm2.spec, TARGETS[target].capabilities, 4)
+    held_out = [(w["layer"], w["row"], w["column"]) for w in package[1].held_out]
+    twin = Twin(smollm2, CompressedDecoder(smollm2, plan, importance, held_out))
+    decoder = open_decoder(*package, target)
+    if target == "onnx":
+        expected = twin.step(ids[0])
+        assert np.abs(feed(decoder, ids[0]) - expected).max() < 1e-2
+        return
+    expected, logits = twin.step(ids[0]), feed(decoder, ids[0])
+    assert (expected.argmax(-1) == logits.argmax(-1)).mean() >= 0.99
+    losses = [
+        float(torch.nn.functional.cross_entropy(torch.from_numpy(x[:-1]), torch.from_numpy(ids[0, 1:])))
+        for x in (expected, logits)
+    ]
+    assert abs(np.exp(losses[1] - losses[0]) - 1) < 0.01
+
+
+@pytest.mark.parametrize("target", ["coreml", "onnx"])
+def test_token_by_token_equals_prefill(target: str, ids: np.ndarray, package: tuple[Path, Manifest]) -> None:
+    """The cache must be right past the first token, or chats drift off."""
+    decoder = open_decoder(*package, target)
+    whole = decoder.step(ids[0, :24])
+    decoder.reset()
+    single = np.concatenate([decoder.step(ids[0, at : at + 1]) for at in range(24)])
+    assert np.abs(whole - single).max() < (1e-2 if target == "onnx" else 0.3)
+    assert (whole.argmax(-1) == single.argmax(-1)).mean() >= (1 if target == "onnx" else 0.95)
+
+
+class OrdinaryNorm(coreml.MilOps):
+    """The RMSNorm of every textbook: squares first."""
+
+    def norm(self, x: coreml.Var, name: str) -> coreml.Var:
+        mb = self.mb
+        mean = mb.reduce_mean(x=mb.mul(x=x, y=x), axes=[-1], keep_dims=True)
+        scaled = mb.mul(x=x, y=mb.rsqrt(x=mean, epsilon=np.float16(self.spec.norm_eps)))
+        return mb.mul(x=scaled, y=self._source.vector(name).astype(np.float16))
+
+
+def test_an_ordinary_norm_overflows_in_float16(
+    smollm2: Checkpoint, ids: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24,017 squared is beyond float16. If this model survived without the guard, the guard could be dropped unnoticed.
+
+    In float32 the same program is fine, so that it is the half precision that breaks it.
+    """
+    monkeypatch.setattr(coreml, "MilOps", OrdinaryNorm)
+    decoder = CompressedDecoder(smollm2, make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 8))
+    coreml.write_coreml(decoder, smollm2.spec, 512, "ordinary", tmp_path / "model.mlpackage")
+    half, single = (
+        agreement(smollm2, ids[:1, :128], open_coreml(tmp_path / "model.mlpackage", 512, precision))
+        for precision in ("float16", "float32")
+    )
+    assert abs(single.increase) < 0.05
+    assert not half.perplexity < 1000
+
+
+class TwoMatrices:
+    """The float model, but for down_proj of layers 11 and 28: one 4-bit palette each."""
+
+    def __init__(self, checkpoint: Checkpoint, hold_out: bool) -> None:
+        self._checkpoint, self._hold_out = checkpoint, hold_out
+
+    def tensor(self, name: str) -> np.ndarray:
+        weights = self._checkpoint.tensor(name)
+        if name not in ("layers.11.down_proj", "layers.28.down_proj"):
+            return weights
+        places = [(row, column) for layer, row, column in SUPER_WEIGHTS if name == f"layers.{layer}.down_proj"]
+        return compress_matrix(weights, Scheme("palette", 4, 0), None, places if self._hold_out else ()).dequantize()
+
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self._checkpoint.rows(name, rows)
+
+
+def test_hold_out_saves_a_palette_per_tensor(smollm2: Checkpoint, ids: np.ndarray) -> None:
+    """The headline: two matrices of 210 in an ordinary 4-bit palette ruin the model; three scalars held out save it."""
+    results = {
+        hold_out: agreement(smollm2, ids[:4], Twin(smollm2, TwoMatrices(smollm2, hold_out)))
+        for hold_out in (False, True)
+    }
+    assert results[False].perplexity > 10_000
+    assert results[True].increase < 0.25
