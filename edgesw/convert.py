@@ -13,10 +13,11 @@ import numpy as np
 
 from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.source import plain_name
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan, make_plan
-from edgesw.errors import EdgeswError, UsageError
+from edgesw.errors import CheckpointError, EdgeswError, UsageError
 from edgesw.outliers.calibrate import input_mean_squares
 from edgesw.outliers.detect import PROMPT, detect
 from edgesw.outliers.found import SuperOutliers
@@ -87,6 +88,7 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
 def find_outliers(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> SuperOutliers:
     """Detection on the paper's prompt."""
     ids = np.array(tokenizer.encode(PROMPT, bos=False))
+    _check_ids(ids, checkpoint)
     layers = checkpoint.spec.layers
     return detect(
         checkpoint.spec,
@@ -106,16 +108,19 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
     check_output(output, force)
     _check_room(output, plans)
     with publish(output, force) as folder:
-        for name, content in checkpoint.tokenizer_files().items():
+        tokenizer_files = checkpoint.tokenizer_files()
+        for name, content in tokenizer_files.items():
             (folder / name).write_bytes(content)
-        tokenizer = Tokenizer.from_folder(folder)
+        tokenizer = Tokenizer.from_files(tokenizer_files, str(checkpoint.source.path))
         outliers = find_outliers(checkpoint, tokenizer, progress) if settings.hold_out else SuperOutliers((), ())
         text = shipped_text("calibration")
         tokens = min(CALIBRATION_TOKENS, spec.max_positions)
+        ids = windows(text, tokenizer, CALIBRATION_WINDOWS, tokens)
+        _check_ids(ids, checkpoint)
         importance = input_mean_squares(
             spec,
             checkpoint,
-            windows(text, tokenizer, CALIBRATION_WINDOWS, tokens),
+            ids,
             lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers),
         )
         coordinates = [weight.coordinates for weight in outliers.super_weights]
@@ -144,6 +149,15 @@ class _MatrixProgress:
         self._done += 1
 
 
+def _check_ids(ids: np.ndarray, checkpoint: Checkpoint) -> None:
+    """A tokenizer may know more tokens than the model has, as long as they do not occur in text."""
+    if ids.max(initial=0) >= checkpoint.spec.vocab_size:
+        raise CheckpointError(
+            f"{checkpoint.source.path}: the tokenizer gives token {ids.max()} and the model has "
+            f"{checkpoint.spec.vocab_size}: they do not belong together."
+        )
+
+
 def _check_room(output: Path, plans: Plans) -> None:
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
@@ -156,8 +170,12 @@ def _check_room(output: Path, plans: Plans) -> None:
 
 def _plain_name(checkpoint: Checkpoint) -> str:
     """The model's name without the path it was read from."""
-    recipe = checkpoint.source.recipe
-    return recipe.hub_id if recipe else Path(checkpoint.source.name).name
+    return checkpoint.source.hub_id or plain_name(checkpoint.source.name)
+
+
+def _schemes(plan: CompressionPlan) -> str:
+    """The schemes of the layers' matrices, in words; embedding and head go by their own."""
+    return " and ".join(dict.fromkeys(str(matrix.scheme) for matrix in plan.matrices if "." in matrix.name))
 
 
 def _manifest(
@@ -169,21 +187,20 @@ def _manifest(
     files: dict[str, dict[str, Any]] | None = None,
 ) -> Manifest:
     source = checkpoint.source
-    local = source.origin.startswith("local")
     held_out = tuple(
         {"layer": w.layer, "row": w.row, "column": w.column, "value": w.value} for w in outliers.super_weights
     )
     libraries = ("coremltools", "onnx", "numpy", "torch")
     return Manifest(
         source={
-            "name": Path(source.name).name if local else source.name,
+            "name": plain_name(source.name) if source.is_local else source.name,
             "origin": source.origin,
             "revision": source.revision,
         },
         recipe=source.recipe.name if source.recipe else None,
         settings={
             "bits": settings.bits,
-            "schemes": {name: str(plan.matrices[0].scheme) for name, plan in plans.by_target.items()},
+            "schemes": {name: _schemes(plan) for name, plan in plans.by_target.items()},
             "context": plans.context,
             "hold_out": settings.hold_out,
         },

@@ -13,12 +13,16 @@ from edgesw.runtime.package import PackagedDecoder, pieces
 def generate(decoder: PackagedDecoder, prompt: list[int], stop: tuple[int, ...], most: int) -> Iterator[int]:
     """The most likely next tokens after `prompt`, until one of `stop`, `most` tokens or a full context.
 
-    UsageError for a prompt that is empty or leaves no room in the context.
+    UsageError, at once, for a prompt that is empty or leaves no room in the context.
     """
     if not prompt:
         raise UsageError("the prompt is empty.")
     if len(prompt) >= decoder.context:
         raise UsageError(f"the prompt has {len(prompt)} tokens and the package holds {decoder.context}: shorten it.")
+    return _tokens(decoder, prompt, stop, most)
+
+
+def _tokens(decoder: PackagedDecoder, prompt: list[int], stop: tuple[int, ...], most: int) -> Iterator[int]:
     decoder.reset()
     for piece in pieces(np.array(prompt)):
         logits = decoder.step(piece)

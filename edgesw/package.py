@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -65,14 +66,19 @@ def read_manifest(package: Path) -> Manifest:
     return manifest
 
 
-def check_files(package: Path, manifest: Manifest) -> None:
-    """Raises PackageError when a file of the package is missing or has another size than the manifest says."""
+def check_files(package: Path, manifest: Manifest, *, contents: bool = False) -> None:
+    """Raises PackageError when a file of the package is missing or has another size than the manifest says.
+
+    `contents` reads the files and holds them to their SHA-256 too: seconds for gigabytes.
+    """
     for name, expected in manifest.files.items():
         path = package / name
         if not path.is_file():
             raise PackageError(f"{path} is missing: convert again.")
         if path.stat().st_size != expected["bytes"]:
             raise PackageError(f"{path} has {path.stat().st_size} bytes, not {expected['bytes']}: convert again.")
+        if contents and _sha256(path) != expected["sha256"]:
+            raise PackageError(f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}. Convert again.")
 
 
 def list_files(package: Path) -> dict[str, dict[str, Any]]:
@@ -80,16 +86,16 @@ def list_files(package: Path) -> dict[str, dict[str, Any]]:
     files = {}
     for path in sorted(package.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
-            with path.open("rb") as file:
-                digest = _sha256(file)
-            files[path.relative_to(package).as_posix()] = {"sha256": digest, "bytes": path.stat().st_size}
+            name = path.relative_to(package).as_posix()
+            files[name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
     return files
 
 
-def _sha256(file: Any) -> str:
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    while piece := file.read(1 << 20):
-        digest.update(piece)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
     return digest.hexdigest()
 
 
@@ -98,13 +104,22 @@ def check_output(final: Path, force: bool) -> None:
     if final.exists() or final.is_symlink():
         if not force:
             raise UsageError(f"'{final}' exists: choose another -o, or replace it with --force.")
-        if not (final / MANIFEST).is_file() and not (final.is_dir() and not any(final.iterdir())):
+        if not _is_package(final) and not (final.is_dir() and not any(final.iterdir())):
             raise UsageError(f"'{final}' is not a package of ours, so --force does not replace it: choose another -o.")
     parent = final.parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UsageError(f"'{parent}' cannot be written to: choose another -o.")
+
+
+def _is_package(folder: Path) -> bool:
+    """Whether a manifest of ours, of any format, is in the folder: browsers and others use the file's name too."""
+    try:
+        values = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and {"format", "decoder", "models", "files"} <= values.keys()
 
 
 @contextlib.contextmanager
@@ -115,8 +130,10 @@ def publish(final: Path, force: bool) -> Iterator[Path]:
     hidden folder, which the next run for the same path removes.
     """
     check_output(final, force)
+    final = final.absolute()
+    missing = [parent for parent in final.parents if not parent.exists()]
     final.parent.mkdir(parents=True, exist_ok=True)
-    for stale in final.parent.glob(f".{final.name}.*.partial"):
+    for stale in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
         if not _alive(stale.name.split(".")[-2]):
             shutil.rmtree(stale, ignore_errors=True)
     staging = final.parent / f".{final.name}.{os.getpid()}.partial"
@@ -124,16 +141,29 @@ def publish(final: Path, force: bool) -> Iterator[Path]:
     try:
         yield staging
         check_output(final, force)
-        if final.exists():
-            old = final.parent / f".{final.name}.old.{os.getpid()}.partial"
-            final.rename(old)
-            staging.rename(final)
-            shutil.rmtree(old)
-        else:
-            staging.rename(final)
+        _put(staging, final)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: somebody else has put something there
+            for parent in missing:
+                parent.rmdir()
         raise
+
+
+def _put(staging: Path, final: Path) -> None:
+    """Move `staging` to `final`, over what is there."""
+    if not final.exists():
+        staging.rename(final)
+        return
+    old = final.parent / f".{final.name}.old.{os.getpid()}.partial"
+    try:
+        final.rename(old)
+        staging.rename(final)
+    except BaseException:
+        if old.exists() and not final.exists():
+            old.rename(final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _alive(pid: str) -> bool:

@@ -1,8 +1,10 @@
-"""Importing coremltools without its warnings."""
+"""Libraries without their warnings."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from types import ModuleType
 
 
@@ -11,11 +13,18 @@ def coremltools() -> ModuleType:
 
     Off a Mac its import warns about each missing system library, and it has a word to say on every version of torch.
     """
-    logger = logging.getLogger("coremltools")
+    with only_errors("coremltools"):
+        import coremltools as module
+    return module
+
+
+@contextlib.contextmanager
+def only_errors(name: str) -> Iterator[None]:
+    """The logger `name` passes over what is no error."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        import coremltools as module
+        yield
     finally:
         logger.setLevel(level)
-    return module

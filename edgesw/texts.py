@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesw.errors import EdgeswError, UsageError
+from edgesw.quiet import only_errors
 from edgesw.tokenizer import Tokenizer
 
 # llama.cpp's copy of the raw test set: one small zip, where the data set itself is in Parquet.
@@ -62,7 +63,7 @@ def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.nda
     whole = min(count, len(ids) // each)
     rows = [start + ids[at * each : (at + 1) * each] for at in range(whole)] or [start + ids]
     if len(rows[0]) < 2:
-        raise UsageError(f"the {text.name} is too short to measure on: it has {len(ids)} tokens.")
+        raise UsageError(f"{text.name}: too short to measure on, with {len(ids)} tokens.")
     return np.array(rows, np.int64)
 
 
@@ -77,7 +78,8 @@ def _wikitext2() -> str:
     from huggingface_hub import hf_hub_download
 
     try:
-        return wikitext_from_zip(Path(hf_hub_download(WIKITEXT_REPO, WIKITEXT_FILE, repo_type="dataset")))
+        with only_errors("huggingface_hub"):  # it tells of each of its attempts
+            return wikitext_from_zip(Path(hf_hub_download(WIKITEXT_REPO, WIKITEXT_FILE, repo_type="dataset")))
     except Exception as error:  # whatever the HTTP client inside huggingface_hub raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EdgeswError(

@@ -1,34 +1,25 @@
-"""Tensors from safetensors files, one or sharded, memory-mapped.
-
-The header is parsed here rather than by the safetensors library, which cannot give bfloat16 to numpy.
-Format: https://huggingface.co/docs/safetensors#format
-"""
+"""Tensors from safetensors files, one or sharded, memory-mapped by the safetensors library."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from edgesw.checkpoint.reader import Rows
 from edgesw.errors import CheckpointError, UnsupportedError
 
 INDEX = "model.safetensors.index.json"
-
-# dtype name -> how numpy maps it; numpy has no bfloat16, so its bits are read and widened
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-_HEADER_LIMIT = 100_000_000  # bytes, the limit of the safetensors library itself
+DTYPES = ("F64", "F32", "F16", "BF16")
 _AGAIN = "The file is truncated or damaged: download it again"
 
 
 @dataclass(frozen=True)
 class _Entry:
     path: Path
-    offset: int  # bytes from the start of the file
     dtype: str
     shape: tuple[int, ...]
 
@@ -49,24 +40,26 @@ class SafetensorsReader:
         return self._readable(name).shape
 
     def read(self, name: str, rows: Rows | None = None) -> np.ndarray:
-        entry = self._readable(name)
+        import torch  # numpy has no bfloat16
+
+        path = self._readable(name).path
         try:
             # Mapped anew for each read: pages once read would otherwise count as ours until the end.
-            stored = np.memmap(entry.path, _DTYPES[entry.dtype], "r", entry.offset, entry.shape)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{entry.path}: cannot read tensor '{name}': {error}. {_AGAIN}.") from error
-        picked = np.asarray(stored if rows is None else stored[rows])
-        if entry.dtype == "BF16":
-            bits = picked.astype(np.uint32)
-            bits <<= 16  # a bfloat16 is the upper half of a float32
-            return bits.view(np.float32)
-        return picked.astype(np.float32)
+            with safe_open(path, framework="pt") as file:
+                stored = file.get_slice(name)
+                if rows is None or isinstance(rows, slice):
+                    picked = stored[rows or slice(None)]
+                else:
+                    picked = torch.cat([stored[row : row + 1] for row in map(int, rows)])
+                return np.asarray(picked.to(torch.float32, copy=True).numpy())
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path}: cannot read tensor '{name}': {error}. {_AGAIN}.") from error
 
     def _readable(self, name: str) -> _Entry:
         entry = self._entries[name]
-        if entry.dtype not in _DTYPES:
+        if entry.dtype not in DTYPES:
             raise UnsupportedError(
-                f"{entry.path}: tensor '{name}' is stored as {entry.dtype}; edgesw reads {', '.join(sorted(_DTYPES))}. "
+                f"{entry.path}: tensor '{name}' is stored as {entry.dtype}; edgesw reads {', '.join(sorted(DTYPES))}. "
                 "Use the original checkpoint, not a quantised one."
             )
         return entry
@@ -111,46 +104,12 @@ def _inside(folder: Path, shard: str) -> Path:
 
 
 def _header(path: Path) -> dict[str, _Entry]:
-    """Name -> place of each tensor in one file; every offset is checked against the file's size."""
+    """Name -> type and shape of each tensor in one file; the library checks every offset against the file's size."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or not 2 <= length <= min(size - 8, _HEADER_LIMIT):
-                raise CheckpointError(f"{path}: no safetensors header in its {size} bytes. {_AGAIN}.")
-            header = json.loads(file.read(length))
+        with safe_open(path, framework="np") as file:
+            views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            return {name: _Entry(path, view.get_dtype(), tuple(view.get_shape())) for name, view in views.items()}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: {error}. {_AGAIN}.") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its header is not JSON. {_AGAIN}.") from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: its header is not a table of tensors. {_AGAIN}.")
-    header.pop("__metadata__", None)
-    spans = {name: _span(path, name, value) for name, value in header.items()}
-    end = 0
-    for name, (begin, stop) in sorted(spans.items(), key=lambda item: item[1]):
-        if begin != end:
-            raise CheckpointError(f"{path}: tensor '{name}' overlaps another or leaves a hole. {_AGAIN}.")
-        end = stop
-    if end != size - 8 - length:
-        raise CheckpointError(f"{path}: {size} bytes, but its header tells of {end + 8 + length}. {_AGAIN}.")
-    return {
-        name: _Entry(path, 8 + length + spans[name][0], value["dtype"], tuple(value["shape"]))
-        for name, value in header.items()
-    }
-
-
-def _span(path: Path, name: str, value: Any) -> tuple[int, int]:
-    """(first byte, byte after the last) of a tensor in the data part."""
-    damaged = CheckpointError(f"{path}: the header's entry for tensor '{name}' makes no sense. {_AGAIN}.")
-    try:
-        dtype, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
-    except (KeyError, TypeError, ValueError):
-        raise damaged from None
-    if not isinstance(dtype, str) or not isinstance(shape, list):
-        raise damaged
-    if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)) or begin > end:
-        raise damaged
-    if dtype in _DTYPES and end - begin != prod(shape) * np.dtype(_DTYPES[dtype]).itemsize:
-        raise damaged
-    return begin, end
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -35,6 +35,24 @@ class Source:
     """The hub's commit."""
     recipe: Recipe | None = None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine has it: a folder or file of the user's."""
+        return self.origin.startswith("local")
+
+    @property
+    def hub_id(self) -> str | None:
+        """owner/name of this model on the hub, if it is known."""
+        if self.recipe is not None:
+            return self.recipe.hub_id
+        return self.origin.removeprefix("hub ") if self.origin.startswith("hub ") else None
+
+
+def plain_name(model: str) -> str:
+    """What the user called a model, without the path: `.` goes by its folder's name."""
+    path = Path(model)
+    return path.name if path.name not in ("", "..") else path.resolve().name
+
 
 def resolve(name: str, revision: str | None = None) -> Source:
     """Find the model `name`: a folder or .gguf file, else a recipe's name, alias or hub id, else owner/name on the hub.

@@ -48,7 +48,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 2
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgesw"
-        return _say(f"{error.format_message().rstrip('.')}. Try '{where} --help'.", error.exit_code)
+        message = error.format_message()
+        return _say(f"{message}{'' if message.endswith(('.', '?')) else '.'} Try '{where} --help'.", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted; nothing was left behind.", INTERRUPTED)
     except BrokenPipeError:  # `edgesw ... | head`: nobody reads on
@@ -59,6 +60,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _say("the disk is full; nothing was left behind. Free some room or choose another -o.", 1)
+        if error.errno == errno.EFBIG:
+            return _say("a file grew past what this system allows (`ulimit -f`); nothing was left behind.", 1)
         return _say(f"{error.filename or 'a file'}: {error.strerror or error}.", 1)
 
 

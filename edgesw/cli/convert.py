@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,16 @@ import click
 
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import megabytes, print_json, print_table
+from edgesw.targets import TARGETS
 
 if TYPE_CHECKING:
     from edgesw.convert import Plans
-
-# The names of edgesw.targets, which imports numpy: `edgesw --help` answers without it. A test holds them equal.
-TARGET_NAMES = ("coreml", "onnx")
 
 
 @click.command()
 @click.argument("model")
 @click.option(
-    "--target", "targets", multiple=True, required=True, type=click.Choice(TARGET_NAMES), help="Format; repeatable."
+    "--target", "targets", multiple=True, required=True, type=click.Choice(tuple(TARGETS)), help="Format; repeatable."
 )
 @click.option(
     "--bits",
@@ -66,13 +65,14 @@ def convert(
 ) -> None:
     """Compress MODEL and write a package for each target into one folder."""
     from edgesw.checkpoint.checkpoint import open_checkpoint
+    from edgesw.checkpoint.source import plain_name
     from edgesw.convert import Settings, make_plans
     from edgesw.convert import convert as run
     from edgesw.package import check_output
 
     targets = tuple(dict.fromkeys(targets))
     settings = Settings(targets, bits, scheme, group_size, context, not no_hold_out)
-    output = output or Path(f"{Path(model).name.removesuffix('.gguf').lower()}-{bits}bit")
+    output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{bits}bit")
     if not dry_run:
         check_output(output, force)  # before a model is fetched
     checkpoint = open_checkpoint(model, revision)
@@ -89,7 +89,8 @@ def convert(
         files = (entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path))
         click.echo(f"{output / path}  {megabytes(sum(files))}  {manifest.settings['schemes'][name]}")
     held = ", ".join(f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out)
-    click.echo(f"Held out: {held or 'nothing'}. Next: edgesw validate {output}")
+    against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
+    click.echo(f"Held out: {held or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
 
 
 def _print_plans(model: str, plans: Plans, as_json: bool) -> None:

@@ -28,9 +28,10 @@ def generate(package: Path, prompt: str, target: str | None, max_tokens: int, ch
     ids = tokenizer.encode(text, bos=not chat)
     decoder = open_decoder(package, manifest, target or next(iter(manifest.models)))
     stop = tokenizer.eos_ids or manifest.decoder.eos_token_ids
+    tokens = run(decoder, ids, stop, max_tokens)
     if not chat:
         click.echo(prompt, nl=False)
     stream = tokenizer.stream()
-    for token in run(decoder, ids, stop, max_tokens):
+    for token in tokens:
         click.echo(stream.push(token), nl=False)
     click.echo(stream.end())

@@ -86,7 +86,7 @@ def validate(
         print_json(report.to_dict())
     else:
         print_table(
-            f"{package} on the {report.text}, {report.windows} windows of {report.tokens} tokens",
+            f"{package}: {report.text}, {report.windows} windows of {report.tokens} tokens",
             ("target", "runtime", "verdict", "perplexity", "float", "increase", "KL divergence", "top-1"),
             [
                 (

@@ -11,7 +11,7 @@ from edgesw.package import Manifest
 
 def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, CompressionPlan]) -> str:
     """Markdown with YAML front matter."""
-    recipe = checkpoint.source.recipe
+    source = checkpoint.source
     template = Environment(
         loader=PackageLoader("edgesw.report"),
         undefined=StrictUndefined,
@@ -23,9 +23,9 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
     sizes = {name: plan.stored_bytes / 1e6 for name, plan in plans.items()}
     return template.render(
         manifest=manifest,
-        name=recipe.hub_id if recipe else manifest.source["name"],
-        base_model=recipe.hub_id if recipe else None,
-        licence=recipe.license if recipe else None,
+        name=source.hub_id or manifest.source["name"],
+        base_model=source.hub_id,
+        licence=source.recipe.license if source.recipe else None,
         parameters=checkpoint.parameters(),
         sizes=sizes,
     )

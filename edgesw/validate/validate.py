@@ -85,7 +85,7 @@ def validate(
 ) -> ValidationReport:
     """Measure `targets` (default: all in the package) over `count` windows of `tokens` tokens."""
     manifest = read_manifest(package)
-    check_files(package, manifest)
+    check_files(package, manifest, contents=True)
     checkpoint = float_model(manifest, against)
     names = targets or tuple(manifest.models)
     tokens = min(tokens, manifest.context)

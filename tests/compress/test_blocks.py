@@ -42,7 +42,7 @@ def test_error_is_below_round_to_nearest(bits: int, block: int, zero_points: boo
 
 @pytest.mark.parametrize("zero_points", [False, True])
 def test_dequantize_is_the_documented_formula(zero_points: bool) -> None:
-    """(code - zero point) * scale: what both runtimes compute. Another formula here would compress for another model."""
+    """(code - zero point) * scale is what both runtimes compute: another formula would fit another model."""
     matrix = compress_matrix(weights(columns=80), Scheme("block", 4, 32, zero_points))
     assert matrix.codes.shape == (24, 80)
     assert matrix.codes.max() < 16
