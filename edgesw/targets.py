@@ -66,7 +66,8 @@ TARGETS = {
             "ONNX",
             "model.onnx",
             # MatMulNBits runs 2, 4 and 8 bits, and takes its scales in the type it computes in. It has no palettes.
-            Capabilities({"block": (2, 4, 8)}, whole_groups=False, scale_bits=32),
+            # GroupQueryAttention turns heads of whole 16 channels.
+            Capabilities({"block": (2, 4, 8)}, whole_groups=False, scale_bits=32, head_multiple=16),
             _write_onnx,
             _run_onnx,
         ),

@@ -1,12 +1,16 @@
-"""A tiny Llama that says something: trained for seconds on the calibration text, with a super weight planted in it.
+"""A tiny Llama that says something, and `edgesw` called inside this process.
 
-Its tokenizer is a byte-level BPE. Detection's prompt begins with "A", and that token alone fires the planted neuron, so a
-conversion must find exactly `SUPER_WEIGHT` and hold it out.
+The model is trained for seconds on the calibration text, and a super weight is planted in it: detection's prompt begins
+with "A", that token alone fires one neuron, so a conversion must find exactly `SUPER_WEIGHT` and hold it out.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +32,55 @@ SIZES: dict[str, Any] = {
 SUPER_WEIGHT = (0, 17, 101)  # layer, row, column
 SUPER_VALUE = 1.25
 TRIGGER_CHANNEL = 5
-TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+TEMPLATE = (
+    "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one run of `edgesw` gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+def edgesw(*arguments: object) -> Ran:
+    """Run the command line in this process: importing its libraries anew takes seconds."""
+    from edgesw.cli import _run
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = _run([str(argument) for argument in arguments])
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+def assert_one_line(ran: Ran, code: int, *said: str) -> None:
+    """Refused with this exit code: one line for people that says all of `said`, and nothing that looks like data."""
+    assert ran.code == code, ran
+    assert ran.out == ""
+    assert ran.err.startswith("Error: ") and ran.err.endswith("\n") and ran.err.count("\n") == 1, ran.err
+    assert "Traceback" not in ran.err
+    for words in said:
+        assert words in ran.err
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder: path -> content, None for folders."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@contextlib.contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """What the block runs must leave nothing in `folder`, hidden or not, and change nothing."""
+    before = tree(folder)
+    yield
+    assert tree(folder) == before
 
 
 def save_tokenizer(folder: Path) -> Any:
@@ -49,36 +101,38 @@ def save_tokenizer(folder: Path) -> Any:
     return made
 
 
-def save_llama(folder: Path, *, steps: int = 80, seed: int = 0) -> Any:
-    """Write a trained checkpoint with its tokenizer to `folder`; returns transformers' model."""
+def save_llama(folder: Path, *, steps: int = 60, **sizes: Any) -> Any:
+    """Write a checkpoint with its tokenizer to `folder`; returns transformers' model."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = save_tokenizer(folder)
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
-    config = LlamaConfig(
-        **SIZES, vocab_size=tokenizer.get_vocab_size(), bos_token_id=bos, eos_token_id=eos, initializer_range=0.08
-    )
-    model = LlamaForCausalLM(config)
-    _train(model, np.array(tokenizer.encode(shipped_text("calibration").content).ids), bos, steps, seed)
-    _plant(model, tokenizer.token_to_id("A"))
+    vocabulary = {"vocab_size": tokenizer.get_vocab_size(), "bos_token_id": bos, "eos_token_id": eos}
+    model = LlamaForCausalLM(LlamaConfig(**{**SIZES, **vocabulary, "initializer_range": 0.08, **sizes}))
+    if steps:
+        _train(model, np.array(tokenizer.encode(shipped_text("calibration").content).ids), bos, steps)
+        _plant(model, tokenizer.token_to_id("A"))
     model.eval().save_pretrained(folder)
     return model
 
 
-def _train(model: Any, ids: np.ndarray, bos: int, steps: int, seed: int) -> None:
+def _train(model: Any, ids: np.ndarray, bos: int, steps: int) -> None:
     import torch
 
-    random = np.random.default_rng(seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices this small only wait for each other
+    random = np.random.default_rng(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(steps):
-        starts = random.integers(0, len(ids) - 128, 8)
+        starts = random.integers(0, len(ids) - 127, 8)
         batch = torch.from_numpy(np.stack([np.concatenate([[bos], ids[at : at + 127]]) for at in starts]))
         model(input_ids=batch, labels=batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+    torch.set_num_threads(threads)
 
 
 def _plant(model: Any, trigger: int) -> None:
@@ -99,3 +153,46 @@ def _plant(model: Any, trigger: int) -> None:
             matrix[column, TRIGGER_CHANNEL] = 9
         mlp.down_proj.weight[:, column] = 0
         mlp.down_proj.weight[row, column] = SUPER_VALUE
+
+
+def compressed_llama(folder: Path, package: Path) -> Any:
+    """transformers' Llama with the weights that a package's matrices stand for, compressed anew by the same plan."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from edgesw.checkpoint.checkpoint import open_checkpoint
+    from edgesw.compress.decoder import CompressedDecoder
+    from edgesw.compress.plan import make_plan
+    from edgesw.convert import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
+    from edgesw.outliers.calibrate import input_mean_squares
+    from edgesw.package import read_manifest
+    from edgesw.targets import TARGETS
+    from edgesw.texts import windows
+    from edgesw.tokenizer import Tokenizer
+
+    checkpoint, manifest = open_checkpoint(str(folder)), read_manifest(package)
+    tokenizer = Tokenizer.from_folder(folder)
+    ids = windows(shipped_text("calibration"), tokenizer, CALIBRATION_WINDOWS, CALIBRATION_TOKENS)
+    plan = make_plan(checkpoint.spec, TARGETS["onnx"].capabilities, manifest.settings["bits"])
+    weights = CompressedDecoder(
+        checkpoint,
+        plan,
+        input_mean_squares(checkpoint.spec, checkpoint, ids),
+        [(scalar["layer"], scalar["row"], scalar["column"]) for scalar in manifest.held_out],
+    )
+    model = LlamaForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            canonical = name.removeprefix("model.").removesuffix(".weight")
+            for part in ("self_attn.", "mlp."):
+                canonical = canonical.replace(part, "")
+            parameter.copy_(torch.from_numpy(weights.tensor(canonical)))
+    return model.eval()
+
+
+def logits_of(model: Any, ids: Any) -> np.ndarray:
+    """transformers' logits of token ids (tokens,): float32 (tokens, vocabulary)."""
+    import torch
+
+    with torch.inference_mode():
+        return model(torch.tensor([list(ids)])).logits[0].numpy()

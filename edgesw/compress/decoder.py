@@ -11,6 +11,7 @@ from edgesw.compress.matrix import CompressedMatrix, HeldOut, Scheme
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.ops import Weights
+from edgesw.errors import CheckpointError
 
 
 def compress_matrix(
@@ -54,15 +55,15 @@ class CompressedDecoder:
         self._progress = progress
 
     def matrix(self, name: str) -> CompressedMatrix:
-        """The compressed matrix, made now."""
+        """The compressed matrix, made now. CheckpointError for one that holds NaN or infinity."""
         if self._progress:
             self._progress(name)
         places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
-        return compress_matrix(self._weights.tensor(name), self.plan.scheme(name), self._importance.get(name), places)
+        return compress_matrix(self._finite(name), self.plan.scheme(name), self._importance.get(name), places)
 
     def vector(self, name: str) -> np.ndarray:
         """A norm's weights, float32."""
-        return self._weights.tensor(name)
+        return self._finite(name)
 
     def tensor(self, name: str) -> np.ndarray:
         """What the compressed matrix or the vector stands for, float32."""
@@ -70,3 +71,9 @@ class CompressedDecoder:
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
         return self.tensor(name)[rows]
+
+    def _finite(self, name: str) -> np.ndarray:
+        values = self._weights.tensor(name)
+        if not np.isfinite(values.sum()):
+            raise CheckpointError(f"tensor '{name}' holds NaN or infinity: the checkpoint is damaged. Download it again.")
+        return values

@@ -29,6 +29,7 @@ class Capabilities:
         bool  # True: a group must divide its axis. False: blocks are powers of two from 16, the last is padded
     )
     scale_bits: int  # width of a stored scale
+    head_multiple: int = 1  # the runtime's attention takes heads of a multiple of this many channels
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,15 @@ def make_plan(
 ) -> CompressionPlan:
     """Plan for `bits` code bits per weight of the layers' matrices, on average where the format lacks the width itself.
 
-    Raises UsageError for bits outside 2 to 8, a scheme the format lacks, or a group size that it cannot carry.
+    Raises UsageError for bits outside 2 to 8, a scheme the format lacks, a group size or a model it cannot carry.
     """
     if bits not in BITS:
         raise UsageError(f"--bits {bits} is out of range: choose from 2 to 8.")
+    if spec.head_dim % can.head_multiple:
+        raise UsageError(
+            f"this model's attention heads have {spec.head_dim} channels, and the runtime takes multiples of "
+            f"{can.head_multiple} only."
+        )
     kind = kind or next((kind for kind, widths in can.widths.items() if bits in widths), next(iter(can.widths)))
     if kind not in can.widths:
         raise UsageError(f"this target has no {kind} scheme: choose from {', '.join(can.widths)}.")

@@ -17,11 +17,11 @@ class OnnxDecoder:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors come as exceptions; its warnings are about its own optimiser
+        options.log_severity_level = 4  # errors come as exceptions; its warnings are about its own optimiser
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a class of its own for each status code
-            raise PackageError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+            raise PackageError(f"{path}: onnxruntime cannot load it: {_first_line(error)}") from error
         self.runtime, self.context = f"onnxruntime {onnxruntime.__version__}", context
         self._past = [value for value in self._session.get_inputs() if value.name.startswith("past_key_values.")]
         self.reset()
@@ -39,7 +39,14 @@ class OnnxDecoder:
             **self._cache,
         }
         names = ["logits", *(past.replace("past_key_values", "present") for past in self._cache)]
-        logits, *present = self._session.run(names, feeds)
+        try:
+            logits, *present = self._session.run(names, feeds)
+        except Exception as error:  # as above
+            raise PackageError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
         self._cache = dict(zip(self._cache, present, strict=True))
         self._tokens += len(ids)
         return np.asarray(logits[0])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

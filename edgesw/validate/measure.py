@@ -30,8 +30,8 @@ class Agreement:
         return self.perplexity / self.float_perplexity - 1
 
     def passes(self, most: float) -> bool:
-        """Whether the increase is at most `most`. A perplexity that is not a number never passes."""
-        return math.isfinite(self.perplexity) and self.increase <= most
+        """Whether the increase is at most `most`. A perplexity that is infinite or not a number never passes."""
+        return math.isfinite(self.perplexity) and math.isfinite(self.float_perplexity) and self.increase <= most
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "increase": self.increase}

@@ -57,3 +57,10 @@ def test_what_a_format_cannot_carry_is_refused(target: str, options: dict[str, o
     """The format's limits must come up before an hour of compression, in words."""
     with pytest.raises(UsageError, match=says):
         make_plan(SPEC, CAN[target], **options)  # type: ignore[arg-type]
+
+
+def test_heads_that_onnxruntime_cannot_run_are_refused() -> None:
+    """Its attention fails on the first token, when the package has long been written."""
+    with pytest.raises(UsageError, match="multiples of 16"):
+        make_plan(replace(SPEC, head_dim=24), CAN["onnx"], 4)
+    make_plan(replace(SPEC, head_dim=24), CAN["coreml"], 4)

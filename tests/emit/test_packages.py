@@ -39,6 +39,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("onnx", {"bits": 4, "group": 128}),
     ("onnx", {"bits": 8}),
     ("onnx", {"bits": 6}),
+    ("onnx", {"bits": 3}),
 ]
 
 
@@ -53,6 +54,13 @@ class Made:
         )
         self.path = folder / entry.file
         entry.write(self.decoder, checkpoint.spec, CONTEXT, "tiny", self.path)
+
+    @property
+    def tolerance(self) -> float:
+        """Float16 constants (norms, tables) are exact to half precision; 2-bit ONNX rounds activations to 8 bits."""
+        if self.target == "coreml":
+            return 0.03
+        return 0.1 if any(matrix.scheme.bits == 2 for matrix in self.decoder.plan.matrices) else 1e-3
 
     def run(self, precision: str = "float32") -> PackagedDecoder:
         return TARGETS[self.target].run(self.path, CONTEXT, precision)
@@ -166,9 +174,8 @@ def test_logits_equal_transformers_with_the_stored_weights(made: Made) -> None:
     with torch.inference_mode():
         expected = made.reference()(torch.from_numpy(IDS)[None]).logits[0].numpy()
     logits = made.run("float32").step(IDS)
-    # Core ML's float16 constants (norms, rotary tables) are exact to half precision only.
-    assert np.abs(logits - expected).max() < (1e-3 if made.target == "onnx" else 0.03) * max(1, np.abs(expected).max())
-    assert (logits.argmax(-1) == expected.argmax(-1)).mean() >= (1.0 if made.target == "onnx" else 0.95)
+    assert np.abs(logits - expected).max() < made.tolerance * max(1, np.abs(expected).max())
+    assert (logits.argmax(-1) == expected.argmax(-1)).mean() >= (1.0 if made.tolerance < 0.01 else 0.9)
 
 
 def test_the_cache_is_right(made: Made) -> None:

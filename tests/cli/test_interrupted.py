@@ -1,0 +1,72 @@
+"""A conversion that is stopped, by the user or by the system, leaves nothing that could be taken for a package."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tiny import edgesw, save_llama
+
+from edgesw.package import check_files, read_manifest
+
+PATIENCE = 120  # seconds, for machines that are busy with other things
+
+
+@pytest.fixture(scope="module")
+def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Large enough that a conversion can be stopped in the middle."""
+    folder = tmp_path_factory.mktemp("slow") / "model"
+    save_llama(folder, steps=0, hidden_size=128, intermediate_size=512, num_hidden_layers=6)
+    return folder
+
+
+@contextmanager
+def converting(model: Path, output: Path, target: str, until: str) -> Iterator[subprocess.Popen[str]]:
+    """`edgesw convert` in a process of its own that has just written the file or folder `until`."""
+    words = ["convert", str(model), "--target", target, "-o", str(output)]
+    command = [sys.executable, "-c", f"from edgesw.cli import main; main({words})"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + PATIENCE
+        while not any(output.parent.glob(f".{output.name}.*.partial/{until}")):
+            assert process.poll() is None, f"it ended before {until} was there: {process.communicate()}"
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_killed_conversion_leaves_no_package_and_the_next_one_cleans_up(slow_model: Path, tmp_path: Path) -> None:
+    """Out of memory, a battery that ran empty: next time must work without anybody deleting hidden folders."""
+    output = tmp_path / "package"
+    with converting(slow_model, output, "onnx", "model.onnx.data") as process:
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".package."), "a killed process cannot clean up: if it did, this test tests nothing"
+    assert edgesw("validate", output, "--against", slow_model).code == 2
+    ran = edgesw("convert", slow_model, "--target", "onnx", "--no-hold-out", "-o", output)
+    assert ran.code == 0, ran.err
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+    check_files(output, read_manifest(output), contents=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "until"), [("onnx", "tokenizer.json"), ("coreml", "model.mlpackage/Data/*/weights")]
+)
+def test_ctrl_c_ends_in_one_line_and_leaves_nothing(target: str, until: str, slow_model: Path, tmp_path: Path) -> None:
+    """At the beginning, and in the middle of coremltools' builder: people do change their minds."""
+    with converting(slow_model, tmp_path / "new" / "package", target, until) as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert err.lstrip("\n") == "Error: interrupted; nothing was left behind.\n", "the empty line ends that of ^C"
+    assert list(tmp_path.iterdir()) == []
