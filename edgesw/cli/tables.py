@@ -15,16 +15,15 @@ from rich.text import Text
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
     """A table whose first `left` columns are text and the others figures."""
-    table = Table(
-        title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", no_wrap=True, header_style="dim")
     for row in rows:
         table.add_row(*map(Text, row))
-    # Lines are never cut or wrapped when they go to a file or a pipe.
-    console = Console(highlight=False)
-    console.print(table) if console.is_terminal else Console(highlight=False, width=240).print(table)
+    # A terminal that is too narrow wraps a line; rich, if it knew, would cut the figures.
+    console = Console(highlight=False, width=240)
+    console.print(Text(title, "bold"), soft_wrap=True)  # a table's own title is wrapped to the table's width
+    console.print(table)
 
 
 def print_json(values: Any) -> None:

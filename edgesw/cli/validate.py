@@ -87,20 +87,20 @@ def validate(
     else:
         print_table(
             f"{package}: {report.text}, {report.windows} windows of {report.tokens} tokens",
-            ("target", "runtime", "verdict", "perplexity", "float", "increase", "KL divergence", "top-1"),
+            ("target", "verdict", "perplexity", "float", "increase", "KL divergence", "top-1", "runtime"),
             [
                 (
                     name,
-                    result.runtime,
                     "pass" if result.passes(most) else "FAIL",
                     f"{result.perplexity:,.3f}",
                     f"{result.float_perplexity:,.3f}",
                     f"{result.increase:+.1%}",
                     f"{result.kl_divergence:.4f}",
                     f"{result.top1_agreement:.1%}",
+                    result.runtime,
                 )
                 for name, result in report.targets.items()
             ],
-            left=3,
+            left=2,
         )
     ctx.exit(0 if report.passed else TOO_FAR)

@@ -67,6 +67,8 @@ class CompressedDecoder:
 
     def tensor(self, name: str) -> np.ndarray:
         """What the compressed matrix or the vector stands for, float32."""
+        if name == "lm_head" and name not in self.plan:  # tied: the head is the embedding, as it is stored
+            name = "embed_tokens"
         return self.matrix(name).dequantize() if name in self.plan else self.vector(name)
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
@@ -75,5 +77,7 @@ class CompressedDecoder:
     def _finite(self, name: str) -> np.ndarray:
         values = self._weights.tensor(name)
         if not np.isfinite(values.sum()):
-            raise CheckpointError(f"tensor '{name}' holds NaN or infinity: the checkpoint is damaged. Download it again.")
+            raise CheckpointError(
+                f"tensor '{name}' holds NaN or infinity: the checkpoint is damaged. Download it again."
+            )
         return values

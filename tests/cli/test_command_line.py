@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 from tiny import SUPER_WEIGHT, assert_one_line, edgesw
 
 import edgesw as library
-from edgesw.cli import cli
+from edgesw.cli import _run, cli
 from edgesw.cli.convert import convert
 from edgesw.targets import TARGETS
 
@@ -113,6 +115,25 @@ def test_a_model_without_super_weights_says_so(tmp_path: Path) -> None:
     assert json.loads(edgesw("detect", tmp_path / "plain", "--json").out)["super_weights"] == []
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_cuts_no_figures(
+    tiny_llama: Path, tiny_package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal of 80 columns once showed `verd…  perplex…  52.…`: hours of work, and the result unreadable."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    validate = ["validate", tiny_package, "--against", tiny_llama, "--target", "onnx", "--windows", 1, "--tokens", 16]
+    for words in (["convert", tiny_llama, "--target", "onnx", "--dry-run"], ["detect", tiny_llama], validate):
+        with contextlib.redirect_stdout(Terminal()) as out, contextlib.redirect_stderr(io.StringIO()):
+            assert _run([str(word) for word in words]) in (0, 3)
+        assert "\x1b[" in out.getvalue(), "it was not taken for a terminal, so this tests nothing"
+        assert "…" not in out.getvalue()
+
+
 def test_whole_runs_say_nothing_but_their_results(tiny_llama: Path, tiny_package: Path, tmp_path: Path) -> None:
     """Warnings of the libraries below (they write past Python's stderr too) would drown what we have to say.
 
@@ -137,10 +158,9 @@ def test_whole_runs_say_nothing_but_their_results(tiny_llama: Path, tiny_package
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
-def test_a_full_disk_under_stdout_is_one_line(tiny_llama: Path) -> None:
+def test_a_full_disk_under_stdout_is_one_line() -> None:
     """`edgesw ... > report.txt` on a full disk: exit code 0 would make a script go on with half a report."""
-    words = ["convert", str(tiny_llama), "--target", "onnx", "--dry-run"]
-    program = f"from edgesw.cli import main; main({words})"
+    program = "from edgesw.cli import main; main(['--help'])"
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1

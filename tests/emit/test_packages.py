@@ -22,6 +22,7 @@ from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
 from edgesw.runtime.package import PackagedDecoder
+from edgesw.runtime.torch import FloatLogits
 from edgesw.targets import TARGETS
 
 CONTEXT = 64
@@ -197,3 +198,10 @@ def test_hold_out_reaches_the_logits(made: Made) -> None:
         without = model(torch.from_numpy(IDS)[None]).logits[0].numpy()
     logits = made.run("float32").step(IDS)
     assert np.abs(logits - right).max() < 0.2 * np.abs(without - right).max()
+
+
+def test_the_float_twin_equals_the_package(made: Made) -> None:
+    """A compressed decoder run in float stands for the package in benchmarks: embedding and tied head included."""
+    twin = next(iter(FloatLogits(made.spec, made.decoder, IDS[None])))
+    logits = made.run("float32").step(IDS)
+    assert np.abs(logits - twin).max() < made.tolerance * max(1, np.abs(twin).max())

@@ -1,0 +1,251 @@
+"""The figures of `edgesw validate` are what they are called, and its verdict follows from them."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from tiny import BOS, CONTEXT, Ran, assert_one_line, edgesw, logits_of
+from tokenizers import Tokenizer as Backend
+
+from edgesw.cli.tables import print_json
+from edgesw.texts import shipped_text
+from edgesw.validate.measure import Agreement
+from edgesw.validate.validate import ValidationReport
+
+WINDOWS, TOKENS = 3, 96
+
+
+class Figures(NamedTuple):
+    perplexity: float
+    float_perplexity: float
+    kl_divergence: float
+    top1_agreement: float
+
+    @property
+    def increase(self) -> float:
+        return self.perplexity / self.float_perplexity - 1
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype(np.float64)
+    logits = logits - logits.max(-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def figures(folder: Path, float_model: Any, compressed: Any) -> Figures:
+    """By the textbook, from transformers' logits: each token but a window's first is predicted from those before it."""
+    backend = Backend.from_file(str(folder / "tokenizer.json"))
+    ids = backend.encode(shipped_text("validation").content, add_special_tokens=False).ids
+    bos = backend.token_to_id(BOS)
+    loss, float_loss, divergence, same = [], [], [], []
+    for window in np.reshape(ids[: WINDOWS * (TOKENS - 1)], (WINDOWS, TOKENS - 1)):
+        tokens = [bos, *window]
+        p, q = (log_softmax(logits_of(model, tokens)[:-1]) for model in (float_model, compressed))
+        at = np.arange(TOKENS - 1), window
+        float_loss.append(-p[at])
+        loss.append(-q[at])
+        divergence.append((np.exp(p) * (p - q)).sum(-1))
+        same.append(p.argmax(-1) == q.argmax(-1))
+    return Figures(
+        math.exp(np.mean(loss)), math.exp(np.mean(float_loss)), float(np.mean(divergence)), float(np.mean(same))
+    )
+
+
+def validate(package: Path, *more: object) -> Ran:
+    return edgesw("validate", package, "--windows", WINDOWS, "--tokens", TOKENS, *more)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_model: tuple[Path, Any], tiny_compressed: Any) -> Figures:
+    return figures(*tiny_model, tiny_compressed)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_llama: Path, tiny_package: Path) -> dict[str, Any]:
+    ran = validate(tiny_package, "--against", tiny_llama, "--json")
+    assert ran.code == 0 and ran.err == ""
+    return json.loads(ran.out)
+
+
+def test_the_figures_are_those_of_the_textbook(report: dict[str, Any], expected: Figures) -> None:
+    """People choose between packages, and ship, by these four numbers."""
+    positions = WINDOWS * (TOKENS - 1)
+    for target, tolerance in {"onnx": 1e-4, "coreml": 5e-3}.items():
+        found = report["targets"][target]
+        assert found["positions"] == positions
+        assert found["float_perplexity"] == pytest.approx(expected.float_perplexity, rel=1e-5)
+        assert found["perplexity"] == pytest.approx(expected.perplexity, rel=tolerance)
+        assert found["increase"] == pytest.approx(expected.increase, abs=2 * tolerance)
+        assert found["kl_divergence"] == pytest.approx(expected.kl_divergence, rel=50 * tolerance)
+        near_ties = {"onnx": 1, "coreml": 5}[target]
+        assert found["top1_agreement"] == pytest.approx(expected.top1_agreement, abs=(near_ties + 0.5) / positions)
+
+
+def test_the_figures_are_no_trivial_ones(expected: Figures) -> None:
+    """A reference that was not compressed, or a model that knows nothing, would prove nothing about the code above."""
+    assert 0.5 < expected.top1_agreement < 0.99
+    assert expected.kl_divergence > 1e-3
+    assert expected.float_perplexity < 150 < 320
+
+
+def test_float32_in_the_interpreter_is_what_onnxruntime_says(
+    tiny_llama: Path, tiny_package: Path, expected: Figures
+) -> None:
+    ran = validate(tiny_package, "--against", tiny_llama, "--target", "coreml", "--precision", "float32", "--json")
+    (found,) = json.loads(ran.out)["targets"].values()
+    if "interpreter" not in found["runtime"]:
+        pytest.skip("Core ML itself is here: it chooses its precision")
+    assert found["runtime"] == "MIL interpreter (float32)"
+    assert found["perplexity"] == pytest.approx(expected.perplexity, rel=1e-3)
+
+
+def test_the_report_says_what_was_measured_on_what(report: dict[str, Any]) -> None:
+    assert report["text"] == "shipped validation text"
+    assert (report["windows"], report["tokens_per_window"]) == (WINDOWS, TOKENS)
+    assert report["max_perplexity_increase"] == 0.2
+    assert report["passed"] is True
+    assert list(report["targets"]) == ["coreml", "onnx"]
+    assert report["targets"]["onnx"]["runtime"].startswith("onnxruntime ")
+    assert all(target["passed"] for target in report["targets"].values())
+
+
+def test_the_table_has_the_same_figures(tiny_llama: Path, tiny_package: Path, report: dict[str, Any]) -> None:
+    ran = validate(tiny_package, "--against", tiny_llama, "--target", "onnx")
+    assert ran.code == 0 and ran.err == ""
+    title, header, line = ran.out.strip().splitlines()
+    assert title.strip() == f"{tiny_package}: shipped validation text, {WINDOWS} windows of {TOKENS} tokens"
+    assert header.split()[:4] == ["target", "verdict", "perplexity", "float"]
+    found = report["targets"]["onnx"]
+    figures = [
+        f"{found['perplexity']:,.3f}",
+        f"{found['float_perplexity']:,.3f}",
+        f"{found['increase']:+.1%}",
+        f"{found['kl_divergence']:.4f}",
+        f"{found['top1_agreement']:.1%}",
+    ]
+    assert line.split() == ["onnx", "pass", *figures, *found["runtime"].split()]
+
+
+@pytest.fixture(scope="module")
+def poor_package(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two bits: visibly worse than float."""
+    folder = tmp_path_factory.mktemp("poor") / "package"
+    assert edgesw("convert", tiny_llama, "--target", "onnx", "--bits", "2", "-o", folder).code == 0
+    return folder
+
+
+def test_the_verdict_is_by_the_threshold_and_tells_a_script(tiny_llama: Path, poor_package: Path) -> None:
+    """A release script goes by the exit code: 0 instead of 3 ships a broken model, 1 is any other failure."""
+    words = (poor_package, "--against", tiny_llama)
+    increase = json.loads(validate(*words, "--json").out)["targets"]["onnx"]["increase"]
+    assert increase > 0.01, "two bits that cost nothing would test nothing"
+    above, below = (f"{100 * increase * factor:.6f}" for factor in (1.001, 0.999))
+    assert validate(*words, "--max-perplexity-increase", above).code == 0
+    assert validate(*words, "--max-perplexity-increase", f"{above}%").code == 0
+    failed = validate(*words, "--max-perplexity-increase", f"{below}%")
+    assert failed.code == 3
+    assert " FAIL " in failed.out and failed.err == ""
+    failed = validate(*words, "--max-perplexity-increase", below, "--json")
+    assert failed.code == 3
+    found = json.loads(failed.out)
+    assert found["passed"] is False and found["targets"]["onnx"]["passed"] is False
+    assert found["max_perplexity_increase"] == pytest.approx(increase * 0.999, rel=1e-4)
+
+
+def test_one_target_that_fails_fails_the_package() -> None:
+    good, bad = (Agreement("some runtime", perplexity, 10.0, 0.1, 0.9, 100) for perplexity in (11.0, 13.0))
+    assert ValidationReport("text", 1, 101, 0.2, {"onnx": good}).passed
+    assert not ValidationReport("text", 1, 101, 0.2, {"onnx": good, "coreml": bad}).passed
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_figures_that_are_no_numbers_never_pass_and_are_still_json(
+    broken: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An overflow in float16 ends in NaN. `NaN <= 0.2` and `-100%` have passed worse; and `jq` chokes on NaN."""
+    assert not Agreement("r", broken, 10.0, 0.1, 0.9, 100).passes(0.2)
+    assert not Agreement("r", 10.0, broken, 0.1, 0.9, 100).passes(0.2)
+    report = ValidationReport("text", 1, 101, 0.2, {"onnx": Agreement("r", broken, 10.0, broken, 0.9, 100)})
+    print_json(report.to_dict())
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)["targets"]["onnx"]
+    assert found["perplexity"] is None and found["kl_divergence"] is None and found["passed"] is False
+
+
+def test_windows_are_cut_to_what_the_package_holds(tiny_llama: Path, poor_package: Path) -> None:
+    """Asking for more is natural; failing over it, or measuring past the cache, is not."""
+    ran = edgesw("validate", poor_package, "--against", tiny_llama, "--windows", 1, "--tokens", 4096, "--json")
+    assert json.loads(ran.out)["tokens_per_window"] == CONTEXT
+
+
+def test_another_text_gives_other_figures(
+    tiny_llama: Path, poor_package: Path, report: dict[str, Any], tmp_path: Path
+) -> None:
+    """--text that is taken and not used would go unnoticed for ever."""
+    (tmp_path / "mine.txt").write_text("Seven plums. " * 200)
+    ran = validate(poor_package, "--against", tiny_llama, "--text", tmp_path / "mine.txt", "--json")
+    found = json.loads(ran.out)
+    assert found["text"] == "mine.txt"
+    expected = report["targets"]["onnx"]["float_perplexity"]
+    assert abs(found["targets"]["onnx"]["float_perplexity"] / expected - 1) > 0.1
+
+
+# --- what cannot be validated ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["model.onnx.data", "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"])
+def test_a_package_with_damaged_weights_fails(file: str, tiny_llama: Path, tiny_package: Path, tmp_path: Path) -> None:
+    """One flipped bit changes no size and may change no figure much: only the checksum tells."""
+    package = Path(shutil.copytree(tiny_package, tmp_path / "copy"))
+    content = bytearray((package / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (package / file).write_bytes(content)
+    assert_one_line(validate(package, "--against", tiny_llama), 1, f"{package / file} is damaged", "Convert again")
+    (package / file).write_bytes(content[: len(content) // 2])
+    assert_one_line(validate(package, "--against", tiny_llama), 1, f"{package / file} has", "convert again")
+
+
+def test_a_package_from_a_local_folder_needs_its_float_model_named(tiny_package: Path) -> None:
+    """The manifest holds no paths, so it cannot know; saying how is better than guessing."""
+    assert_one_line(validate(tiny_package), 2, "was made from a local folder ('Tiny'): name it with --against")
+
+
+def test_another_model_is_refused(tiny_package: Path, tmp_path: Path, tiny_llama: Path) -> None:
+    """KL divergence between models with other tokens is a figure without meaning."""
+    from safetensors.numpy import load_file, save_file
+
+    other = Path(shutil.copytree(tiny_llama, tmp_path / "other"))
+    tensors = load_file(other / "model.safetensors")
+    embedding = tensors["model.embed_tokens.weight"]
+    tensors["model.embed_tokens.weight"] = np.concatenate([embedding, embedding[:64]])
+    save_file(tensors, other / "model.safetensors")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "vocab_size": len(embedding) + 64}))
+    assert_one_line(validate(tiny_package, "--against", other), 2, "has 384 tokens and the package 320", "--against")
+    assert_one_line(validate(tiny_package, "--against", tmp_path / "none"), 2, "none' does not exist")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--target tensorrt", "has no tensorrt model: it has coreml, onnx"),
+        ("--windows 0", "--windows"),
+        ("--tokens 1", "--tokens"),
+        ("--max-perplexity-increase much", "'much' is not a percentage such as 5%"),
+        ("--max-perplexity-increase -5", "'-5' is not a percentage such as 5%"),
+        ("--max-perplexity-increase nan", "'nan' is not a percentage"),
+        ("--precision int8", "--precision"),
+    ],
+)
+def test_an_option_that_makes_no_sense(options: str, said: str, tiny_llama: Path, tiny_package: Path) -> None:
+    ran = edgesw("validate", tiny_package, "--against", tiny_llama, *options.split())
+    assert_one_line(ran, 2, said)
