@@ -38,7 +38,7 @@ class Mixed:
 class NumericsDecoder:
     """A `PackagedDecoder` that gives the logits of windows that the float decoder has already run, one by one."""
 
-    runtime = "float decoder (numerics only)"
+    runtime = "numerics only"
     context = CHUNK  # a window must come in one piece, as there is no cache
 
     def __init__(self, spec: DecoderSpec, weights: Weights, ids: np.ndarray) -> None:

@@ -27,13 +27,13 @@ from edgesw.tokenizer import Tokenizer
 from edgesw.validate.measure import Agreement, measure
 
 TOKENS = 512  # per window, BOS included
-COLUMNS = ("", "run by", "bits per weight", "perplexity", "over float", "KL, nats", "top-1")
+COLUMNS = ("decoder", "run by", "bits per weight", "perplexity", "over float", "KL, nats", "top-1")
 NOTES = (
     "bits per weight: stored for the layers' matrices, counting codes, scales, zero points, palettes and corrections; "
     "the scales are float32 in ONNX and float16 elsewhere.",
     "numerics only: the matrices are dequantised and run in the float decoder; no such package was written or run.",
     "Embedding and head are the same in all rows but the first: 8 bits, blocks of 32. Only the layers differ.",
-    "Our rows are fitted to activations on the text that ships for calibration; the peers by default to nothing.",
+    "Our rows are fitted to activations on the calibration text that ships; the peers, by their defaults, to nothing.",
     "coremltools gets its exact k-means for all groups; for small ones it would use scikit-learn's, a little worse.",
 )
 
@@ -108,7 +108,7 @@ def _measure(bench: Bench, rows: list[Row]) -> list[Agreement]:
 
 def _cells(row: Row, result: Agreement) -> tuple[str, ...]:
     perplexity = f"{result.perplexity:,.2f}" if result.perplexity < 1000 else f"{result.perplexity:,.0f}"
-    over = f"{result.increase:+.1%}" if result.increase < 10 else f"x {result.increase + 1:,.0f}"
+    over = f"{round(result.increase, 3) + 0.0:+.1%}" if result.increase < 10 else f"x {result.increase + 1:,.0f}"
     bits = "" if row.bits is None else f"{row.bits:.2f}"
     return (
         row.title,
@@ -133,7 +133,7 @@ def _source_notes(checkpoint: Checkpoint) -> list[str]:
         return [f"The float model is a dequantised GGUF file ({stored} tensors)."]
     return [
         f"The float model is a dequantised Q4_1 file ({stored} tensors): grids of 4 bits with zero points over "
-        "blocks of 32, ours and the peers', are kind to it, and Q4_1 itself would return it bit by bit."
+        "blocks of 32, ours and the peers', may be kinder to it than to other models; Q4_1 would return it bit by bit."
     ]
 
 

@@ -85,7 +85,8 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     hold_outs: list[tuple[Coordinates, ...]] = list(dict.fromkeys(((), bench.held_out)))
     symmetric = _with_scheme(plans[0], SYMMETRIC)
     for plan, held_out in [*((plan, held_out) for plan in plans for held_out in hold_outs), (symmetric, ())]:
-        title = f"edgesw {plan.matrices[0].scheme}" + (", held out" if held_out else "")
+        title = f"edgesw {plan.matrices[0].scheme}"
+        title += ", held out" if held_out else ", symmetric (not a setting)" if plan is symmetric else ""
         compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out)
         bits = bits_per_weight(spec, plan, held_out, CORE_ML.capabilities.scale_bits)
         yield Row(title, bits, bench.numerics(title, compressed.tensor, frozenset(spec.matrices())))

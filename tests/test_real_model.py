@@ -17,7 +17,8 @@ from edgesw.convert import Settings, convert
 from edgesw.decoder.ops import Weights
 from edgesw.outliers.calibrate import input_mean_squares
 from edgesw.package import Manifest, read_manifest
-from edgesw.runtime.coreml import open_coreml
+from edgesw.runtime.coreml import CoreMLDecoder
+from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.package import PackagedDecoder, feed
 from edgesw.runtime.torch import FloatLogits
 from edgesw.targets import TARGETS
@@ -27,7 +28,7 @@ from edgesw.validate.measure import Agreement, measure
 from edgesw.validate.validate import open_decoder
 
 pytestmark = pytest.mark.slow
-SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487), (28, 507, 678)]
+SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487)]
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,11 @@ def test_token_by_token_equals_prefill(target: str, ids: np.ndarray, package: tu
     assert (whole.argmax(-1) == single.argmax(-1)).mean() >= (1 if target == "onnx" else 0.95)
 
 
+def interpreted(package: Path, precision: str) -> CoreMLDecoder:
+    """The interpreter, on a Mac too."""
+    return CoreMLDecoder(MilProgram(package, precision=precision), 512, precision)
+
+
 class OrdinaryNorm(coreml.MilOps):
     """The RMSNorm of every textbook: squares first."""
 
@@ -159,7 +165,7 @@ def test_an_ordinary_norm_overflows_in_float16(
     decoder = CompressedDecoder(smollm2, make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 8))
     coreml.write_coreml(decoder, smollm2.spec, 512, "ordinary", tmp_path / "model.mlpackage")
     half, single = (
-        agreement(smollm2, ids[:1, :128], open_coreml(tmp_path / "model.mlpackage", 512, precision))
+        agreement(smollm2, ids[:1, :128], interpreted(tmp_path / "model.mlpackage", precision))
         for precision in ("float16", "float32")
     )
     assert abs(single.increase) < 0.05
@@ -184,10 +190,13 @@ class TwoMatrices:
 
 
 def test_hold_out_saves_a_palette_per_tensor(smollm2: Checkpoint, ids: np.ndarray) -> None:
-    """The headline: two matrices of 210 in an ordinary 4-bit palette ruin the model; three scalars held out save it."""
+    """The headline: two matrices of 210 in an ordinary 4-bit palette ruin the model; two scalars held out save it.
+
+    On WikiText-2, which does not ship, the ruin is deeper still: `benchmarks/quality.py` prints it.
+    """
     results = {
         hold_out: agreement(smollm2, ids[:4], Twin(smollm2, TwoMatrices(smollm2, hold_out)))
         for hold_out in (False, True)
     }
-    assert results[False].perplexity > 10_000
+    assert results[False].perplexity > 50 * results[False].float_perplexity
     assert results[True].increase < 0.25

@@ -21,6 +21,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
+from edgesw.runtime.coreml import CoreMLDecoder
+from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.package import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
 from edgesw.targets import TARGETS
@@ -64,6 +66,8 @@ class Made:
         return 0.1 if any(matrix.scheme.bits == 2 for matrix in self.decoder.plan.matrices) else 1e-3
 
     def run(self, precision: str = "float32") -> PackagedDecoder:
+        if self.target == "coreml":  # the interpreter on a Mac too: there is no float32 in Core ML to compare with
+            return CoreMLDecoder(MilProgram(self.path, precision=precision), CONTEXT, "interpreter")
         return TARGETS[self.target].run(self.path, CONTEXT, precision)
 
     def stored(self) -> dict[str, np.ndarray]:
