@@ -181,17 +181,20 @@ def test_an_empty_prompt_begins_a_text(tiny_package: Path, decoders: dict[str, P
     ("target", "length"), [("onnx", CHUNK), ("onnx", CHUNK + 1), ("onnx", CHUNK + 200), ("coreml", CHUNK + 100)]
 )
 def test_a_long_prompt_in_pieces_is_the_same_as_at_once(
-    target: str, length: int, decoders: dict[str, PackagedDecoder], long_ids: list[int], tiny_compressed: Any
+    target: str, length: int, tiny_package: Path, long_ids: list[int], tiny_compressed: Any
 ) -> None:
-    """Prompts are fed 512 tokens at a time: a mask or position that is off by one there spoils every long prompt."""
-    decoder, prompt = decoders[target], long_ids[:length]
-    tolerance = {"onnx": 1e-3, "coreml": 0.1}[target]
+    """Prompts are fed 512 tokens at a time: a mask or position that is off by one there spoils every long prompt.
+
+    In float32: one token too many among hundreds changes little, and float16 would hide it.
+    """
+    decoder = open_decoder(tiny_package, read_manifest(tiny_package), target, "float32")
+    prompt = long_ids[:length]
     decoder.reset()
     pieces = feed(decoder, np.array(prompt))
     decoder.reset()
     whole = decoder.step(np.array(prompt))
-    assert np.abs(pieces - whole).max() < tolerance
-    assert np.abs(whole - logits_of(tiny_compressed, prompt)).max() < tolerance
+    assert np.abs(pieces - whole).max() < (0.1 if decoder.runtime == "Core ML" else 1e-3)
+    assert np.abs(whole - logits_of(tiny_compressed, prompt)).max() < {"onnx": 1e-3, "coreml": 0.1}[target]
     assert_greedy(tiny_compressed, prompt, list(generate(decoder, prompt, (), 5)), GAP[target])
 
 

@@ -72,6 +72,10 @@ def to_spec(program: Any, offsets: dict[str, int], weights: WeightFile) -> Any:
     from coremltools import target
     from coremltools.converters.mil.backend.mil import helper, load
 
+    # coremltools has no native build for Linux on ARM. Without it the exporter refuses to start for want of a writer
+    # that it will not use: create_file_value below is the only place that would.
+    load.BlobWriter = load.BlobWriter or WeightFile
+
     class Exporter(load.MILProtoExporter):  # type: ignore[misc]
         def create_file_value(self, var: Any) -> Any:
             dtype = helper.types_to_proto_primitive(var.sym_type.get_primitive())

@@ -120,10 +120,8 @@ def test_a_model_that_cannot_be_taken(
     """Else the user meets a traceback, or a package that is silently another model, or half a package."""
     model = make(tiny_llama, tmp_path)
     with unchanged(tmp_path):
-        for arguments in (
-            ["detect", model],
-            ["convert", model, "--target", "onnx", "-o", tmp_path / "new" / "package"],
-        ):
+        convert = ["convert", model, "--target", "onnx", "-o", tmp_path / "new" / "package"]
+        for arguments in (["detect", model], convert, [*convert, "--no-hold-out"]):
             ran = edgesw(*arguments)
             assert_one_line(ran, code, *said)
             assert ".partial" not in ran.err, "the line names a hidden folder that is gone"

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 logging.getLogger("coremltools").setLevel(logging.ERROR)
+pytest.importorskip("coremltools.libmilstoragepython", reason="coremltools has no native build for this machine")
 
 import coremltools as ct  # noqa: E402
 from coremltools.converters.mil import Builder as mb  # noqa: E402
