@@ -14,6 +14,7 @@ from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
 from edgesw.cli.validate import validate
 from edgesw.errors import EdgeswError
+from edgesw.memory import return_large_blocks
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -35,6 +36,7 @@ for command in (detect, convert, validate, generate):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `edgesw`. Every error that a user can meet ends in one line on stderr and an exit code."""
+    return_large_blocks()
     sys.exit(_run(arguments))
 
 
