@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=8, help=f"windows of {TOKENS} tokens (default: 8)")
     parser.add_argument("--model", default="smollm2-135m", help="what edgesw convert takes (default: smollm2-135m)")
     given = parser.parse_args()
+    if given.windows < 1:
+        parser.error("--windows must be at least 1")
     try:
         run(given.model, load_text(given.text), given.windows)
     except EdgeswError as error:

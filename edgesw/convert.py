@@ -63,9 +63,9 @@ class Plans:
 
     @property
     def memory_bytes(self) -> int:
-        """Peak memory, estimated: the libraries, and the larger of two stages. Calibration holds the residual stream and
-        the MLP of its windows in float32; compression holds the largest matrix in float32, its codes and its packed
-        bytes. Factors measured on SmolLM2-135M (`benchmarks/conversion.py`)."""
+        """Peak memory, estimated: the libraries, and the larger of two stages. Calibration holds the residual stream
+        and the MLP of its windows in float32; compression holds the largest matrix in float32, its codes and its
+        packed bytes. Factors measured on SmolLM2-135M (`benchmarks/conversion.py`)."""
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
         activations = 4 * tokens * (3 * self.spec.hidden_size + 4 * self.spec.intermediate_size)
         largest = max(plan.largest for plan in self.by_target.values())
