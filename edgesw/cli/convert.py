@@ -13,6 +13,7 @@ from edgesw.cli.tables import megabytes, print_json, print_table
 from edgesw.targets import TARGETS
 
 if TYPE_CHECKING:
+    from edgesw.compress.plan import MatrixPlan
     from edgesw.convert import Plans
 
 
@@ -115,7 +116,7 @@ def _print_plans(model: str, plans: Plans, as_json: bool) -> None:
     click.echo(f"Package: about {megabytes(plans.output_bytes)}. Peak memory: about {megabytes(plans.memory_bytes)}.")
 
 
-def _kinds(matrices: tuple) -> list[tuple[str, int, str, int]]:  # type: ignore[type-arg]
+def _kinds(matrices: tuple[MatrixPlan, ...]) -> list[tuple[str, int, str, int]]:
     """(kind, count, scheme, bytes) for each kind of matrix and scheme, in forward order."""
     totals: dict[tuple[str, str], tuple[int, int]] = {}
     for matrix in matrices:
