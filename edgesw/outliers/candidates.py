@@ -31,8 +31,8 @@ class Candidates:
     """Make a massive value in the stream that does not stay, or is made too late to tell."""
     cancelling: tuple[Scalar, ...]
     """Take a super activation out again."""
-    watched: tuple[tuple[Scalar, float], ...]
-    """Make a spike that is not massive, and how many times the median of the stream it is."""
+    ruled_out: tuple[tuple[Scalar, str], ...]
+    """Make a spike that is no super activation of the float model, and why it is not."""
     behind: frozenset[Coordinates] = frozenset()
     """All scalars with a large part in a spike of the above: none of them is ordinary."""
 
@@ -43,15 +43,30 @@ def find_candidates(run: Run) -> Candidates:
     The scalar with the largest part in a super activation is zeroed and the pass repeated from its layer, until none is
     made (arXiv 2411.07191, section 3.1). `run` is left as that last pass left it.
     """
-    stream, seen = run.stream_of(0), run.seen
+    stream = run.stream_of(0)
+    spikes = [run.seen[layer].spikes[0] for layer in sorted(run.seen)]
+    cancelling = _cancelling(stream, spikes)
+    cancels_at = {scalar.coordinates for scalar in cancelling}
     made: list[Scalar] = []
-    while len(made) < MOST_SUPER_WEIGHTS:
+    only_then: list[Scalar] = []
+    removed: list[Coordinates] = []
+    while len(removed) < MOST_SUPER_WEIGHTS:
         spike = first_made(run, 0)
         if spike is None:
             break
-        made.append(_scalar(spike, spike.parts[0]))
-        run.forward(spike.layer, [scalar.coordinates for scalar in made])
-    return _others(tuple(made), stream, [seen[layer].spikes[0] for layer in sorted(seen)])
+        scalar = _scalar(spike, spike.parts[0])
+        removed.append(scalar.coordinates)
+        if scalar.coordinates not in cancels_at:
+            after = stream[spike.layer + 1]
+            there = abs(float(after[spike.token, spike.row])) > massive(after)
+            (made if there else only_then).append(scalar)
+        run.forward(spike.layer, removed)
+    known = {*removed, *cancels_at}
+    passing, watched = _others(stream, spikes, known)
+    why = "makes a super activation only where others are zeroed"
+    ruled_out = (*((scalar, why) for scalar in only_then), *watched)
+    behind = {scalar.coordinates for scalar in passing} | {scalar.coordinates for scalar, _ in watched}
+    return Candidates(tuple(made), tuple(passing), tuple(cancelling), ruled_out, frozenset(known | behind))
 
 
 def first_made(run: Run, prompt: int) -> Spike | None:
@@ -64,28 +79,32 @@ def first_made(run: Run, prompt: int) -> Spike | None:
     return None
 
 
-def _others(made: tuple[Scalar, ...], stream: Sequence[torch.Tensor], spikes: Sequence[Spike]) -> Candidates:
-    known: set[Coordinates] = {scalar.coordinates for scalar in made}
+def _cancelling(stream: Sequence[torch.Tensor], spikes: Sequence[Spike]) -> list[Scalar]:
+    return [
+        _scalar(spike, part)
+        for spike in spikes
+        for part in spike.parts
+        if taken_out(spike, stream) * spike.share(part) >= CANCELLED_SHARE
+    ]
+
+
+def _others(
+    stream: Sequence[torch.Tensor], spikes: Sequence[Spike], known: set[Coordinates]
+) -> tuple[list[Scalar], list[tuple[Scalar, str]]]:
+    """Scalars that make a massive value which the loop passed over, and those whose spike is large but not massive."""
     passing: list[Scalar] = []
-    cancelling: list[Scalar] = []
-    watched: list[tuple[Scalar, float]] = []
-    behind: set[Coordinates] = set(known)
+    watched: list[tuple[float, Scalar]] = []
     for spike in spikes:
         parts = [_scalar(spike, part) for part in spike.parts if spike.share(part) >= SCALAR_SHARE]
         parts = [scalar for scalar in parts if scalar.coordinates not in known]
-        taken = taken_out(spike, stream)
-        if taken:
-            shares = {part.column: spike.share(part) for part in spike.parts}
-            cancelling += [scalar for scalar in parts if taken * shares[scalar.column] >= CANCELLED_SHARE]
-        elif makes(spike, stream):
+        ratio = abs(spike.added) / median(stream[spike.layer + 1])
+        if makes(spike, stream):
             passing += parts
-        elif parts and abs(spike.added) > WATCHED_RATIO * median(stream[spike.layer + 1]):
-            watched.append((parts[0], abs(spike.added) / median(stream[spike.layer + 1])))
-        else:
-            continue
-        behind.update(scalar.coordinates for scalar in parts)
-    watched = sorted(sorted(watched, key=lambda entry: -entry[1])[:MOST_WATCHED], key=lambda entry: entry[0].layer)
-    return Candidates(made, tuple(passing), tuple(cancelling), tuple(watched), frozenset(behind))
+        elif ratio > WATCHED_RATIO:
+            watched += [(ratio, scalar) for scalar in parts]
+    most = sorted(watched, key=lambda entry: -entry[0])[:MOST_WATCHED]
+    why = "makes no super activation: its spike is {:,.0f} times the median of the residual stream"
+    return passing, [(scalar, why.format(ratio)) for ratio, scalar in most]
 
 
 def is_massive_at(run: Run, prompt: int, layer: int, channel: int) -> bool:

@@ -76,8 +76,8 @@ def divergences(
 ) -> dict[Removal, np.ndarray]:
     """KL divergence in nats of the float model's next-token distribution from that without each removal's scalars.
 
-    Float64 (tokens,), one for each position of the prompt `ids` (tokens,). `stream` is the float model's residual stream, (1, tokens,
-    hidden) before each layer and after the last: the pass begins at the first layer that differs.
+    Float64 (tokens,), one for each position of the prompt `ids` (tokens,). `stream` is the float model's residual
+    stream, (1, tokens, hidden) before each layer and after the last: the pass begins at the first layer that differs.
     """
     removals = list(dict.fromkeys(removals))
     ops = _Variants(spec, weights, ids, removals, dtype)

@@ -86,9 +86,7 @@ def _rejected(candidates: Candidates, effects: dict[Scalar, Effect], confirmed: 
         elif not confirmed and scalar in candidates.passing:
             why = "makes a massive value that does not stay; its effect was not measured"
             rejected.append(RejectedCandidate(**_fields(scalar, effects), why=why))
-    for scalar, ratio in candidates.watched:
-        why = f"makes no super activation: its spike is {ratio:,.0f} times the median of the residual stream"
-        rejected.append(RejectedCandidate(**_fields(scalar, effects), why=why))
+    rejected += [RejectedCandidate(**_fields(scalar, effects), why=why) for scalar, why in candidates.ruled_out]
     return rejected
 
 

@@ -20,9 +20,9 @@ class Effect:
     alone: float
     """With this scalar zeroed and no other."""
     joint: float
-    """With all candidates zeroed that write to the same channel, this one among them."""
+    """With all candidates zeroed that make a super activation, this one among them."""
     adds: float
-    """The most that zeroing this scalar brought: alone, or on top of others that write to the same channel."""
+    """The most that zeroing this scalar brought: alone, or on top of others."""
     null: float
     """With equally many of the largest ordinary scalars of the same matrices zeroed, alone or on top of all candidates;
     the floor where that is more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ NULL_FLOOR = 0.002
 
 @dataclass(frozen=True)
 class _Group:
-    """Candidates that write to the same channel, and equally many of the largest ordinary scalars beside them."""
+    """Candidates that may stand in for each other, and equally many of the largest ordinary scalars beside them."""
 
     scalars: tuple[Scalar, ...]
     positions: tuple[int, ...]
@@ -69,27 +69,28 @@ def measure(
     progress: Callable[[int], None] | None,
 ) -> dict[Scalar, Effect]:
     """The effect of each candidate on the prompt `ids` (tokens,), whose float residual stream is (tokens, hidden)."""
-    together: dict[int, list[Scalar]] = {}
-    for scalar in (*candidates.made, *candidates.passing):
-        together.setdefault(scalar.row, []).append(scalar)
-    single = [*candidates.cancelling, *(scalar for scalar, _ in candidates.watched)]
-    sets = [*(tuple(scalars) for scalars in together.values()), *((scalar,) for scalar in single)]
+    together = (*candidates.made, *candidates.passing)
+    single = (*candidates.cancelling, *(scalar for scalar, _ in candidates.ruled_out))
+    sets = [*([together] if together else []), *((scalar,) for scalar in single)]
     if not sets:
         return {}
     ordinary = _largest_ordinary(weights, sets, candidates.behind)
     groups = [
-        _Group(scalars, _later(scalars[0].row, stream), null) for scalars, null in zip(sets, ordinary, strict=True)
+        _Group(scalars, _later({scalar.row for scalar in scalars}, stream), null)
+        for scalars, null in zip(sets, ordinary, strict=True)
     ]
     removals = [removal for group in groups for removal in group.removals()]
     measured = divergences(spec, weights, ids, [x[None] for x in stream], removals, dtype, progress)
     return {scalar: group.effect(index, measured) for group in groups for index, scalar in enumerate(group.scalars)}
 
 
-def _later(channel: int, stream: Sequence[torch.Tensor]) -> tuple[int, ...]:
-    """The positions at which an effect counts: those after the first that carries the super activation and do not
-    carry one themselves. There the scalar acts on what the model makes of a text; at the carrier it also decides what
-    follows the carrier alone, and so does any scalar that takes the activation out again. All, where none is left."""
-    tokens, carrying = len(stream[0]), carriers(channel, stream)
+def _later(channels: Iterable[int], stream: Sequence[torch.Tensor]) -> tuple[int, ...]:
+    """The positions at which an effect counts: those after the first that carries a super activation in these channels,
+    without those that carry one. There the scalar acts on what the model makes of a text; at the carrier it also
+    decides what follows the carrier alone, and so does any scalar that takes the activation out again. All positions,
+    where none is left."""
+    tokens = len(stream[0])
+    carrying = set().union(*(carriers(channel, stream) for channel in channels))
     later = [token for token in range(min(carrying, default=-1) + 1, tokens) if token not in carrying]
     return tuple(later or range(tokens))
 
