@@ -87,7 +87,9 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
     return Plans(spec, context, plans)
 
 
-def find_outliers(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> SuperOutliers:
+def find_outliers(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress, *, confirm: bool = True
+) -> SuperOutliers:
     """Detection on the paper's prompt."""
     ids = np.array(tokenizer.encode(PROMPT, bos=False))
     _check_ids(ids, checkpoint)
@@ -97,6 +99,7 @@ def find_outliers(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progre
         checkpoint,
         ids,
         lambda stage, layer: progress("Finding super weights", f"{stage}, layer {layer}", layer, layers),
+        confirm=confirm,
     )
 
 

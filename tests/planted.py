@@ -19,6 +19,7 @@ from tiny_families import SIZES, VARIANTS
 
 # What replaces the switches that `tiny_families` sets for very short decoders and texts.
 OVERRIDES: dict[str, dict[str, Any]] = {
+    "olmo": {"clip_qkv": 8.0},
     "gemma2": {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
     "gemma3": {"layer_types": None},
 }
@@ -33,6 +34,8 @@ row; one, and a later layer that takes its super activation out again."""
 Coordinates = tuple[int, int, int]
 CARRIES = 0.3
 """KL divergence, in nats, that each planted scalar must bring, alone or on top of the others."""
+MASSIVE_RATIO = 1500.0
+"""How many times the median of the residual stream a planted super activation is, at the least."""
 
 
 @dataclass(frozen=True)
@@ -276,6 +279,16 @@ class _Garden:
             self.blocks[layer].mlp.down_proj.weight[row, column] = value
         return float((whole.exp() * (whole - changed)).sum(-1)[max(self.at) + 1 :].mean())
 
+    def _massive(self) -> bool:
+        """Whether each planted scalar's row holds a super activation after its layer: what is planted later, and what
+        makes later layers listen, moves it."""
+        stream, lasts = self._stream(), self.layers // 8 + 1
+        return all(
+            float(x[:, row].abs().max()) > max(150.0, MASSIVE_RATIO * float(x.abs().median()))
+            for layer, row, _ in self.planted
+            for x in stream[layer : layer + lasts]
+        )
+
     def _check(self) -> float:
         """The divergence without the planted scalars, each of which must matter alone or on top of all others."""
         rows, first = sorted({row for _, row, _ in self.planted}), min(layer for layer, _, _ in self.planted)
@@ -286,7 +299,7 @@ class _Garden:
             for scalar in self.planted:
                 others = [other for other in self.planted if other != scalar]
                 gains.append(max(self._divergence([scalar], whole), joint - self._divergence(others, whole)))
-            if min(gains) >= CARRIES:
+            if min(gains) >= CARRIES and self._massive():
                 return joint
             if self.cancelling:  # the canceller was fitted to the stream as it is
                 break

@@ -103,8 +103,9 @@ def _others(
         elif ratio > WATCHED_RATIO:
             watched += [(ratio, scalar) for scalar in parts]
     most = sorted(watched, key=lambda entry: -entry[0])[:MOST_WATCHED]
-    why = "makes no super activation: its spike is {:,.0f} times the median of the residual stream"
-    return passing, [(scalar, why.format(ratio)) for ratio, scalar in most]
+    why = "no super activation: its spike is {:,.0f} times the median"
+    by_layer = sorted(most, key=lambda entry: entry[1].layer)
+    return passing, [(scalar, why.format(ratio)) for ratio, scalar in by_layer]
 
 
 def is_massive_at(run: Run, prompt: int, layer: int, channel: int) -> bool:

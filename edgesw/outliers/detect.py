@@ -81,10 +81,10 @@ def _rejected(candidates: Candidates, effects: dict[Scalar, Effect], confirmed: 
     for scalar in (*candidates.made, *candidates.passing):
         if confirmed and not _counts(effects[scalar]):
             margin = effects[scalar].margin
-            why = f"{margin:.1f} times the effect of the largest ordinary scalars: {TIMES_NULL:.0f} needed"
+            why = f"{margin:.1f} times its null: {TIMES_NULL:.0f} are needed"
             rejected.append(RejectedCandidate(**_fields(scalar, effects), why=why))
         elif not confirmed and scalar in candidates.passing:
-            why = "makes a massive value that does not stay; its effect was not measured"
+            why = "massive value that does not stay, effect not measured"
             rejected.append(RejectedCandidate(**_fields(scalar, effects), why=why))
     rejected += [RejectedCandidate(**_fields(scalar, effects), why=why) for scalar, why in candidates.ruled_out]
     return rejected

@@ -19,7 +19,10 @@ from edgesw.outliers.run import down_proj
 # A super weight has at least this many times the effect of its null: see docs/detection.md for the margins seen.
 TIMES_NULL = 10.0
 # The null is at least this, in nats, so that rounding alone never looks like an effect.
-NULL_FLOOR = 0.002
+NULL_FLOOR = 0.005
+# What a scalar brings on top of others counts when it is at least this share of what all bring: a model that others
+# have destroyed says something else again after any further change.
+DECIDING_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,12 @@ class _Group:
             return float(measured[frozenset(removed)][list(self.positions)].mean())
 
         joint, alone = of(*places), of(places[index])
-        adds = max(
-            alone,
+        gains = (
             joint - of(*places[:index], *places[index + 1 :]),
             of(*places[: index + 1]) - of(*places[:index]),
             of(*places[index:]) - of(*places[index + 1 :]),
         )
+        adds = max(alone, 0.0, *(gain for gain in gains if gain >= DECIDING_SHARE * joint))
         # Once the model is destroyed any change moves what it says: so the null is also taken on top of the set.
         null = max(of(*self.ordinary), abs(of(*self.ordinary, *places) - joint), NULL_FLOOR)
         return Effect(alone, joint, adds, null)
