@@ -1,4 +1,4 @@
-"""TorchOps: runs the decoder, in float32 unless asked otherwise, one matrix at a time. The float reference, and the pass that detects."""
+"""TorchOps: runs the decoder one matrix at a time. The float reference, and the pass that detects."""
 
 from __future__ import annotations
 
