@@ -27,7 +27,7 @@ DECIDING_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class _Group:
-    """Candidates that act on the same token and may stand in for each other, and as many ordinary scalars beside them."""
+    """Candidates that act on the same token and may stand in for each other, and as many ordinary scalars."""
 
     scalars: tuple[Scalar, ...]
     positions: tuple[int, ...]
