@@ -52,7 +52,7 @@ def test_both_super_weights_are_confirmed_by_effect(found: SuperOutliers) -> Non
     assert first.alone == pytest.approx(3.87, rel=0.02)
     assert second.alone == pytest.approx(0.089, rel=0.05)
     assert first.joint == second.joint == pytest.approx(9.33, rel=0.02)
-    assert second.adds == pytest.approx(second.joint - first.alone, rel=1e-6)
+    assert second.on_top == pytest.approx(second.joint - first.alone, rel=1e-6)
     assert first.margin > second.margin > 5 * TIMES_NULL
 
 
