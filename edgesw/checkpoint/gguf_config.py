@@ -8,6 +8,7 @@ import numpy as np
 
 from edgesw.checkpoint.families import Family
 from edgesw.checkpoint.gguf import GgufReader
+from edgesw.checkpoint.gguf_vocabulary import eos_ids, special_id
 from edgesw.errors import UnsupportedError
 
 # metadata key after "<architecture>." -> key in config.json
@@ -37,19 +38,12 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
     config |= {name: _plain(value(key)) for key, name in _KEYS.items() if value(key) is not None}
     config["tie_word_embeddings"] = family.tensors["lm_head"].gguf not in reader.names()
     config["vocab_size"] = _vocab_size(reader, family)
-    config["bos_token_id"] = metadata.get("tokenizer.ggml.bos_token_id")
+    config["bos_token_id"] = special_id(metadata, "bos")
     config["eos_token_id"] = eos_ids(metadata)
     if metadata.get("tokenizer.ggml.padding_token_id") is not None:
         config["pad_token_id"] = metadata["tokenizer.ggml.padding_token_id"]
     config |= _rope(reader, value, config)
     return config
-
-
-def eos_ids(metadata: dict[str, Any]) -> int | list[int] | None:
-    """The token that ends a text, with the one that ends a turn where that is another."""
-    ids = [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot")]
-    found = list(dict.fromkeys(number for number in ids if number is not None))
-    return found[0] if len(found) == 1 else found or None
 
 
 def _rope(reader: GgufReader, value: Any, config: dict[str, Any]) -> dict[str, Any]:
