@@ -18,11 +18,10 @@ def tokenizer_from_gguf(metadata: dict[str, Any], where: str) -> dict[str, bytes
     """File name -> content of tokenizer.json, tokenizer_config.json, generation_config.json and, where there is one,
     chat_template.jinja. UnsupportedError for a kind of tokenizer we do not know, CheckpointError for a damaged one.
     """
-    model = metadata.get("tokenizer.ggml.model")
+    model, pre = str(metadata.get("tokenizer.ggml.model")), str(metadata.get("tokenizer.ggml.pre"))
     if model not in _MODELS:
         known = ", ".join(f"'{name}' ({kind})" for name, kind in _MODELS.items())
         raise UnsupportedError(f"{where}: tokenizer model '{model}' is not supported. Supported: {known}.")
-    pre = metadata.get("tokenizer.ggml.pre")
     if model == "gpt2" and pre not in PRE_TOKENIZERS:
         known = ", ".join(f"'{name}'" for name in PRE_TOKENIZERS)
         raise UnsupportedError(f"{where}: pre-tokenizer '{pre}' is not supported. Supported: {known}.")
@@ -110,7 +109,7 @@ def _config(metadata: Mapping[str, Any], tokens: Vocabulary, where: str) -> dict
             )
         config[f"{name}_token"] = tokens.tokens[number]
     model = metadata["tokenizer.ggml.model"]
-    pre = PRE_TOKENIZERS.get(metadata.get("tokenizer.ggml.pre", ""))
+    pre = PRE_TOKENIZERS.get(str(metadata.get("tokenizer.ggml.pre")))
     unsaid = {"bos": model == "llama" or (model == "gpt2" and pre is not None and pre.bos), "eos": model == "t5"}
     for end, default in unsaid.items():
         wanted = bool(metadata.get(f"tokenizer.ggml.add_{end}_token", default))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -48,18 +49,17 @@ class Vocabulary:
 
 def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
     """CheckpointError for a vocabulary that is missing, or whose parts do not fit together."""
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    if not isinstance(tokens, list) or not tokens:
+    tokens, kinds, scores = (_list(metadata, key) for key in ("tokens", "token_type", "scores"))
+    if not tokens or not all(isinstance(token, str) for token in tokens):
         raise CheckpointError(f"{where}: the metadata has no 'tokenizer.ggml.tokens'")
     tokens = [token or f"[EMPTY_{number}]" for number, token in enumerate(tokens)]
-    kinds = metadata.get("tokenizer.ggml.token_type") or [int(Kind.NORMAL)] * len(tokens)
-    scores = metadata.get("tokenizer.ggml.scores") or [0.0] * len(tokens)
+    kinds, scores = kinds or [int(Kind.NORMAL)] * len(tokens), scores or [0.0] * len(tokens)
     if not len(tokens) == len(kinds) == len(scores):
         counts = f"{len(tokens)} tokens, {len(kinds)} types, {len(scores)} scores"
         raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: {counts}")
-    if len(set(tokens)) < len(tokens):
-        twice = next(token for number, token in enumerate(tokens) if token in tokens[:number])
-        raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: token {twice!r} is in it twice")
+    twice = [token for token, count in Counter(tokens).items() if count > 1]
+    if twice:
+        raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: token {twice[0]!r} is in it twice")
     ends = {token for token in _ENDS_OF_TURN if token in tokens}
     kinds = [
         Kind.CONTROL if kind == Kind.USER_DEFINED and token in ends else kind
@@ -74,18 +74,23 @@ def special_id(metadata: Mapping[str, Any], name: str) -> int | None:
     if found is not None:
         return found
     default = _SPECIAL_IDS.get(str(metadata.get("tokenizer.ggml.model")), {}).get(name)
-    there = metadata.get("tokenizer.ggml.tokens")
-    return default if isinstance(there, list) and default is not None and default < len(there) else None
+    return default if default is not None and default < len(_list(metadata, "tokens")) else None
 
 
 def eos_ids(metadata: Mapping[str, Any]) -> int | list[int] | None:
     """The token that ends a text, with those that end a turn where they are others."""
     ids = [special_id(metadata, "eos"), special_id(metadata, "eot")]
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    kinds = metadata.get("tokenizer.ggml.token_type")
-    if isinstance(tokens, list) and isinstance(kinds, list):
-        special = (Kind.CONTROL, Kind.USER_DEFINED)
-        pairs = enumerate(zip(tokens, kinds, strict=False))
-        ids += [number for number, (token, kind) in pairs if kind in special and token in _ENDS_OF_TURN]
-    found = list(dict.fromkeys(number for number in ids if number is not None))
+    pairs = enumerate(zip(_list(metadata, "tokens"), _list(metadata, "token_type"), strict=False))
+    special = (Kind.CONTROL, Kind.USER_DEFINED)
+    ids += [number for number, (token, kind) in pairs if kind in special and token in _ENDS_OF_TURN]
+    found: list[int] = []
+    for number in ids:
+        if number is not None and number not in found:
+            found.append(number)
     return found[0] if len(found) == 1 else found or None
+
+
+def _list(metadata: Mapping[str, Any], name: str) -> list[Any]:
+    """An array of the metadata; empty where there is none."""
+    found = metadata.get(f"tokenizer.ggml.{name}")
+    return found if isinstance(found, list) else []

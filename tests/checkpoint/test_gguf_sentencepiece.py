@@ -15,7 +15,7 @@ import vocabularies as v
 
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
-from edgesw.errors import CheckpointError
+from edgesw.errors import CheckpointError, EdgeswError
 from edgesw.tokenizer import Tokenizer
 
 MARKS = {"<think>": v.USER_DEFINED, "</think>": v.USER_DEFINED, "<|mark|>": v.CONTROL}
@@ -256,3 +256,26 @@ def test_a_damaged_charsmap_is_named(tmp_path: Path, unigram: dict[str, Any]) ->
     path = v.write(tmp_path / "v.gguf", "t5", unigram, precompiled_charsmap=b"\xff\xff\xff\x7f12")
     with pytest.raises(CheckpointError, match=r"v\.gguf: the tokenizer in the metadata is damaged"):
         tokenizer_from_gguf(GgufReader(path).metadata, "v.gguf")
+
+
+@pytest.mark.parametrize("model", ["gpt2", "llama", "t5"])
+def test_nonsense_in_the_metadata_never_ends_in_a_traceback(
+    tmp_path: Path, pieces: tuple[list[str], list[float]], model: str
+) -> None:
+    """Damage may put anything anywhere."""
+    path = v.write(tmp_path / "v.gguf", model, v.vocabulary(*pieces), token_merges=["a b"], bos_token_id=1)
+    sound = {**GgufReader(path).metadata, "tokenizer.ggml.pre": "gpt-2"}
+    refused = 0
+    for key in [
+        *sound,
+        "tokenizer.ggml.eot_token_id",
+        "tokenizer.ggml.precompiled_charsmap",
+        "tokenizer.chat_template",
+    ]:
+        for nonsense in (None, -1, 2**31, 0.5, True, "x", [], [[]], ["x"], [None], [1e9]):
+            try:
+                tokenizer_from_gguf({**sound, key: nonsense}, "v.gguf")
+            except EdgeswError as error:
+                refused += 1
+                assert str(error).startswith("v.gguf: ") and "\n" not in str(error)
+    assert refused > 20
