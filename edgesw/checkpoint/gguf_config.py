@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.families import Family
+from edgesw.checkpoint.family import Family
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_rope import rope_settings
 from edgesw.checkpoint.gguf_vocabulary import eos_ids, special_id
@@ -30,10 +30,6 @@ _KEYS = {
 }
 # What would change the logits and none of our families' files have.
 _REFUSED = ("attention.scale", "attention.temperature_scale", "embedding_scale", "residual_scale", "logit_scale")
-
-# Layers of the 27B models, whose scores are scaled by hidden_size / heads where the others' are by head_dim; no file
-# says so, llama.cpp knows them by this number (src/models/gemma2.cpp, gemma3.cpp).
-_GEMMA_27B = {"gemma2": 46, "gemma3": 62}
 
 
 def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
@@ -62,8 +58,12 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
     for switch, tensor in {"attention_bias": "attn_output", "mlp_bias": "ffn_down"}.items():
         if f"blk.0.{tensor}.bias" in reader.names():
             config[switch] = True
-    config |= _attention(reader, family, value)
-    config |= rope_settings(reader, family.gguf == "gemma3", value, config.get("head_dim"))
+    config |= _attention(reader, value)
+    config |= rope_settings(reader, value, config.get("head_dim"))
+    try:
+        config |= family.gguf_settings(config, value)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{reader.path}: {error}") from None
     if "partial_rotary_factor" in config and family.tensors["layers.{layer}.q_proj"].gguf_interleaved:
         # Which rows alternate then, the conventions do not say.
         rotated, head_dim = value("rope.dimension_count"), config["head_dim"]
@@ -74,25 +74,15 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
     return config
 
 
-def _attention(reader: GgufReader, family: Family, value: Callable[[str], Any]) -> dict[str, Any]:
-    """Sizes and scales of attention that the files leave unsaid, and windows."""
+def _attention(reader: GgufReader, value: Callable[[str], Any]) -> dict[str, Any]:
+    """Sizes of heads, and windows."""
     found: dict[str, Any] = {}
-    head_dim, window = value("attention.key_length") or _head_dim(value), value("attention.sliding_window")
-    if head_dim:
+    if head_dim := value("attention.key_length") or _head_dim(value):
         found["head_dim"] = head_dim
         if value("attention.value_length") not in (None, head_dim):
             raise UnsupportedError(f"{reader.path}: heads of values are not as large as heads of keys, {head_dim}")
-    if window is not None or family.gguf == "gemma3":
-        found["sliding_window"] = window or None  # Phi-3's files say 0 for none, Gemma 3's nothing
-    if family.gguf == "olmo2" and window:
-        raise UnsupportedError(f"{reader.path}: an OLMo-2 with sliding windows (OLMo-3) is not supported")
-    if family.gguf in _GEMMA_27B and head_dim:
-        large = value("block_count") == _GEMMA_27B[family.gguf]
-        found["query_pre_attn_scalar"] = _head_dim(value) if large else head_dim
-        if isinstance(pattern := value("attention.sliding_window_pattern"), list):
-            found["layer_types"] = ["sliding_attention" if slides else "full_attention" for slides in pattern]
-        elif pattern is not None:
-            found["sliding_window_pattern"] = pattern
+    if (window := value("attention.sliding_window")) is not None:
+        found["sliding_window"] = window or None  # some files say 0 for none
     return found
 
 

@@ -10,7 +10,6 @@ from edgesw.checkpoint.gguf import GgufReader
 
 # Divisors of the frequencies, one for each pair of channels. llama.cpp computes Llama 3's when it converts.
 _FACTORS, _LONG, _SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
-_LOCAL_THETA = 10000.0  # of Gemma 3's layers with a window, where the file does not say (llama.cpp, gemma3.cpp)
 
 _SCALING = {
     "rope.scaling.factor": "factor",
@@ -20,20 +19,16 @@ _SCALING = {
 }
 
 
-def rope_settings(reader: GgufReader, local: bool, value: Callable[[str], Any], head_dim: int | None) -> dict[str, Any]:
+def rope_settings(reader: GgufReader, value: Callable[[str], Any], head_dim: int | None) -> dict[str, Any]:
     """`rope_parameters` of a config.json, and `partial_rotary_factor` where only part of each head is rotated.
 
     The type is one of transformers', or "factors": `factors` are then the divisors of the frequencies, one for each
-    pair of channels. With `local`, layers with a window have a rotary embedding of their own, never scaled.
+    pair of channels.
     """
     rope = _scaled(reader, value)
     if value("rope.freq_base") is not None:
         rope["rope_theta"] = value("rope.freq_base")
     found: dict[str, Any] = {"rope_parameters": rope}
-    if local:
-        theta = value("rope.freq_base_swa") or _LOCAL_THETA
-        sliding = {"rope_type": "default", "rope_theta": theta}
-        found["rope_parameters"] = {"full_attention": rope, "sliding_attention": sliding}
     rotated = value("rope.dimension_count")
     if type(rotated) is int and head_dim and rotated != head_dim:
         found["partial_rotary_factor"] = rotated / head_dim
