@@ -12,8 +12,9 @@ import pytest
 from tiny import CONTEXT, edgesw, unchanged
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.convert import Settings, convert
+from edgesw.convert import convert
 from edgesw.package import read_manifest
+from edgesw.plans import Settings
 
 
 def dry_run(model: object, *more: str) -> dict[str, Any]:

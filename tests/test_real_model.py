@@ -13,19 +13,19 @@ from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import make_plan
-from edgesw.convert import Settings, convert
+from edgesw.convert import convert
 from edgesw.decoder.ops import Weights
 from edgesw.outliers.calibrate import input_mean_squares
 from edgesw.package import Manifest, read_manifest
+from edgesw.plans import Settings
 from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.package import PackagedDecoder, feed
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets import TARGETS
+from edgesw.targets import TARGETS, open_decoder
 from edgesw.texts import shipped_text, windows
 from edgesw.tokenizer import Tokenizer
 from edgesw.validate.measure import Agreement, measure
-from edgesw.validate.validate import open_decoder
 
 pytestmark = pytest.mark.slow
 SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487)]

@@ -163,8 +163,7 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.compress.decoder import CompressedDecoder
     from edgesw.compress.plan import make_plan
-    from edgesw.convert import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
-    from edgesw.outliers.calibrate import input_mean_squares
+    from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, input_mean_squares
     from edgesw.package import read_manifest
     from edgesw.targets import TARGETS
     from edgesw.texts import windows

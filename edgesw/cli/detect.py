@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import print_json, print_table
+from edgesw.cli.tables import print_json, print_table, warn
 
 
 @click.command()
 @click.argument("model")
 @click.option("--revision", help="Branch, tag or commit on the hub.")
+@click.option(
+    "--write-recipe", "recipe_path", type=click.Path(path_type=Path), help="Write a recipe to this new NAME.yaml."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def detect(model: str, revision: str | None, as_json: bool) -> None:
+def detect(model: str, revision: str | None, recipe_path: Path | None, as_json: bool) -> None:
     """Find the super weights and super activations of MODEL.
 
     Streams the model layer by layer through forward passes over one short prompt. Removes the scalar that makes a super
     activation and repeats, until none is made.
     """
     from edgesw.checkpoint.checkpoint import open_checkpoint
-    from edgesw.convert import find_outliers
+    from edgesw.outliers.agreement import compare
+    from edgesw.outliers.detect import PROMPT
+    from edgesw.outliers.find import find_outliers
+    from edgesw.recipe_file import check_recipe_path, measured_recipe, write_recipe
     from edgesw.tokenizer import Tokenizer
 
+    if recipe_path is not None:
+        check_recipe_path(recipe_path)  # before a model is fetched
     checkpoint = open_checkpoint(model, revision)
     tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
     with Bar() as bar:
         found = find_outliers(checkpoint, tokenizer, bar)
+    source = checkpoint.source
+    agreement = compare(source.recipe, found, checkpoint.spec)
+    if agreement is not None:
+        warn(agreement.warning())
+    if recipe_path is not None:
+        write_recipe(recipe_path, measured_recipe(recipe_path.stem, source, found, PROMPT))
+        click.echo(f"Wrote {recipe_path}", err=True)
     if as_json:
-        source = checkpoint.source
-        print_json({"model": model, "origin": source.origin, "revision": source.revision, **found.to_dict()})
+        told = {"model": model, "origin": source.origin, "revision": source.revision, **found.to_dict()}
+        print_json({**told, "agreement": agreement.to_dict() if agreement else None})
         return
     click.echo(f"{model} ({checkpoint.source.origin})\n")
     if found.super_weights:
@@ -48,6 +65,8 @@ def detect(model: str, revision: str | None, as_json: bool) -> None:
         )
     else:
         click.echo("No super weights found.")
+    if agreement is not None:
+        click.echo(agreement.summary())
     if found.super_activations:
         click.echo()
         print_table(
