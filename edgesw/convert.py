@@ -13,7 +13,7 @@ from edgesw.checkpoint.source import plain_name
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.errors import EdgeswError
-from edgesw.outliers.agreement import Agreement, compare
+from edgesw.outliers.agreement import RecipeAgreement, compare
 from edgesw.outliers.calibrate import Calibration, calibrate
 from edgesw.outliers.find import find_outliers
 from edgesw.package import MANIFEST, Manifest, check_output, list_files, publish
@@ -30,7 +30,7 @@ class HeldOut:
     """The scalars to hold out with their values, and how the recipe's agree with those that were detected."""
 
     values: dict[Coordinates, float]
-    agreement: Agreement | None = None
+    agreement: RecipeAgreement | None = None
     """None where the model has no recipe that names super weights, or nothing is held out."""
 
 

@@ -91,6 +91,13 @@ def test_float_decoder_equals_transformers(smollm2: Checkpoint, ids: np.ndarray)
     assert (ours.argmax(-1) == expected.argmax(-1)).all()
 
 
+def test_the_recipe_is_confirmed(package: tuple[Path, Manifest]) -> None:
+    """The one recipe that was measured here must agree with detection on the real weights, or every demo would warn."""
+    agreement = package[1].agreement
+    assert agreement is not None and not agreement["contradicts"]
+    assert agreement["agreed"] == [list(at) for at in SUPER_WEIGHTS]
+
+
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
 def test_default_package_is_close_to_float(
     target: str, smollm2: Checkpoint, ids: np.ndarray, package: tuple[Path, Manifest]

@@ -68,7 +68,7 @@ def convert(
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.checkpoint.source import plain_name
     from edgesw.convert import convert as run
-    from edgesw.outliers.agreement import Agreement
+    from edgesw.outliers.agreement import RecipeAgreement
     from edgesw.package import check_output
     from edgesw.plans import Settings, make_plans
 
@@ -84,7 +84,7 @@ def convert(
         return
     with Bar() as bar:
         manifest = run(checkpoint, settings, output, force=force, progress=bar)
-    agreement = Agreement.from_dict(manifest.agreement) if manifest.agreement else None
+    agreement = RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None
     if agreement is not None:
         warn(agreement.warning())
     if as_json:

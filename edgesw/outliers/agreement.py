@@ -1,4 +1,4 @@
-"""Agreement: what a recipe says of a model's super weights, beside what detection finds in it."""
+"""RecipeAgreement: what a recipe says of a model's super weights, beside what detection finds in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgesw.recipes import Coordinates, Recipe
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RecipeAgreement:
     """The coordinates (layer, row, column) of recipe and detection, sorted by who has them. Each is in one place."""
 
     recipe: str
@@ -62,13 +62,13 @@ class Agreement:
         return {"recipe": self.recipe, "contradicts": self.contradicts, **values}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Agreement:
+    def from_dict(cls, values: dict[str, Any]) -> RecipeAgreement:
         """What `to_dict` gave, from a manifest."""
         fields = {key: value for key, value in values.items() if key not in ("recipe", "contradicts")}
         return cls(values["recipe"], **{key: tuple(tuple(at) for at in value) for key, value in fields.items()})
 
 
-def compare(recipe: Recipe | None, found: SuperOutliers, spec: DecoderSpec) -> Agreement | None:
+def compare(recipe: Recipe | None, found: SuperOutliers, spec: DecoderSpec) -> RecipeAgreement | None:
     """How far the recipe's super weights are those that were found; None where no recipe names any."""
     if recipe is None or not recipe.super_weights:
         return None
@@ -76,7 +76,7 @@ def compare(recipe: Recipe | None, found: SuperOutliers, spec: DecoderSpec) -> A
     missed = [weight for weight in recipe.super_weights if weight.coordinates not in detected]
     inside = [weight for weight in missed if _is_inside(weight.coordinates, spec)]
     known = {weight.coordinates for weight in recipe.super_weights}
-    return Agreement(
+    return RecipeAgreement(
         recipe.name,
         agreed=_sorted(detected & known),
         only_recipe=_sorted(weight.coordinates for weight in inside if weight.disputed is None),
