@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.spec import DecoderSpec, Rotary
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix, Correction
 from edgesw.decoder.decoder import decoder
@@ -24,6 +24,8 @@ TINY = np.float16(1e-3)
 IN_PROGRAM = 10
 # rsqrt adds this before it divides; Core ML's default is zero in float16.
 SMALLEST = np.float16(6e-8)
+# What a mask adds to the score of a key that is not attended to; the lowest float16 would make rows of NaN.
+CLOSED = np.float16(-1e4)
 
 
 def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context: int, name: str, package: Path) -> None:
@@ -53,7 +55,7 @@ def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context:
         )
         def program(inputIds: Var, causalMask: Var, keyCache: Var, valueCache: Var) -> Var:
             ops = MilOps(spec, decoder_weights, weights, offsets, context, (inputIds, causalMask, keyCache, valueCache))
-            return mb.identity(x=decoder(ops, spec), name="logits")
+            return mb.identity(x=decoder(ops), name="logits")
 
         length = ct.RangeDim(1, context, 1)
         program.functions["main"].set_input_types(
@@ -87,18 +89,24 @@ class MilOps:
         new = mb.slice_by_index(x=mb.shape(x=self.ids), begin=[1], end=[2])
         self.seen = mb.slice_by_index(x=mb.shape(x=self.mask), begin=[3], end=[4])
         self.past = mb.sub(x=self.seen, y=new)
-        positions = mb.range_1d(
+        self._positions = mb.range_1d(
             start=mb.squeeze(x=self.past, axes=[0]), end=mb.squeeze(x=self.seen, axes=[0]), step=np.int32(1)
         )
-        tables = zip(("cos", "sin"), rotary_tables(spec, context), strict=True)
-        # (q, head_dim): both halves of a head turn by the same angles.
-        self.cos, self.sin = (
-            mb.gather(x=mb.const(val=np.tile(table, 2).astype(np.float16), name=name), indices=positions, axis=0)
-            for name, table in tables
-        )
+        self._context = context
+        self._turns = [self._angles(number, rotary) for number, rotary in enumerate(spec.rotaries)]
+        self._windows: dict[int, Var] = {}
+
+    def _angles(self, number: int, rotary: Rotary) -> list[Var]:
+        """Cosines and sines (q, head_dim) at the positions at hand; both halves of a head turn by the same angles."""
+        mb = self.mb
+        tables = zip(("cos", "sin"), rotary_tables(rotary, self._context), strict=True)
+        consts = [mb.const(val=np.tile(table, 2).astype(np.float16), name=f"{part}_{number}") for part, table in tables]
+        return [mb.gather(x=const, indices=self._positions, axis=0) for const in consts]
 
     def embedding(self, name: str) -> Var:
-        return self.mb.gather(x=self._matrix(name)[0], indices=self.ids, axis=0)
+        rows = self.mb.gather(x=self._matrix(name)[0], indices=self.ids, axis=0)
+        scale = self.spec.embedding_scale
+        return rows if scale == 1 else self.mb.mul(x=rows, y=np.float16(scale))
 
     def norm(self, x: Var, name: str) -> Var:
         """The squares of a super activation overflow float16, so the row is divided by its largest magnitude first, and
@@ -106,48 +114,100 @@ class MilOps:
         mb = self.mb
         largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=TINY)
         y = mb.real_div(x=x, y=largest)
+        if self.spec.norm == "layer":
+            y = mb.sub(x=y, y=mb.reduce_mean(x=y, axes=[-1], keep_dims=True))
         mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
         # The root of epsilon is divided before it is squared: the square of the maximum would overflow.
         root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps)), y=largest)
         scaled = mb.mul(x=y, y=mb.rsqrt(x=mb.add(x=mean, y=mb.mul(x=root, y=root)), epsilon=SMALLEST))
-        return mb.mul(x=scaled, y=mb.const(val=self._source.vector(name).astype(np.float16), name=_plain(name)))
+        return scaled if self.spec.norm == "layer" else mb.mul(x=scaled, y=self._vector(name))
+
+    def head_norm(self, x: Var, name: str) -> Var:
+        apart = self.mb.reshape(x=x, shape=[1, -1, x.shape[-1] // self.spec.head_dim, self.spec.head_dim])
+        return self.mb.reshape(x=self.norm(apart, name), shape=[1, -1, x.shape[-1]])
 
     def linear(self, x: Var, name: str) -> Var:
         mb = self.mb
         weight, correction = self._matrix("embed_tokens" if name == "lm_head" and self.spec.tied_head else name)
-        y = mb.linear(x=x, weight=weight)
+        if name.rsplit(".", 1)[-1] in self.spec.biased:
+            y = mb.linear(x=x, weight=weight, bias=self._vector(f"{name}.bias"))
+        else:
+            y = mb.linear(x=x, weight=weight)
         if correction is None:
             return y
         spiking = mb.gather(x=x, indices=correction.columns, axis=-1)
         return mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=correction.delta, name=_plain(name) + "_correction")))
 
     def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
-        mb, spec = self.mb, self.spec
-        query = self._rotate(self._heads(query, spec.heads))
-        key = self._rotate(self._heads(key, spec.kv_heads))
+        mb, spec, rotary = self.mb, self.spec, self.spec.layer_rotary[layer]
+        query, key, value = (
+            self._heads(x, heads)
+            for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
+        )
+        if rotary is not None:
+            query, key = (self._rotate(x, *self._turns[rotary]) for x in (query, key))
         keys, values = (
             self._repeat(self._remember(layer, cache, new))
-            for cache, new in zip(self.caches, (key, self._heads(value, spec.kv_heads)), strict=True)
+            for cache, new in zip(self.caches, (key, value), strict=True)
         )
-        out = mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=self.mask)
+        mask = self._window(spec.layer_windows[layer])
+        if spec.attention_softcap is not None:
+            out = self._capped(query, keys, values, mask)
+        else:
+            # The operator itself multiplies scores by head_dim^-0.5.
+            extra = spec.score_scale * spec.head_dim**0.5
+            query = query if abs(extra - 1) < 1e-6 else mb.mul(x=query, y=np.float16(extra))
+            out = mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
         return mb.reshape(x=mb.transpose(x=out, perm=[0, 2, 1, 3]), shape=[1, -1, spec.heads * spec.head_dim])
 
     def gated(self, gate: Var, up: Var) -> Var:
-        return self.mb.mul(x=self.mb.silu(x=gate), y=up)
+        mb = self.mb
+        active = mb.silu(x=gate) if self.spec.activation == "silu" else mb.gelu(x=gate, mode="TANH_APPROXIMATION")
+        return mb.mul(x=active, y=up)
 
     def add(self, a: Var, b: Var) -> Var:
         return self.mb.add(x=a, y=b)
+
+    def clip(self, x: Var, bound: float) -> Var:
+        return self.mb.clip(x=x, alpha=np.float16(-bound), beta=np.float16(bound))
+
+    def softcap(self, x: Var, cap: float) -> Var:
+        return self.mb.mul(x=self.mb.tanh(x=self.mb.mul(x=x, y=np.float16(1 / cap))), y=np.float16(cap))
+
+    def _capped(self, query: Var, keys: Var, values: Var, mask: Var) -> Var:
+        """Attention with soft-capped scores, which the fused operator does not offer."""
+        mb = self.mb
+        assert self.spec.attention_softcap is not None
+        query = mb.mul(x=query, y=np.float16(self.spec.score_scale))
+        scores = self.softcap(mb.matmul(x=query, y=keys, transpose_y=True), self.spec.attention_softcap)
+        return mb.matmul(x=mb.softmax(x=mb.add(x=scores, y=mask), axis=-1), y=values)
+
+    def _window(self, window: int | None) -> Var:
+        """The mask, closed as well to keys that lie `window` or more tokens back."""
+        if window is None or window >= self._context:
+            return self.mask
+        if window not in self._windows:
+            mb = self.mb
+            keys = mb.range_1d(start=np.int32(0), end=mb.squeeze(x=self.seen, axes=[0]), step=np.int32(1))
+            queries = mb.expand_dims(x=self._positions, axes=[1])
+            far = mb.greater_equal(x=mb.sub(x=queries, y=mb.expand_dims(x=keys, axes=[0])), y=np.int32(window))
+            closed = mb.mul(x=mb.cast(x=far, dtype="fp16"), y=CLOSED)
+            self._windows[window] = mb.add(x=self.mask, y=closed)
+        return self._windows[window]
+
+    def _vector(self, name: str) -> Var:
+        return self.mb.const(val=self._source.vector(name).astype(np.float16), name=_plain(name))
 
     def _heads(self, x: Var, heads: int) -> Var:
         """(1, q, heads * head_dim) -> (1, heads, q, head_dim)."""
         split = self.mb.reshape(x=x, shape=[1, -1, heads, self.spec.head_dim])
         return self.mb.transpose(x=split, perm=[0, 2, 1, 3])
 
-    def _rotate(self, x: Var) -> Var:
+    def _rotate(self, x: Var, cos: Var, sin: Var) -> Var:
         mb = self.mb
         first, second = mb.split(x=x, num_splits=2, axis=-1)
         turned = mb.concat(values=[mb.mul(x=second, y=np.float16(-1)), first], axis=-1)
-        return mb.add(x=mb.mul(x=x, y=self.cos), y=mb.mul(x=turned, y=self.sin))
+        return mb.add(x=mb.mul(x=x, y=cos), y=mb.mul(x=turned, y=sin))
 
     def _remember(self, layer: int, cache: Var, new: Var) -> Var:
         """Write `new` (1, kv_heads, q, head_dim) into the state; this layer so far: (1, kv_heads, kv, head_dim)."""
