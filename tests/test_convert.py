@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,23 @@ def test_the_forecast_of_a_real_model_holds_within_five_percent(tmp_path: Path) 
     for target, file in {"coreml": "model.mlpackage", "onnx": "model.onnx"}.items():
         written = sum(entry["bytes"] for name, entry in files.items() if name.startswith(file))
         assert sum(row["stored_bytes"] for row in plan["targets"][target]) == pytest.approx(written, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="measured in Linux's kilobytes")
+def test_the_forecast_of_memory_holds_within_a_quarter(tmp_path: Path) -> None:
+    """Too low, and a laptop kills the conversion halfway; too high, and nobody tries.
+
+    A process between: a child starts as a copy of its parent, and the kernel counts that in the child's peak.
+    """
+    words = ["convert", "smollm2-135m", "--target", "coreml", "--target", "onnx", "-o", str(tmp_path / "x")]
+    command = [sys.executable, "-c", f"from edgesw.cli import main; main({words})"]
+    between = (
+        f"import resource, subprocess; subprocess.run({command}, check=True, stdout=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", between], capture_output=True, text=True, check=True)
+    assert dry_run("smollm2-135m")["memory_bytes"] == pytest.approx(int(done.stdout), rel=0.25)
 
 
 def test_what_convert_says_can_be_followed(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
