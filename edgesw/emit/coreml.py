@@ -141,7 +141,8 @@ class MilOps:
     def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
         mb, spec, rotary = self.mb, self.spec, self.spec.layer_rotary[layer]
         query, key, value = (
-            self._heads(x, heads) for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
+            self._heads(x, heads)
+            for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
         )
         if rotary is not None:
             query, key = (self._rotate(x, *self._turns[rotary]) for x in (query, key))

@@ -155,9 +155,7 @@ class OnnxOps:
         return self.node("Add", [a, b], f"{b}.residual")
 
     def clip(self, x: str, bound: float) -> str:
-        bounds = [
-            self._data.small(f"clip_{end}", np.float32(value)) for end, value in (("low", -bound), ("high", bound))
-        ]
+        bounds = [self._data.small(f"clip_{end}", np.float32(value)) for end, value in (("low", -bound), ("high", bound))]
         return self.node("Clip", [x, *bounds], f"{x}.clipped")
 
     def softcap(self, x: str, cap: float) -> str:

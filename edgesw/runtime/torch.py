@@ -106,7 +106,9 @@ class TorchOps:
             self._masks[window] = (back >= 0) & (back < (window or self.ids.shape[1]))
         return self._masks[window]
 
-    def _capped(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _capped(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
         """Attention with soft-capped scores, which torch's own does not offer. One window after the other: the scores
         of all at once would be larger than everything else."""
         spec, each = self.spec, self.spec.heads // self.spec.kv_heads
