@@ -52,7 +52,7 @@ def convert(tmp_path: Path, *more: str) -> tuple[str, str, Path]:
 def test_agreement_is_reported(index: Index, tmp_path: Path) -> None:
     """Who looks a model up wants to know that the index is right for the weights at hand."""
     index(f"[{entry(SUPER_WEIGHT)}]")
-    said = "Recipe planted: 1 of 1 super weights confirmed by detection."
+    said = "Recipe planted: 1 of 1 super weights found by detection."
     out, err, package = convert(tmp_path)
     assert said in out.splitlines() and err == ""
     assert said in (package / "README.md").read_text()
@@ -72,7 +72,7 @@ def test_a_contradiction_is_a_warning_that_names_both(index: Index, tiny_llama: 
     both = f"planted and detection disagree: the recipe has {OTHER}, detection found {SUPER_WEIGHT}."
     out, err, package = convert(tmp_path)
     assert err == f"Warning: recipe {both}\n"
-    assert "0 of 1 super weights confirmed by detection, 1 more detected" in out
+    assert "0 of 1 super weights found by detection, 1 more detected" in out
     manifest = read_manifest(package)
     assert manifest.agreement is not None and manifest.agreement["contradicts"]
     assert RecipeAgreement.from_dict(manifest.agreement).warning() == f"recipe {both}"
@@ -111,22 +111,22 @@ def test_what_the_recipe_itself_disputes_is_no_contradiction(index: Index, tmp_p
     index(f"[{entry(SUPER_WEIGHT)}, {entry(OTHER, 'others have layer 0')}]")
     out, err, package = convert(tmp_path)
     assert err == ""
-    assert f"1 of 1 super weights confirmed by detection, disputed and not confirmed: {OTHER}." in out
+    assert f"1 of 1 super weights found by detection, disputed and not found: {OTHER}." in out
     assert len(read_manifest(package).held_out) == 1
 
 
-def test_a_disputed_coordinate_that_is_detected_is_confirmed(index: Index) -> None:
+def test_a_disputed_coordinate_that_is_detected_counts(index: Index) -> None:
     """That settles the dispute, and must be seen."""
     index(f"[{entry(SUPER_WEIGHT, 'others have layer 1')}]")
-    assert "1 of 1 super weights confirmed" in edgesw("detect", "planted").out
+    assert "1 of 1 super weights found" in edgesw("detect", "planted").out
 
 
 def test_without_hold_out_or_known_super_weights_nothing_is_compared(index: Index, tmp_path: Path) -> None:
-    """ "0 of 0 confirmed" would tell nothing, and without detection there is nothing to compare with."""
+    """ "0 of 0 found" would tell nothing, and without detection there is nothing to compare with."""
     index("[]")
     assert "Recipe" not in edgesw("detect", "planted").out
     assert json.loads(edgesw("detect", "planted", "--json").out)["agreement"] is None
     index(f"[{entry(OTHER)}]")
     out, err, package = convert(tmp_path, "--no-hold-out")
-    assert "confirmed" not in out and err == ""
+    assert "found by detection" not in out and err == ""
     assert read_manifest(package).agreement is None

@@ -24,7 +24,7 @@ class RecipeAgreement:
     only_detected: tuple[Coordinates, ...] = ()
     """Detection has them, the recipe has not."""
     disputed: tuple[Coordinates, ...] = ()
-    """Detection has not confirmed them, and the recipe says itself that they are disputed: no contradiction."""
+    """Detection has not found them, and the recipe says itself that they are disputed: no contradiction."""
     outside: tuple[Coordinates, ...] = ()
     """The recipe has them, and the model has no such place: it is not the recipe's model."""
 
@@ -36,11 +36,11 @@ class RecipeAgreement:
     def summary(self) -> str:
         """One line for people."""
         known = len(self.agreed) + len(self.only_recipe) + len(self.outside)
-        words = f"Recipe {self.recipe}: {len(self.agreed)} of {known} super weights confirmed by detection"
+        words = f"Recipe {self.recipe}: {len(self.agreed)} of {known} super weights found by detection"
         if self.only_detected:
             words += f", {len(self.only_detected)} more detected"
         if self.disputed:
-            words += f", disputed and not confirmed: {listed(self.disputed)}"
+            words += f", disputed and not found: {listed(self.disputed)}"
         return words + "."
 
     def warning(self) -> str | None:
