@@ -50,7 +50,8 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
             target = TARGETS[name]
             watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
             compressed = CompressedDecoder(checkpoint, plan, calibration.mean_squares, held_out.values, watch)
-            target.write(compressed, checkpoint.spec, plans.context, _plain_name(checkpoint), folder / target.file)
+            path, largest = folder / target.file, calibration.residual_max
+            target.write(compressed, checkpoint.spec, plans.context, _plain_name(checkpoint), path, largest)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)

@@ -47,6 +47,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {"head_dim": 32}),
     "phi3": ("Phi3", {"sliding_window": 50}),
     "phi3-longrope": ("Phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 32}),
+    "phi3-partial": (
+        "Phi3",
+        {"rope_parameters": {**LONGROPE, "partial_rotary_factor": 0.75, "short_factor": LONGROPE["short_factor"][:6],
+                             "long_factor": LONGROPE["long_factor"][:6]},
+         "original_max_position_embeddings": 32, "tie_word_embeddings": True},
+    ),
     "olmo": ("Olmo", {"clip_qkv": 0.5}),
     "olmo2": ("Olmo2", {}),
     "gemma2": (

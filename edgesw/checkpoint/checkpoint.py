@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import accumulate
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,29 +11,17 @@ from typing import Any
 import numpy as np
 
 from edgesw.checkpoint.config import Config
-from edgesw.checkpoint.families import Family, Stored, family_of, family_of_gguf
+from edgesw.checkpoint.families import family_of, family_of_gguf
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
+from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
 from edgesw.checkpoint.reader import Rows, TensorReader
 from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError
 from edgesw.tokenizer import TOKENIZER_FILES
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one canonical tensor is in the file."""
-
-    name: str
-    order: np.ndarray | None = None
-    """Row numbers in the file, by canonical row; None where they are the same."""
-    stored_rows: int | None = None
-    """Rows of the file's tensor, where it has more than ours."""
-    less: float = 0.0
-    """The file has the values less this."""
 
 
 class Checkpoint:
@@ -146,7 +132,7 @@ def _open_safetensors(source: Source) -> Checkpoint:
         raise CheckpointError(f"{where}: not a table of settings")
     family = family_of(config, str(where))
     spec = family.spec(Config(str(where), config, family.defaults))
-    places = _places(family, spec, _hf_place)
+    places = find_places(family, spec, hf_place)
     reader = SafetensorsReader(source.path)
     checkpoint = Checkpoint(source, spec, config, reader, places, lambda: _files(source.path))
     checkpoint.check((*family.ignored, family.tensors["lm_head"].hf))
@@ -158,52 +144,12 @@ def _open_gguf(source: Source) -> Checkpoint:
     family = family_of_gguf(reader.metadata.get("general.architecture"), str(source.path))
     config = config_from_gguf(reader, family)
     spec = family.spec(Config(f"{source.path} (metadata)", config, family.defaults))
-    places = _places(family, spec, _gguf_place)
+    places = find_places(family, spec, gguf_place)
     checkpoint = Checkpoint(
         source, spec, config, reader, places, lambda: tokenizer_from_gguf(reader.metadata, str(source.path))
     )
     checkpoint.check((*family.ignored, family.tensors["lm_head"].gguf))
     return checkpoint
-
-
-def _places(
-    family: Family, spec: DecoderSpec, place_of: Callable[[DecoderSpec, str, Stored], Place]
-) -> dict[str, Place]:
-    """Canonical name -> place, of every tensor that this decoder has."""
-    places = {}
-    for canonical, stored in family.tensors.items():
-        if spec.shape(canonical) is None:
-            continue
-        place = place_of(spec, canonical, stored)
-        for layer in range(spec.layers if "{layer}" in canonical else 1):
-            places[canonical.format(layer=layer)] = replace(place, name=place.name.format(layer=layer))
-    return places
-
-
-def _hf_place(spec: DecoderSpec, canonical: str, stored: Stored) -> Place:
-    return replace(_fused_place(spec, canonical, stored.hf, stored.fused), less=stored.hf_less)
-
-
-def _gguf_place(spec: DecoderSpec, canonical: str, stored: Stored) -> Place:
-    if not stored.gguf_interleaved:
-        return _fused_place(spec, canonical, stored.gguf, stored.fused)
-    shape = spec.shape(canonical)
-    assert shape is not None
-    return Place(stored.gguf, _interleaved_order(shape[0], spec.head_dim))
-
-
-def _fused_place(spec: DecoderSpec, canonical: str, name: str, fused: tuple[str, ...]) -> Place:
-    """Our rows among those of the matrices that the file keeps as one."""
-    if not fused:
-        return Place(name)
-    starts = dict(zip(fused, accumulate((spec.matrix_shape(part)[0] for part in fused), initial=0), strict=False))
-    start, rows = starts[canonical.rsplit(".", 1)[-1]], spec.matrix_shape(canonical)[0]
-    return Place(name, np.arange(start, start + rows), sum(spec.matrix_shape(part)[0] for part in fused))
-
-
-def _interleaved_order(rows: int, head_dim: int) -> np.ndarray:
-    """Row numbers that undo llama.cpp's permutation: its row 2i + half of a head is row i + half * head_dim / 2."""
-    return np.arange(rows).reshape(-1, head_dim // 2, 2).swapaxes(1, 2).ravel()
 
 
 def _files(folder: Path) -> dict[str, bytes]:

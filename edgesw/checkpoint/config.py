@@ -35,7 +35,7 @@ class Config:
 
     def number(self, key: str) -> float:
         """A finite number above zero."""
-        value = self._values.get(key)
+        value: Any = self._values.get(key)
         if not _positive(value):
             raise self.wrong(key, "must be a number above zero")
         return float(value)
@@ -155,27 +155,28 @@ class RopeTable:
 
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number above zero. `default` stands for a key that is absent or null."""
-        value = self.values.get(key)
+        value: Any = self.values.get(key)
         if value is None and default is not None:
             return default
         if not _positive(value):
-            raise self._wrong(key, "must be a number above zero")
-        return float(value)  # type: ignore[arg-type]
+            raise self.wrong(key, "must be a number above zero")
+        return float(value)
 
     def numbers(self, key: str, count: int) -> np.ndarray:
         """That many finite numbers above zero, float64."""
         value = self.values.get(key)
         if not isinstance(value, list) or len(value) != count or not all(map(_positive, value)):
-            raise self._wrong(key, f"must be a list of {count} numbers above zero")
+            raise self.wrong(key, f"must be a list of {count} numbers above zero")
         return np.array(value, np.float64)
 
     def flag(self, key: str, default: bool) -> bool:
         value = self.values.get(key, default)
         if not isinstance(value, bool):
-            raise self._wrong(key, "must be true or false")
+            raise self.wrong(key, "must be true or false")
         return value
 
-    def _wrong(self, key: str, why: str) -> CheckpointError:
+    def wrong(self, key: str, why: str) -> CheckpointError:
+        """The error for a value that is missing or makes no sense. `why` says what it must be."""
         if self.values.get(key) is None:
             return CheckpointError(f"{self.where}: '{key}' is missing ({why})")
         return CheckpointError(f"{self.where}: '{key}' is {reprlib.repr(self.values[key])}; it {why}")

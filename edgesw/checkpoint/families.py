@@ -102,9 +102,7 @@ def _matrices(*, interleaved: bool) -> dict[str, Stored]:
     found = {}
     for kind, (hf, gguf, alternate) in kinds.items():
         for canonical, end in ((kind, "weight"), (f"{kind}.bias", "bias")):
-            found[f"layers.{{layer}}.{canonical}"] = _stored(
-                f"{hf}.{end}", f"{gguf}.{end}", gguf_interleaved=alternate
-            )
+            found[f"layers.{{layer}}.{canonical}"] = _stored(f"{hf}.{end}", f"{gguf}.{end}", gguf_interleaved=alternate)
     return found
 
 

@@ -20,14 +20,18 @@ def rotary(config: Config, head_dim: int, layer_type: str | None = None) -> Rota
     sense. Frequencies are theta^(-2i / head_dim), scaled as transformers does it.
     """
     rope = config.rope(layer_type)
-    if rope.partial != 1:
-        raise UnsupportedError(f"{rope.where}: only part of each head is rotated ({rope.partial:g} of it)")
-    base = rope.theta ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+    rotated = int(head_dim * rope.partial)
+    if rotated > head_dim or rotated < 2 or rotated % 2:
+        raise rope.wrong("partial_rotary_factor", f"must rotate an even number of each head's {head_dim} channels")
+    base = rope.theta ** -(np.arange(0, rotated, 2, dtype=np.float64) / rotated)
     if rope.kind not in _KINDS:
         raise UnsupportedError(
             f"{rope.where}: rope type '{rope.kind}' is not supported. Supported: {', '.join(sorted(_KINDS))}."
         )
-    return _KINDS[rope.kind](rope, base)
+    found = _KINDS[rope.kind](rope, base)
+    still = (0.0,) * ((head_dim - rotated) // 2)
+    long = (*found.long_frequencies, *still) if found.long_frequencies else ()
+    return replace(found, frequencies=(*found.frequencies, *still), long_frequencies=long)
 
 
 def _tuple(frequencies: np.ndarray) -> tuple[float, ...]:

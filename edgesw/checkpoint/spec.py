@@ -14,12 +14,18 @@ class Rotary:
     """A rotary position embedding (arXiv 2104.09864), whatever its scaling, as what it comes to."""
 
     frequencies: tuple[float, ...]
-    """Radians a position, for each of the head_dim / 2 pairs of channels."""
+    """Radians a position, for each of the head_dim / 2 pairs of channels; pairs with zero come last and stay as they
+    are."""
     scale: float = 1.0
     """Cosines and sines are multiplied by it."""
     long_frequencies: tuple[float, ...] = ()
     """Taken instead, for every position, where there are more than `long_from` positions. Empty: never."""
     long_from: int = 0
+
+    @property
+    def still(self) -> int:
+        """How many pairs of a head are not rotated."""
+        return self.frequencies.count(0.0)
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class DecoderSpec:
     Canonical tensor names, used everywhere: `embed_tokens`, `norm`, `lm_head` and, after `layers.N.`, the matrices
     `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`, their biases (`q_proj.bias`, ...) and
     the norms `attention_norm`, `q_norm`, `k_norm`, `attention_output_norm`, `mlp_norm`, `mlp_output_norm`. Matrices are
-    (rows, columns) = (output channels, input channels), as stored by Hugging Face, rotary halves not interleaved.
+    (rows, columns) = (output channels, input channels), as stored by Hugging Face, rotary halves not interleaved. Where
+    only some channels of a head are rotated, those come first in each half.
     Norms are what the normalised channels are multiplied by.
     """
 
@@ -130,4 +137,5 @@ class DecoderSpec:
 
 
 def _rotary(values: dict[str, Any]) -> Rotary:
-    return Rotary(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    lists: dict[str, Any] = {key: tuple(values[key]) for key in ("frequencies", "long_frequencies")}
+    return Rotary(**{**values, **lists})

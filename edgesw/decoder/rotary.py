@@ -16,4 +16,5 @@ def rotary_tables(rotary: Rotary, positions: int) -> tuple[np.ndarray, np.ndarra
     long = rotary.long_frequencies and positions > rotary.long_from
     frequencies = np.array(rotary.long_frequencies if long else rotary.frequencies)
     angles = np.outer(np.arange(positions, dtype=np.float64), frequencies)
-    return (rotary.scale * np.cos(angles)).astype(np.float32), (rotary.scale * np.sin(angles)).astype(np.float32)
+    scale = np.where(frequencies == 0, 1.0, rotary.scale)
+    return (scale * np.cos(angles)).astype(np.float32), (scale * np.sin(angles)).astype(np.float32)

@@ -9,9 +9,9 @@ import numpy as np
 
 from edgesw.checkpoint.spec import DecoderSpec, Rotary
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.matrix import CompressedMatrix, Correction
 from edgesw.decoder.decoder import decoder
 from edgesw.decoder.rotary import rotary_tables
+from edgesw.emit.mil_weights import MilWeights, plain
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
 from edgesw.quiet import coremltools
@@ -20,16 +20,28 @@ Var = Any
 
 # Smallest row maximum that a norm divides by: below it float16 has no digits left to lose.
 TINY = np.float16(1e-3)
-# coremltools keeps a const with fewer elements than this in the program itself, so it must have its real values.
-IN_PROGRAM = 10
 # rsqrt adds this before it divides; Core ML's default is zero in float16.
 SMALLEST = np.float16(6e-8)
 # What a mask adds to the score of a key that is not attended to; the lowest float16 would make rows of NaN.
 CLOSED = np.float16(-1e4)
 
 
-def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context: int, name: str, package: Path) -> None:
+# Half of what float16 holds: texts differ from the one the residual stream was measured on.
+ROOM = 32752.0
+
+
+def write_coreml(
+    decoder_weights: CompressedDecoder,
+    spec: DecoderSpec,
+    context: int,
+    name: str,
+    package: Path,
+    residual_max: float = 0.0,
+) -> None:
     """Write `package` (an .mlpackage) for iOS 18 / macOS 15.
+
+    `residual_max` is the largest magnitude seen in the residual stream, from detection: a stream that float16 could not
+    hold is kept divided by a power of two.
 
     Inputs `inputIds` int32 (1, q) and `causalMask` float16 (1, 1, q, kv), where kv counts the tokens seen so far, these
     q included; states `keyCache` and `valueCache` float16 (layers, 1, kv_heads, context, head_dim); output `logits`
@@ -54,7 +66,9 @@ def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context:
             opset_version=ct.target.iOS18,
         )
         def program(inputIds: Var, causalMask: Var, keyCache: Var, valueCache: Var) -> Var:
-            ops = MilOps(spec, decoder_weights, weights, offsets, context, (inputIds, causalMask, keyCache, valueCache))
+            consts = MilWeights(decoder_weights, weights, offsets)
+            inputs = (inputIds, causalMask, keyCache, valueCache)
+            ops = MilOps(spec, consts, context, inputs, residual_divisor(spec, residual_max))
             return mb.identity(x=decoder(ops), name="logits")
 
         length = ct.RangeDim(1, context, 1)
@@ -69,23 +83,31 @@ def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context:
     write_spec(package, proto)
 
 
+def residual_divisor(spec: DecoderSpec, residual_max: float) -> float:
+    """The power of two, at least 1, by which the residual stream is divided to fit float16 with room to spare.
+
+    1 for decoders that feed the stream to their matrices without a norm: there every part added to it is itself normed.
+    """
+    if residual_max <= ROOM or not spec.norm_before:
+        return 1.0
+    return float(2.0 ** np.ceil(np.log2(2 * residual_max / ROOM)))
+
+
 class MilOps:
-    """`Ops` on MIL variables, in float16."""
+    """`Ops` on MIL variables, in float16. The residual stream is kept divided by `divisor`; norms take that out."""
 
     def __init__(
         self,
         spec: DecoderSpec,
-        decoder_weights: CompressedDecoder,
-        weights: WeightFile,
-        offsets: dict[str, int],
+        weights: MilWeights,
         context: int,
         inputs: tuple[Var, Var, Var, Var],
+        divisor: float = 1.0,
     ) -> None:
         from coremltools.converters.mil.mil import Builder as mb
 
-        self.mb, self.spec, self._source, self._weights, self._offsets = mb, spec, decoder_weights, weights, offsets
+        self.mb, self.spec, self._weights, self._divisor = mb, spec, weights, divisor
         self.ids, self.mask, *self.caches = inputs
-        self._dense: dict[str, Var] = {}
         new = mb.slice_by_index(x=mb.shape(x=self.ids), begin=[1], end=[2])
         self.seen = mb.slice_by_index(x=mb.shape(x=self.mask), begin=[3], end=[4])
         self.past = mb.sub(x=self.seen, y=new)
@@ -104,8 +126,8 @@ class MilOps:
         return [mb.gather(x=const, indices=self._positions, axis=0) for const in consts]
 
     def embedding(self, name: str) -> Var:
-        rows = self.mb.gather(x=self._matrix(name)[0], indices=self.ids, axis=0)
-        scale = self.spec.embedding_scale
+        rows = self.mb.gather(x=self._weights.matrix(name)[0], indices=self.ids, axis=0)
+        scale = self.spec.embedding_scale / self._divisor
         return rows if scale == 1 else self.mb.mul(x=rows, y=np.float16(scale))
 
     def norm(self, x: Var, name: str) -> Var:
@@ -118,31 +140,35 @@ class MilOps:
             y = mb.sub(x=y, y=mb.reduce_mean(x=y, axes=[-1], keep_dims=True))
         mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
         # The root of epsilon is divided before it is squared: the square of the maximum would overflow.
-        root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps)), y=largest)
+        divisor = 1.0 if name.endswith(("q_norm", "k_norm")) else self._divisor
+        root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps) / divisor), y=largest)
         scaled = mb.mul(x=y, y=mb.rsqrt(x=mb.add(x=mean, y=mb.mul(x=root, y=root)), epsilon=SMALLEST))
-        return scaled if self.spec.norm == "layer" else mb.mul(x=scaled, y=self._vector(name))
+        if self.spec.norm == "layer":
+            return scaled
+        # What a norm gives to the residual stream is divided as the stream is.
+        return mb.mul(x=scaled, y=self._weights.vector(name, 1 / divisor if name.endswith("_output_norm") else 1.0))
 
     def head_norm(self, x: Var, name: str) -> Var:
         apart = self.mb.reshape(x=x, shape=[1, -1, x.shape[-1] // self.spec.head_dim, self.spec.head_dim])
         return self.mb.reshape(x=self.norm(apart, name), shape=[1, -1, x.shape[-1]])
 
     def linear(self, x: Var, name: str) -> Var:
-        mb = self.mb
-        weight, correction = self._matrix("embed_tokens" if name == "lm_head" and self.spec.tied_head else name)
-        if name.rsplit(".", 1)[-1] in self.spec.biased:
-            y = mb.linear(x=x, weight=weight, bias=self._vector(f"{name}.bias"))
-        else:
-            y = mb.linear(x=x, weight=weight)
+        mb, kind = self.mb, name.rsplit(".", 1)[-1]
+        weight, correction = self._weights.matrix("embed_tokens" if kind == "lm_head" and self.spec.tied_head else name)
+        # What is added to the residual stream is divided before the product: after it, it would have overflowed.
+        divisor = self._divisor if kind in ("o_proj", "down_proj") else 1.0
+        x = x if divisor == 1 else mb.mul(x=x, y=np.float16(1 / divisor))
+        bias = {"bias": self._weights.vector(f"{name}.bias", 1 / divisor)} if kind in self.spec.biased else {}
+        y = mb.linear(x=x, weight=weight, **bias)
         if correction is None:
             return y
         spiking = mb.gather(x=x, indices=correction.columns, axis=-1)
-        return mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=correction.delta, name=_plain(name) + "_correction")))
+        return mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=correction.delta, name=plain(name) + "_correction")))
 
     def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
         mb, spec, rotary = self.mb, self.spec, self.spec.layer_rotary[layer]
         query, key, value = (
-            self._heads(x, heads)
-            for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
+            self._heads(x, heads) for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
         )
         if rotary is not None:
             query, key = (self._rotate(x, *self._turns[rotary]) for x in (query, key))
@@ -195,9 +221,6 @@ class MilOps:
             self._windows[window] = mb.add(x=self.mask, y=closed)
         return self._windows[window]
 
-    def _vector(self, name: str) -> Var:
-        return self.mb.const(val=self._source.vector(name).astype(np.float16), name=_plain(name))
-
     def _heads(self, x: Var, heads: int) -> Var:
         """(1, q, heads * head_dim) -> (1, heads, q, head_dim)."""
         split = self.mb.reshape(x=x, shape=[1, -1, heads, self.spec.head_dim])
@@ -229,49 +252,3 @@ class MilOps:
             return x
         tiled = mb.tile(x=mb.expand_dims(x=x, axes=[2]), reps=[1, 1, each, 1, 1])
         return mb.reshape(x=tiled, shape=[1, self.spec.heads, -1, self.spec.head_dim])
-
-    def _matrix(self, name: str) -> tuple[Var, Correction | None]:
-        """The matrix as a constexpr op, and its correction. It goes to the weight file now and is then dropped."""
-        if name in self._dense:  # a tied head: its only second use
-            return self._dense[name], None
-        matrix = self._source.matrix(name)
-        self._dense[name] = dense = self._constexpr(_plain(name), matrix)
-        return dense, matrix.correction()
-
-    def _constexpr(self, name: str, matrix: CompressedMatrix) -> Var:
-        mb = self.mb
-        bits = matrix.scheme.bits
-        if matrix.palettes is not None:
-            lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, 1)
-            return mb.constexpr_lut_to_dense(
-                indices=self._blob(f"{name}_codes", matrix.codes, f"uint{bits}"),
-                lut=self._blob(f"{name}_palettes", lut, "fp16"),
-                name=name,
-            )
-        assert matrix.scales is not None
-        scale = self._blob(f"{name}_scales", matrix.scales, "fp16")
-        if matrix.zero_points is None:
-            # Signed integers need no offset. The sign bit is what tells the codes from their two's complement.
-            signed = matrix.codes ^ np.uint8(2 ** (bits - 1))
-            data = self._blob(f"{name}_codes", signed, f"int{bits}")
-            return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, name=name)
-        data = self._blob(f"{name}_codes", matrix.codes, f"uint{bits}")
-        offset = self._blob(f"{name}_zero_points", matrix.zero_points, f"uint{bits}")
-        return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=offset, name=name)
-
-    def _blob(self, name: str, values: np.ndarray, dtype: str) -> Var:
-        """A const whose values go to the weight file; the program holds one element, repeated by a zero stride."""
-        from coremltools.converters.mil.mil import types
-
-        # Sub-byte integers exist for numpy only as coremltools' own marked dtypes.
-        plain = {"fp16": np.float16, "int8": np.int8, "uint8": np.uint8}
-        marked = plain.get(dtype) or getattr(types, f"np_{dtype}_dtype")
-        if values.size < IN_PROGRAM:
-            return self.mb.const(val=values.astype(marked), name=name)
-        self._offsets[name] = self._weights.write(values, dtype)
-        return self.mb.const(val=np.broadcast_to(np.zeros((), marked), values.shape), name=name)
-
-
-def _plain(name: str) -> str:
-    """A tensor's name as MIL takes it: letters, digits, underscores."""
-    return name.replace(".", "_")

@@ -50,7 +50,7 @@ class ExternalData:
         """Add the initializer `name` inside the graph itself: shape inference reads such values. Once for a name."""
         if name not in self._small:
             self._small.add(name)
-            self.initializers.append(onnx.numpy_helper.from_array(np.asarray(values), name))
+            self.initializers.append(onnx.numpy_helper.from_array(values, name))
         return name
 
     def _add(self, name: str, dtype: np.dtype, shape: tuple[int, ...], place: tuple[int, int]) -> None:

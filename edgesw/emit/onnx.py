@@ -155,14 +155,17 @@ class OnnxOps:
         return self.node("Add", [a, b], f"{b}.residual")
 
     def clip(self, x: str, bound: float) -> str:
-        bounds = [self._data.small(f"clip_{end}", np.float32(value)) for end, value in (("low", -bound), ("high", bound))]
+        bounds = [
+            self._data.small(f"clip_{end}", np.array(value, np.float32))
+            for end, value in (("low", -bound), ("high", bound))
+        ]
         return self.node("Clip", [x, *bounds], f"{x}.clipped")
 
     def softcap(self, x: str, cap: float) -> str:
         return self._times(self.node("Tanh", [self._times(x, 1 / cap)], f"{x}.tanh"), cap)
 
     def _times(self, x: str, factor: float) -> str:
-        return self.node("Mul", [x, self._data.small(f"{x}.factor", np.float32(factor))], f"{x}.scaled")
+        return self.node("Mul", [x, self._data.small(f"{x}.factor", np.array(factor, np.float32))], f"{x}.scaled")
 
     def _blocks(self, name: str) -> _Blocks:
         """A matrix as initializers; the embedding of a tied head is written once and used twice."""

@@ -28,6 +28,8 @@ class Calibration:
     text_sha256: str
     mean_squares: dict[str, np.ndarray]
     """Float32 (columns,) by matrix name."""
+    residual_max: float
+    """Largest magnitude in the residual stream."""
 
 
 def calibrate(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> Calibration:
@@ -35,10 +37,10 @@ def calibrate(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) 
     spec, text = checkpoint.spec, shipped_text("calibration")
     ids = windows(text, tokenizer, CALIBRATION_WINDOWS, min(CALIBRATION_TOKENS, spec.max_positions))
     check_ids(ids, checkpoint)
-    moments = input_mean_squares(
+    moments, residual_max = _pass(
         spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
     )
-    return Calibration(text.sha256, moments)
+    return Calibration(text.sha256, moments, residual_max)
 
 
 def input_mean_squares(
@@ -48,6 +50,13 @@ def input_mean_squares(
 
     The first token counts too: the super activation that it carries is what a matrix must not lose.
     """
+    return _pass(spec, weights, ids, progress)[0]
+
+
+def _pass(
+    spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None
+) -> tuple[dict[str, np.ndarray], float]:
+    """The mean squares, and the largest magnitude in the residual stream."""
     moments: dict[str, np.ndarray] = {}
     last: tuple[weakref.ref[torch.Tensor], np.ndarray] | None = None
 
@@ -59,7 +68,10 @@ def input_mean_squares(
             last = weakref.ref(x), x.square().mean((0, 1)).numpy().copy()
         moments[name] = last[1]  # matrices that read one tensor (query, key and value; gate and up) share its vector
 
-    for layer, _ in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):
+    largest = 0.0
+    for layer, x in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):
+        least, most = x.aminmax()  # unlike abs().max(), without a copy of the stream
+        largest = max(largest, -float(least), float(most))
         if progress:
             progress(layer)
-    return moments
+    return moments, largest

@@ -1,4 +1,4 @@
-"""TorchOps: runs the decoder, in float32 unless asked otherwise, one matrix at a time. The float reference, and the pass that detects."""
+"""TorchOps: runs the decoder one matrix at a time. The float reference, and the pass that detects."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ class TorchOps:
             self._masks[window] = (back >= 0) & (back < (window or self.ids.shape[1]))
         return self._masks[window]
 
-    def _capped(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
+    def _capped(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Attention with soft-capped scores, which torch's own does not offer. One window after the other: the scores
         of all at once would be larger than everything else."""
         spec, each = self.spec, self.spec.heads // self.spec.kv_heads

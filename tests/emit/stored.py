@@ -1,4 +1,4 @@
-"""The dense matrices in a package's files, decoded without us: by coremltools, or by an operator's documented formula."""
+"""The dense matrices in a package's files, decoded by coremltools or by an operator's documented formula."""
 
 from __future__ import annotations
 

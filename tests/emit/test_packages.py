@@ -54,7 +54,7 @@ class Made:
             checkpoint, make_plan(checkpoint.spec, entry.capabilities, **options), None, HELD_OUT
         )
         self.path = folder / entry.file
-        entry.write(self.decoder, checkpoint.spec, CONTEXT, "tiny", self.path)
+        entry.write(self.decoder, checkpoint.spec, CONTEXT, "tiny", self.path, 0.0)
 
     @property
     def tolerance(self) -> float:
@@ -97,6 +97,7 @@ class Made:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 ours = name.removeprefix("model.").removesuffix(".weight").replace("self_attn.", "").replace("mlp.", "")
+                ours = ours.replace("input_layernorm", "attention_norm").replace("post_attention_layernorm", "mlp_norm")
                 values = stored[ours] if ours in stored else self.decoder.vector(ours)
                 parameter.copy_(torch.from_numpy(values))
         return model
