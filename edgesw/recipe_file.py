@@ -22,12 +22,14 @@ def measured_recipe(name: str, source: Source, found: SuperOutliers, prompt: str
     known = source.recipe
     origin = f"{source.origin}, revision {source.revision}" if source.revision else source.origin
     what = "Detected" if found.super_weights else "None detected"
+    how = "confirmed by effect" if found.confirmed else "by magnitude alone, effects not measured"
     return Recipe(
         name,
         hub_id=source.hub_id,
         package=known.package if known else None,
         super_weights=tuple(SuperWeight(weight.coordinates, ("measured",)) for weight in found.super_weights),
-        notes=f"{what} by edgesw {__version__} on the prompt {prompt!r}, {origin}.",
+        cancels_at=found.cancels_at,
+        notes=f"{what} by edgesw {__version__} on the prompt {prompt!r}, {how}, {origin}.",
         license=known.license if known else None,
     )
 

@@ -12,8 +12,13 @@ from edgesw.progress import Progress
 from edgesw.tokenizer import Tokenizer
 
 
-def find_outliers(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> SuperOutliers:
-    """Detection on the paper's prompt. CheckpointError when the tokenizer is another model's."""
+def find_outliers(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress, *, confirm: bool = True
+) -> SuperOutliers:
+    """Detection on the paper's prompt; without `confirm`, by magnitude alone.
+
+    CheckpointError when the tokenizer is another model's.
+    """
     ids = np.array(tokenizer.encode(PROMPT, bos=False))
     check_ids(ids, checkpoint)
     layers = checkpoint.spec.layers
@@ -22,6 +27,7 @@ def find_outliers(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progre
         checkpoint,
         ids,
         lambda stage, layer: progress("Finding super weights", f"{stage}, layer {layer}", layer, layers),
+        confirm=confirm,
     )
 
 
