@@ -12,6 +12,7 @@ from edgesw import __version__
 from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
+from edgesw.cli.study import study
 from edgesw.cli.validate import validate
 from edgesw.errors import EdgeswError
 from edgesw.memory import return_large_blocks
@@ -30,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (detect, convert, validate, generate):
+for command in (detect, convert, validate, generate, study):
     cli.add_command(command)
 
 

@@ -60,7 +60,7 @@ class Evaluation:
     ) -> None:
         self.spec, self.ids, self.progress = spec, ids, progress
         self.weights = HeadKept(weights)
-        self.super_weights = outliers.super_weights
+        self.super_weights, self.super_activations = outliers.super_weights, outliers.super_activations
         self.coordinates: list[Coordinates] = [weight.coordinates for weight in outliers.super_weights]
         self.first = min(layer for layer, _, _ in self.coordinates)
         """The first layer that holds a super weight."""
