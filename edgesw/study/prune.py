@@ -76,7 +76,8 @@ class Restore:
         for (at, row), expected in self._channels.items():
             if at == layer:
                 off = (expected - x[..., row]).abs()
-                spikes = off >= SPIKE_SHARE * off.max()
+                # A text that makes no super activation has nothing to restore.
+                spikes = (off >= SPIKE_SHARE * off.max()) & (off > 0)
                 x[..., row] = torch.where(spikes, expected, x[..., row])
                 self.entries += int(spikes.sum())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -25,6 +26,7 @@ def write_result(result: StudyResult, folder: Path) -> tuple[Path, Path]:
 
     Both are made under other names first, so that neither is ever half there.
     """
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     finals = folder / f"{result.experiment}.json", folder / f"{result.experiment}.png"
     partial = [final.with_name(f".{final.name}.{os.getpid()}.partial") for final in finals]
@@ -34,7 +36,11 @@ def write_result(result: StudyResult, folder: Path) -> tuple[Path, Path]:
         plot(result, partial[1])
         for made, final in zip(partial, finals, strict=True):
             made.replace(final)
-    finally:
+    except BaseException:
         for made in partial:
             made.unlink(missing_ok=True)
+        if new:
+            with contextlib.suppress(OSError):  # not empty: somebody else has put something there
+                folder.rmdir()
+        raise
     return finals
