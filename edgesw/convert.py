@@ -130,7 +130,7 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
             target = TARGETS[name]
             watch = _MatrixProgress(progress, f"Writing {target.title}", len(plan.matrices))
             compressed = CompressedDecoder(checkpoint, plan, importance, coordinates, watch)
-            target.write(compressed, spec, plans.context, _plain_name(checkpoint), folder / target.file)
+            target.write(compressed, spec, plans.context, _plain_name(checkpoint), folder / target.file, 0.0)
         manifest = _manifest(checkpoint, settings, plans, outliers, text.sha256)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)

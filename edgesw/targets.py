@@ -14,21 +14,24 @@ from edgesw.runtime.package import PackagedDecoder
 
 @dataclass(frozen=True)
 class Target:
-    """A format of packages. `write(decoder, spec, context, name, path)`; `run(path, context, precision)`."""
+    """A format of packages. `run(path, context, precision)`; `write(decoder, spec, context, name, path, residual_max)`,
+    the last being the largest magnitude seen in the residual stream, for formats that compute in float16."""
 
     name: str
     title: str
     file: str
     capabilities: Capabilities
-    write: Callable[[CompressedDecoder, DecoderSpec, int, str, Path], None]
+    write: Callable[[CompressedDecoder, DecoderSpec, int, str, Path, float], None]
     run: Callable[[Path, int, str], PackagedDecoder]
 
 
 # Writers and runtimes are imported when used: each brings a library that takes long to load.
-def _write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, context: int, name: str, path: Path) -> None:
+def _write_coreml(
+    decoder: CompressedDecoder, spec: DecoderSpec, context: int, name: str, path: Path, residual_max: float
+) -> None:
     from edgesw.emit.coreml import write_coreml
 
-    write_coreml(decoder, spec, context, name, path)
+    write_coreml(decoder, spec, context, name, path, residual_max)
 
 
 def _run_coreml(path: Path, context: int, precision: str) -> PackagedDecoder:
@@ -37,7 +40,9 @@ def _run_coreml(path: Path, context: int, precision: str) -> PackagedDecoder:
     return open_coreml(path, context, precision)
 
 
-def _write_onnx(decoder: CompressedDecoder, spec: DecoderSpec, context: int, name: str, path: Path) -> None:
+def _write_onnx(
+    decoder: CompressedDecoder, spec: DecoderSpec, context: int, name: str, path: Path, residual_max: float
+) -> None:
     from edgesw.emit.onnx import write_onnx
 
     write_onnx(decoder, spec, context, name, path)

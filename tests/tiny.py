@@ -184,8 +184,9 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             canonical = name.removeprefix("model.").removesuffix(".weight")
-            for part in ("self_attn.", "mlp."):
-                canonical = canonical.replace(part, "")
+            norms = {"input_layernorm": "attention_norm", "post_attention_layernorm": "mlp_norm"}
+            for part, ours in {"self_attn.": "", "mlp.": "", **norms}.items():
+                canonical = canonical.replace(part, ours)
             parameter.copy_(torch.from_numpy(weights.tensor(canonical)))
     return model.eval()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,17 @@ from typing import Any
 import numpy as np
 
 from edgesw.checkpoint.config import Config
-from edgesw.checkpoint.families import Family, Stored, family_of, family_of_gguf
+from edgesw.checkpoint.families import family_of, family_of_gguf
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
+from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
 from edgesw.checkpoint.reader import Rows, TensorReader
 from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError
 from edgesw.tokenizer import TOKENIZER_FILES
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one canonical tensor is in the file."""
-
-    name: str
-    order: np.ndarray | None = None
-    """Row numbers in the file, by canonical row; None where they are the same."""
 
 
 class Checkpoint:
@@ -57,17 +48,18 @@ class Checkpoint:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """(rows, columns) of a matrix, (channels,) of a norm. KeyError for a name that is not canonical."""
-        return expected_shape(self.spec, self._own(name))
+        shape = self.spec.shape(self._own(name))
+        if shape is None:
+            raise KeyError(name)
+        return shape
 
     def tensor(self, name: str) -> np.ndarray:
         """The whole tensor, float32, read now and not kept. CheckpointError when it cannot be read."""
-        place = self._checked(name)
-        return self._reader.read(place.name, place.order)
+        return self._read(self._checked(name), None)
 
     def rows(self, name: str, rows: Rows) -> np.ndarray:
         """These rows of the tensor, float32, (rows, columns): the others are neither read nor dequantised."""
-        place = self._checked(name)
-        return self._reader.read(place.name, rows if place.order is None else place.order[rows])
+        return self._read(self._checked(name), rows)
 
     def tokenizer_files(self) -> dict[str, bytes]:
         """File name -> content of what a tokenizer needs. CheckpointError when there is no tokenizer.json."""
@@ -99,12 +91,20 @@ class Checkpoint:
                 "decoder has no place"
             )
 
+    def _read(self, place: Place, rows: Rows | None) -> np.ndarray:
+        if place.order is not None:
+            rows = place.order if rows is None else place.order[rows]
+        values = self._reader.read(place.name, rows)
+        return values + np.float32(place.less) if place.less else values
+
     def _own(self, name: str) -> str:
         return "embed_tokens" if name == "lm_head" and self.spec.tied_head else name
 
     def _checked(self, name: str) -> Place:
         place = self._places[self._own(name)]
         found, expected = self._reader.shape(place.name), self.shape(name)
+        if place.stored_rows is not None:
+            expected = (place.stored_rows, *expected[1:])
         if found != expected:
             raise CheckpointError(
                 f"{self.source.path}: tensor '{place.name}' has shape {found}, but the config asks for {expected}"
@@ -122,16 +122,6 @@ def open_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     return _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
 
 
-def expected_shape(spec: DecoderSpec, name: str) -> tuple[int, ...]:
-    """Shape of the tensor with this canonical name: what is no matrix is a norm over the hidden channels."""
-    try:
-        return spec.matrix_shape(name)
-    except KeyError:
-        if not name.endswith("norm"):
-            raise
-        return (spec.hidden_size,)
-
-
 def _open_safetensors(source: Source) -> Checkpoint:
     where = source.path / "config.json"
     try:
@@ -142,7 +132,7 @@ def _open_safetensors(source: Source) -> Checkpoint:
         raise CheckpointError(f"{where}: not a table of settings")
     family = family_of(config, str(where))
     spec = family.spec(Config(str(where), config, family.defaults))
-    places = _places(family, spec, lambda stored: (stored.hf, None))
+    places = find_places(family, spec, hf_place)
     reader = SafetensorsReader(source.path)
     checkpoint = Checkpoint(source, spec, config, reader, places, lambda: _files(source.path))
     checkpoint.check((*family.ignored, family.tensors["lm_head"].hf))
@@ -154,33 +144,12 @@ def _open_gguf(source: Source) -> Checkpoint:
     family = family_of_gguf(reader.metadata.get("general.architecture"), str(source.path))
     config = config_from_gguf(reader, family)
     spec = family.spec(Config(f"{source.path} (metadata)", config, family.defaults))
-    places = _places(family, spec, lambda stored: (stored.gguf, spec.head_dim if stored.gguf_interleaved else None))
+    places = find_places(family, spec, gguf_place)
     checkpoint = Checkpoint(
         source, spec, config, reader, places, lambda: tokenizer_from_gguf(reader.metadata, str(source.path))
     )
     checkpoint.check((*family.ignored, family.tensors["lm_head"].gguf))
     return checkpoint
-
-
-def _places(
-    family: Family, spec: DecoderSpec, stored_as: Callable[[Stored], tuple[str, int | None]]
-) -> dict[str, Place]:
-    """Canonical name -> place. `stored_as` gives the name in the file and, for interleaved rows, the head's size."""
-    places = {}
-    for canonical, stored in family.tensors.items():
-        if canonical == "lm_head" and spec.tied_head:
-            continue
-        name, head_dim = stored_as(stored)
-        for layer in range(spec.layers if "{layer}" in canonical else 1):
-            key = canonical.format(layer=layer)
-            order = None if head_dim is None else _interleaved_order(spec.matrix_shape(key)[0], head_dim)
-            places[key] = Place(name.format(layer=layer), order)
-    return places
-
-
-def _interleaved_order(rows: int, head_dim: int) -> np.ndarray:
-    """Row numbers that undo llama.cpp's permutation: its row 2i + half of a head is row i + half * head_dim / 2."""
-    return np.arange(rows).reshape(-1, head_dim // 2, 2).swapaxes(1, 2).ravel()
 
 
 def _files(folder: Path) -> dict[str, bytes]:

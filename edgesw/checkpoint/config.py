@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from edgesw.errors import CheckpointError, UnsupportedError
 
@@ -13,7 +16,7 @@ from edgesw.errors import CheckpointError, UnsupportedError
 class Config:
     """The values of a config.json over a family's defaults.
 
-    Getters raise CheckpointError naming file and key; `only` and `rope_theta` raise UnsupportedError for a switch set
+    Getters raise CheckpointError naming file and key; `only` raises UnsupportedError for a switch set
     to something edgesw does not do.
     """
 
@@ -32,13 +35,28 @@ class Config:
 
     def number(self, key: str) -> float:
         """A finite number above zero."""
-        return self._positive(key, self._values.get(key))
+        value: Any = self._values.get(key)
+        if not _positive(value):
+            raise self.wrong(key, "must be a number above zero")
+        return float(value)
+
+    def optional_number(self, key: str) -> float | None:
+        """A finite number above zero, or None where it is absent or null."""
+        return None if self._values.get(key) is None else self.number(key)
 
     def flag(self, key: str) -> bool:
         value = self._values.get(key)
         if not isinstance(value, bool):
             raise self.wrong(key, "must be true or false")
         return value
+
+    def switch(self, key: str) -> bool:
+        """A flag that is off where it is absent or null."""
+        return not self.absent(key) and self.flag(key)
+
+    def absent(self, key: str) -> bool:
+        """Whether a key is absent or null."""
+        return self._values.get(key) is None
 
     def only(self, key: str, allowed: Any) -> None:
         """Refuse any value but this one; null or absent is taken for it."""
@@ -61,21 +79,35 @@ class Config:
             raise self.wrong(key, "must be a token id or a list of them")
         return tuple(ids)
 
-    def rope_theta(self) -> float:
-        """Base of the rotary frequencies.
+    def rope(self, layer_type: str | None = None) -> RopeTable:
+        """What the config says of rotary embeddings, for layers of this type where types differ.
 
-        transformers 5 writes `rope_parameters: {rope_theta, rope_type}`, older ones `rope_theta` and `rope_scaling`.
+        transformers 5 writes `rope_parameters: {rope_theta, rope_type, ...}`, or a table of such tables by layer type;
+        older versions `rope_theta` beside `rope_scaling`. With two thetas, scaling is for the layers of `rope_theta`.
         """
-        theta = self._values.get("rope_theta")
-        for key in ("rope_scaling", "rope_parameters"):
+        local = layer_type == "sliding_attention" and self._values.get("rope_local_base_freq") is not None
+        values = {"rope_theta": self._values.get("rope_local_base_freq" if local else "rope_theta")}
+        values["partial_rotary_factor"] = self._values.get("partial_rotary_factor")
+        for key in ("rope_parameters",) if local else ("rope_scaling", "rope_parameters"):
             rope = self._values.get(key) or {}
+            if isinstance(rope, dict) and layer_type is not None and layer_type in rope:
+                rope = rope[layer_type] or {}
             if not isinstance(rope, dict):
                 raise self.wrong(key, "must be a table or null")
-            kind = rope.get("rope_type", rope.get("type", "default"))
-            if kind != "default":
-                raise UnsupportedError(f"{self._where}: rope type '{kind}' ({key}) is not supported, only 'default'")
-            theta = rope.get("rope_theta", theta)
-        return self._positive("rope_theta", theta)
+            values |= {name: value for name, value in rope.items() if value is not None}
+        for key in ("max_position_embeddings", "original_max_position_embeddings"):
+            if values.get(key) is None:
+                values[key] = self._values.get(key)
+        return RopeTable(self._where, values)
+
+    def layer_list(self, key: str, layers: int) -> list[Any] | None:
+        """A list with one entry a layer, None where there is none."""
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) != layers:
+            raise self.wrong(key, f"must be a list with one entry for each of {layers} layers")
+        return value
 
     def divides(self, divisor: str, key: str) -> int:
         """How many times the size `divisor` goes into the size `key`."""
@@ -89,7 +121,66 @@ class Config:
             return CheckpointError(f"{self._where}: '{key}' is missing ({why})")
         return CheckpointError(f"{self._where}: '{key}' is {reprlib.repr(self._values[key])}; it {why}")
 
-    def _positive(self, key: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+
+@dataclass(frozen=True)
+class RopeTable:
+    """The settings of one rotary embedding; getters raise CheckpointError naming file and key."""
+
+    where: str
+    values: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """The type of scaling, by the name it has today."""
+        kind = str(self.values.get("rope_type", self.values.get("type", "default")))
+        return "longrope" if kind == "su" else kind
+
+    @property
+    def theta(self) -> float:
+        return self.number("rope_theta")
+
+    @property
+    def partial(self) -> float:
+        """Which share of each head is rotated."""
+        return self.number("partial_rotary_factor", 1.0)
+
+    @property
+    def max_positions(self) -> float:
+        return self.number("max_position_embeddings")
+
+    @property
+    def original_positions(self) -> float:
+        """The context the model was first trained on, before it was stretched."""
+        return self.number("original_max_position_embeddings", self.max_positions)
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite number above zero. `default` stands for a key that is absent or null."""
+        value: Any = self.values.get(key)
+        if value is None and default is not None:
+            return default
+        if not _positive(value):
             raise self.wrong(key, "must be a number above zero")
         return float(value)
+
+    def numbers(self, key: str, count: int) -> np.ndarray:
+        """That many finite numbers above zero, float64."""
+        value = self.values.get(key)
+        if not isinstance(value, list) or len(value) != count or not all(map(_positive, value)):
+            raise self.wrong(key, f"must be a list of {count} numbers above zero")
+        return np.array(value, np.float64)
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.values.get(key, default)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "must be true or false")
+        return value
+
+    def wrong(self, key: str, why: str) -> CheckpointError:
+        """The error for a value that is missing or makes no sense. `why` says what it must be."""
+        if self.values.get(key) is None:
+            return CheckpointError(f"{self.where}: '{key}' is missing ({why})")
+        return CheckpointError(f"{self.where}: '{key}' is {reprlib.repr(self.values[key])}; it {why}")
+
+
+def _positive(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value) and value > 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgesw.checkpoint.config import Config
+from edgesw.checkpoint.rope import rotary
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.errors import UsageError
 
@@ -23,6 +24,10 @@ class Stored:
     gguf: str
     gguf_interleaved: bool = False
     """GGUF rows alternate between the two rotary halves of each head; they are put back as Hugging Face has them."""
+    fused: tuple[str, ...] = ()
+    """The file's tensor is made of the rows of these matrices, one after the other, and ours is among them."""
+    hf_less: float = 0.0
+    """Hugging Face stores the values less this."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Family:
     """`general.architecture` of GGUF files, None where another family reads them."""
     spec: Callable[[Config], DecoderSpec]
     tensors: Mapping[str, Stored]
-    """Canonical name -> where it is kept. `lm_head` is left out when the head is tied."""
+    """Canonical name -> where it is kept. Tensors that the DecoderSpec has no place for are left out."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """What transformers takes for keys that config.json leaves out."""
     ignored: tuple[str, ...] = ()
@@ -67,24 +72,42 @@ def family_of_gguf(architecture: object, where: str) -> Family:
 
 # --- Llama, and what others share with it ----------------------------------------------------------------------------
 
-_LLAMA_TENSORS = {
+
+def _stored(hf: str, gguf: str, **more: Any) -> Stored:
+    """A tensor of a layer."""
+    return Stored(f"model.layers.{{layer}}.{hf}", f"blk.{{layer}}.{gguf}", **more)
+
+
+_OUTER = {
     "embed_tokens": Stored("model.embed_tokens.weight", "token_embd.weight"),
-    "layers.{layer}.input_layernorm": Stored(
-        "model.layers.{layer}.input_layernorm.weight", "blk.{layer}.attn_norm.weight"
-    ),
-    "layers.{layer}.q_proj": Stored("model.layers.{layer}.self_attn.q_proj.weight", "blk.{layer}.attn_q.weight", True),
-    "layers.{layer}.k_proj": Stored("model.layers.{layer}.self_attn.k_proj.weight", "blk.{layer}.attn_k.weight", True),
-    "layers.{layer}.v_proj": Stored("model.layers.{layer}.self_attn.v_proj.weight", "blk.{layer}.attn_v.weight"),
-    "layers.{layer}.o_proj": Stored("model.layers.{layer}.self_attn.o_proj.weight", "blk.{layer}.attn_output.weight"),
-    "layers.{layer}.post_attention_layernorm": Stored(
-        "model.layers.{layer}.post_attention_layernorm.weight", "blk.{layer}.ffn_norm.weight"
-    ),
-    "layers.{layer}.gate_proj": Stored("model.layers.{layer}.mlp.gate_proj.weight", "blk.{layer}.ffn_gate.weight"),
-    "layers.{layer}.up_proj": Stored("model.layers.{layer}.mlp.up_proj.weight", "blk.{layer}.ffn_up.weight"),
-    "layers.{layer}.down_proj": Stored("model.layers.{layer}.mlp.down_proj.weight", "blk.{layer}.ffn_down.weight"),
     "norm": Stored("model.norm.weight", "output_norm.weight"),
     "lm_head": Stored("lm_head.weight", "output.weight"),
 }
+_NORMS = {
+    "layers.{layer}.attention_norm": _stored("input_layernorm.weight", "attn_norm.weight"),
+    "layers.{layer}.mlp_norm": _stored("post_attention_layernorm.weight", "ffn_norm.weight"),
+}
+_QK_NORMS = {f"layers.{{layer}}.{x}_norm": _stored(f"self_attn.{x}_norm.weight", f"attn_{x}_norm.weight") for x in "qk"}
+_NORMS_AFTER = {
+    "layers.{layer}.attention_output_norm": _stored("post_attention_layernorm.weight", "post_attention_norm.weight"),
+    "layers.{layer}.mlp_output_norm": _stored("post_feedforward_layernorm.weight", "post_ffw_norm.weight"),
+}
+
+
+def _matrices(*, interleaved: bool) -> dict[str, Stored]:
+    """Matrices and biases of a layer. Of the GGUF architectures some interleave the rows of q and k."""
+    kinds = {f"{x}_proj": (f"self_attn.{x}_proj", f"attn_{x}", interleaved and x in "qk") for x in "qkv"}
+    kinds["o_proj"] = ("self_attn.o_proj", "attn_output", False)
+    kinds |= {f"{x}_proj": (f"mlp.{x}_proj", f"ffn_{x}", False) for x in ("gate", "up", "down")}
+    found = {}
+    for kind, (hf, gguf, alternate) in kinds.items():
+        for canonical, end in ((kind, "weight"), (f"{kind}.bias", "bias")):
+            found[f"layers.{{layer}}.{canonical}"] = _stored(f"{hf}.{end}", f"{gguf}.{end}", gguf_interleaved=alternate)
+    return found
+
+
+_LLAMA_TENSORS = {**_OUTER, **_NORMS, **_matrices(interleaved=True)}
+_QWEN_TENSORS = {**_OUTER, **_NORMS, **_QK_NORMS, **_matrices(interleaved=False)}
 
 _LLAMA_DEFAULTS = {
     "hidden_act": "silu",
@@ -94,17 +117,14 @@ _LLAMA_DEFAULTS = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+_MLP = ("gate_proj", "up_proj", "down_proj")
 
 
-def _llama(config: Config, family: str = "llama") -> DecoderSpec:
-    for key, allowed in {
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "partial_rotary_factor": 1.0,
-        "quantization_config": None,
-    }.items():
-        config.only(key, allowed)
+def _decoder(config: Config, family: str, *, rms_eps: bool = True, **switches: Any) -> DecoderSpec:
+    """What all families' configs have in common. `switches` are fields of DecoderSpec."""
+    config.only("quantization_config", None)
+    layers = config.size("num_hidden_layers", limit=1000)
     heads = config.size("num_attention_heads")
     kv_heads = config.size("num_key_value_heads", default=heads)
     if heads % kv_heads:
@@ -112,32 +132,179 @@ def _llama(config: Config, family: str = "llama") -> DecoderSpec:
     head_dim = config.size("head_dim", default=0) or config.divides("num_attention_heads", "hidden_size")
     if head_dim % 2:
         raise config.wrong("head_dim", "must be even: rotary embeddings turn pairs of channels")
+    if "rotaries" not in switches:
+        switches["rotaries"] = (rotary(config, head_dim),)
     return DecoderSpec(
-        family=family,
-        layers=config.size("num_hidden_layers", limit=1000),
-        hidden_size=config.size("hidden_size"),
-        intermediate_size=config.size("intermediate_size"),
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim,
-        vocab_size=config.size("vocab_size"),
-        max_positions=config.size("max_position_embeddings"),
-        norm_eps=config.number("rms_norm_eps"),
-        rope_theta=config.rope_theta(),
-        tied_head=config.flag("tie_word_embeddings"),
-        bos_token_id=config.token_id("bos_token_id"),
-        eos_token_ids=config.token_ids("eos_token_id"),
+        **{
+            "family": family,
+            "layers": layers,
+            "hidden_size": config.size("hidden_size"),
+            "intermediate_size": config.size("intermediate_size"),
+            "heads": heads,
+            "kv_heads": kv_heads,
+            "head_dim": head_dim,
+            "vocab_size": config.size("vocab_size"),
+            "max_positions": config.size("max_position_embeddings"),
+            "norm_eps": config.number("rms_norm_eps") if rms_eps else 1e-5,
+            "tied_head": config.flag("tie_word_embeddings"),
+            "bos_token_id": config.token_id("bos_token_id"),
+            "eos_token_ids": config.token_ids("eos_token_id"),
+            "layer_rotary": (0,) * layers,
+            "layer_windows": (None,) * layers,
+            **switches,
+        }
     )
 
 
-# --- Mistral ---------------------------------------------------------------------------------------------------------
+def _biased(config: Config) -> tuple[str, ...]:
+    """The matrices that `attention_bias` and `mlp_bias` give biases to."""
+    return (*(_ATTENTION if config.switch("attention_bias") else ()), *(_MLP if config.switch("mlp_bias") else ()))
+
+
+def _windows(config: Config, layers: int, sliding: Callable[[int], bool]) -> tuple[int | None, ...]:
+    """The window of each layer: `sliding_window` for those of `layer_types` "sliding_attention", or that `sliding`."""
+    if config.absent("sliding_window"):
+        return (None,) * layers
+    window = config.size("sliding_window")
+    kinds = config.layer_list("layer_types", layers)
+    slides = [sliding(layer) for layer in range(layers)] if kinds is None else [k == "sliding_attention" for k in kinds]
+    return tuple(window if slide else None for slide in slides)
+
+
+def _llama(config: Config) -> DecoderSpec:
+    config.only("hidden_act", "silu")
+    return _decoder(config, "llama", biased=_biased(config))
 
 
 def _mistral(config: Config) -> DecoderSpec:
-    spec = _llama(config, "mistral")
-    # Up to the window's length attention is whole and this is Llama; the decoder ends where the window would slide.
-    window = config.size("sliding_window", default=spec.max_positions)
-    return replace(spec, max_positions=min(spec.max_positions, window))
+    config.only("hidden_act", "silu")
+    spec = _decoder(config, "mistral")
+    return replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: True))
+
+
+def _smollm3(config: Config) -> DecoderSpec:
+    """Some layers have no position embedding: those with 0 in `no_rope_layers`, or every fourth."""
+    config.only("hidden_act", "silu")
+    spec = _decoder(config, "smollm3", biased=_biased(config))
+    every = config.size("no_rope_layer_interval")
+    rotated = config.layer_list("no_rope_layers", spec.layers) or [(i + 1) % every != 0 for i in range(spec.layers)]
+    if config.switch("use_sliding_window"):
+        spec = replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: not rotated[layer]))
+    return replace(spec, layer_rotary=tuple(0 if turned else None for turned in rotated))
+
+
+def _qwen(config: Config, family: str, **switches: Any) -> DecoderSpec:
+    config.only("hidden_act", "silu")
+    spec = _decoder(config, family, **switches)
+    if not config.switch("use_sliding_window"):
+        return spec
+    first = config.size("max_window_layers", default=28)
+    return replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: layer >= first))
+
+
+def _qwen2(config: Config) -> DecoderSpec:
+    return _qwen(config, "qwen2", biased=("q_proj", "k_proj", "v_proj"))
+
+
+def _qwen3(config: Config) -> DecoderSpec:
+    return _qwen(config, "qwen3", biased=_biased(config), qk_norm="head")
+
+
+# --- Phi-3 -----------------------------------------------------------------------------------------------------------
+
+
+def _phi3(config: Config) -> DecoderSpec:
+    config.only("hidden_act", "silu")
+    spec = _decoder(config, "phi3")
+    return replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: True))
+
+
+def _fused(hf: str, gguf: str, *parts: str) -> dict[str, Stored]:
+    return {f"layers.{{layer}}.{part}": _stored(f"{hf}.weight", f"{gguf}.weight", fused=parts) for part in parts}
+
+
+_PHI3_TENSORS = {
+    **_OUTER,
+    **_NORMS,
+    **_fused("self_attn.qkv_proj", "attn_qkv", "q_proj", "k_proj", "v_proj"),
+    **_fused("mlp.gate_up_proj", "ffn_up", "gate_proj", "up_proj"),
+    "layers.{layer}.o_proj": _stored("self_attn.o_proj.weight", "attn_output.weight"),
+    "layers.{layer}.down_proj": _stored("mlp.down_proj.weight", "ffn_down.weight"),
+}
+
+
+# --- OLMo ------------------------------------------------------------------------------------------------------------
+
+
+def _olmo(config: Config) -> DecoderSpec:
+    config.only("hidden_act", "silu")
+    clip = config.optional_number("clip_qkv")
+    return _decoder(config, "olmo", rms_eps=False, norm="layer", clip_qkv=clip, biased=_biased(config))
+
+
+def _olmo2(config: Config) -> DecoderSpec:
+    config.only("hidden_act", "silu")
+    return _decoder(config, "olmo2", norm_before=False, norm_after=True, qk_norm="whole", biased=_biased(config))
+
+
+# --- Gemma -----------------------------------------------------------------------------------------------------------
+
+
+def _gemma(config: Config, family: str, **switches: Any) -> DecoderSpec:
+    config.only("hidden_activation", "gelu_pytorch_tanh")
+    config.only("use_bidirectional_attention", False)
+    return _decoder(
+        config,
+        family,
+        norm_after=True,
+        activation="gelu_tanh",
+        embedding_scale=config.size("hidden_size") ** 0.5,
+        attention_scale=config.number("query_pre_attn_scalar") ** -0.5,
+        attention_softcap=config.optional_number("attn_logit_softcapping"),
+        logit_softcap=config.optional_number("final_logit_softcapping"),
+        biased=_biased(config),
+        **switches,
+    )
+
+
+def _gemma2(config: Config) -> DecoderSpec:
+    spec = _gemma(config, "gemma2")
+    return replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: layer % 2 == 0))
+
+
+def _gemma3(config: Config) -> DecoderSpec:
+    """Layers with a window have a position embedding of their own."""
+    config.only("attn_logit_softcapping", None)
+    head_dim = config.size("head_dim")
+    rotaries = tuple(rotary(config, head_dim, kind) for kind in ("full_attention", "sliding_attention"))
+    spec = _gemma(config, "gemma3", qk_norm="head", rotaries=rotaries)
+    every = config.size("sliding_window_pattern", default=6)
+    windows = _windows(config, spec.layers, lambda layer: (layer + 1) % every != 0)
+    return replace(spec, layer_windows=windows, layer_rotary=tuple(int(window is not None) for window in windows))
+
+
+_GEMMA_TENSORS = {
+    name: replace(stored, hf_less=1.0) if name.endswith("norm") else stored
+    for name, stored in {
+        **_OUTER,
+        **_NORMS,
+        **_QK_NORMS,
+        **_NORMS_AFTER,
+        "layers.{layer}.mlp_norm": _stored("pre_feedforward_layernorm.weight", "ffn_norm.weight"),
+        **_matrices(interleaved=False),
+    }.items()
+}
+_GEMMA_DEFAULTS = {
+    "hidden_activation": "gelu_pytorch_tanh",
+    "rope_theta": 10000.0,
+    "rms_norm_eps": 1e-6,
+    "head_dim": 256,
+    "query_pre_attn_scalar": 256,
+    "tie_word_embeddings": True,
+    "sliding_window": 4096,
+    "bos_token_id": 2,
+    "eos_token_id": 1,
+}
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -149,7 +316,7 @@ FAMILIES: tuple[Family, ...] = (
         spec=_llama,
         tensors=_LLAMA_TENSORS,
         defaults=_LLAMA_DEFAULTS,
-        ignored=(".rotary_emb.inv_freq",),  # a buffer that old versions of transformers saved
+        ignored=(".rotary_emb.inv_freq", "rope_freqs.weight"),  # buffers that old versions of transformers saved
     ),
     Family(
         name="mistral",
@@ -160,5 +327,96 @@ FAMILIES: tuple[Family, ...] = (
         tensors=_LLAMA_TENSORS,
         defaults={**_LLAMA_DEFAULTS, "sliding_window": 4096},
         ignored=(".rotary_emb.inv_freq",),
+    ),
+    Family(
+        name="smollm3",
+        architectures=("SmolLM3ForCausalLM",),
+        model_type="smollm3",
+        gguf="smollm3",
+        spec=_smollm3,
+        tensors=_LLAMA_TENSORS,
+        defaults={
+            **_LLAMA_DEFAULTS,
+            "rope_theta": 2e6,
+            "no_rope_layer_interval": 4,
+            "tie_word_embeddings": True,
+            "bos_token_id": 128000,
+            "eos_token_id": 128001,
+        },
+    ),
+    Family(
+        name="qwen2",
+        architectures=("Qwen2ForCausalLM",),
+        model_type="qwen2",
+        gguf="qwen2",
+        spec=_qwen2,
+        tensors=_QWEN_TENSORS,
+        defaults={**_LLAMA_DEFAULTS, "sliding_window": 4096, "bos_token_id": None, "eos_token_id": None},
+    ),
+    Family(
+        name="qwen3",
+        architectures=("Qwen3ForCausalLM",),
+        model_type="qwen3",
+        gguf="qwen3",
+        spec=_qwen3,
+        tensors=_QWEN_TENSORS,
+        defaults={
+            **_LLAMA_DEFAULTS,
+            "head_dim": 128,
+            "sliding_window": 4096,
+            "bos_token_id": None,
+            "eos_token_id": None,
+        },
+    ),
+    Family(
+        name="phi3",
+        architectures=("Phi3ForCausalLM",),
+        model_type="phi3",
+        gguf="phi3",
+        spec=_phi3,
+        tensors=_PHI3_TENSORS,
+        defaults={
+            **_LLAMA_DEFAULTS,
+            "rms_norm_eps": 1e-5,
+            "original_max_position_embeddings": 4096,
+            "eos_token_id": 32000,
+        },
+        ignored=("rope_factors_long.weight", "rope_factors_short.weight"),
+    ),
+    Family(
+        name="olmo",
+        architectures=("OlmoForCausalLM",),
+        model_type="olmo",
+        gguf="olmo",
+        spec=_olmo,
+        tensors={**_OUTER, **_matrices(interleaved=True)},
+        defaults={**_LLAMA_DEFAULTS, "bos_token_id": None, "eos_token_id": 50279},
+    ),
+    Family(
+        name="olmo2",
+        architectures=("Olmo2ForCausalLM",),
+        model_type="olmo2",
+        gguf="olmo2",
+        spec=_olmo2,
+        tensors={**_OUTER, **_QK_NORMS, **_NORMS_AFTER, **_matrices(interleaved=False)},
+        defaults={**_LLAMA_DEFAULTS, "rms_norm_eps": 1e-5, "bos_token_id": None, "eos_token_id": 50279},
+    ),
+    Family(
+        name="gemma2",
+        architectures=("Gemma2ForCausalLM",),
+        model_type="gemma2",
+        gguf="gemma2",
+        spec=_gemma2,
+        tensors=_GEMMA_TENSORS,
+        defaults={**_GEMMA_DEFAULTS, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
+    ),
+    Family(
+        name="gemma3",
+        architectures=("Gemma3ForCausalLM",),
+        model_type="gemma3_text",
+        gguf="gemma3",
+        spec=_gemma3,
+        tensors=_GEMMA_TENSORS,
+        defaults={**_GEMMA_DEFAULTS, "rope_theta": 1e6, "rope_local_base_freq": 10000.0},
     ),
 )

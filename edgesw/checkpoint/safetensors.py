@@ -47,6 +47,8 @@ class SafetensorsReader:
             # Mapped anew for each read: pages once read would otherwise count as ours until the end.
             with safe_open(path, framework="pt") as file:
                 stored = file.get_slice(name)
+                if isinstance(rows, np.ndarray) and len(rows) and (np.diff(rows) == 1).all():
+                    rows = slice(int(rows[0]), int(rows[-1]) + 1)  # one read instead of one a row
                 if rows is None or isinstance(rows, slice):
                     picked = stored[rows or slice(None)]
                 else:

@@ -62,7 +62,7 @@ class CompressedDecoder:
         return compress_matrix(self._finite(name), self.plan.scheme(name), self._importance.get(name), places)
 
     def vector(self, name: str) -> np.ndarray:
-        """A norm's weights, float32."""
+        """A norm's weights or a bias, float32."""
         return self._finite(name)
 
     def tensor(self, name: str) -> np.ndarray:

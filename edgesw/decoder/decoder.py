@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Ops, Tensor
 
 
 def decoder_layer(ops: Ops[Tensor], layer: int, x: Tensor) -> Tensor:
-    """One layer: attention and gated MLP, each behind a norm and added to the residual stream."""
-    name = f"layers.{layer}"
-    h = ops.norm(x, f"{name}.input_layernorm")
+    """One layer: attention and gated MLP, each normed before, after or both, and added to the residual stream."""
+    spec, name = ops.spec, f"layers.{layer}"
+    h = ops.norm(x, f"{name}.attention_norm") if spec.norm_before else x
     query, key, value = (ops.linear(h, f"{name}.{kind}_proj") for kind in "qkv")
-    x = ops.add(x, ops.linear(ops.attention(layer, query, key, value), f"{name}.o_proj"))
-    h = ops.norm(x, f"{name}.post_attention_layernorm")
+    if spec.clip_qkv is not None:
+        query, key, value = (ops.clip(part, spec.clip_qkv) for part in (query, key, value))
+    if spec.qk_norm == "whole":
+        query, key = ops.norm(query, f"{name}.q_norm"), ops.norm(key, f"{name}.k_norm")
+    elif spec.qk_norm == "head":
+        query, key = ops.head_norm(query, f"{name}.q_norm"), ops.head_norm(key, f"{name}.k_norm")
+    h = ops.linear(ops.attention(layer, query, key, value), f"{name}.o_proj")
+    x = ops.add(x, ops.norm(h, f"{name}.attention_output_norm") if spec.norm_after else h)
+    h = ops.norm(x, f"{name}.mlp_norm") if spec.norm_before else x
     h = ops.gated(ops.linear(h, f"{name}.gate_proj"), ops.linear(h, f"{name}.up_proj"))
-    return ops.add(x, ops.linear(h, f"{name}.down_proj"))
+    h = ops.linear(h, f"{name}.down_proj")
+    return ops.add(x, ops.norm(h, f"{name}.mlp_output_norm") if spec.norm_after else h)
 
 
 def decoder_head(ops: Ops[Tensor], x: Tensor) -> Tensor:
     """Final norm and output head: the residual stream -> logits (..., vocabulary)."""
-    return ops.linear(ops.norm(x, "norm"), "lm_head")
+    logits = ops.linear(ops.norm(x, "norm"), "lm_head")
+    return logits if ops.spec.logit_softcap is None else ops.softcap(logits, ops.spec.logit_softcap)
 
 
-def decoder(ops: Ops[Tensor], spec: DecoderSpec) -> Tensor:
+def decoder(ops: Ops[Tensor]) -> Tensor:
     """The whole decoder, from the token ids that `ops` was made for to the logits."""
     x = ops.embedding("embed_tokens")
-    for layer in range(spec.layers):
+    for layer in range(ops.spec.layers):
         x = decoder_layer(ops, layer, x)
     return decoder_head(ops, x)

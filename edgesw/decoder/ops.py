@@ -6,30 +6,43 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from edgesw.checkpoint.spec import DecoderSpec
+
 Tensor = TypeVar("Tensor")
 
 
 class Ops(Protocol[Tensor]):
     """One interpreter of a decoder. Tensors are opaque to the decoder; names are those of `DecoderSpec`."""
 
+    spec: DecoderSpec
+
     def embedding(self, name: str) -> Tensor:
-        """Rows of the matrix `name` for the token ids at hand: (..., tokens, hidden)."""
+        """Rows of the matrix `name` for the token ids at hand, times the embedding's scale: (..., tokens, hidden)."""
 
     def norm(self, x: Tensor, name: str) -> Tensor:
-        """Root mean square norm over the last axis, times the vector `name`."""
+        """Norm over the last axis: x / rms(x) times the vector `name`, or a layer norm without weights."""
+
+    def head_norm(self, x: Tensor, name: str) -> Tensor:
+        """`norm` over each head's channels: (..., n * head_dim) -> the same, by the vector `name` of (head_dim,)."""
 
     def linear(self, x: Tensor, name: str) -> Tensor:
-        """x @ W.T for the matrix `name` of (rows, columns): (..., columns) -> (..., rows)."""
+        """x @ W.T for the matrix `name` of (rows, columns), plus its bias: (..., columns) -> (..., rows)."""
 
     def attention(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Rotary position embedding, the key/value cache where there is one, and causal attention:
-        (..., heads * head_dim), (..., kv_heads * head_dim) twice -> (..., heads * head_dim)."""
+        """The layer's position embedding, the key/value cache where there is one, and causal attention over the layer's
+        window: (..., heads * head_dim), (..., kv_heads * head_dim) twice -> (..., heads * head_dim)."""
 
     def gated(self, gate: Tensor, up: Tensor) -> Tensor:
-        """silu(gate) * up."""
+        """activation(gate) * up."""
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         """a + b."""
+
+    def clip(self, x: Tensor, bound: float) -> Tensor:
+        """x, no larger than `bound` in magnitude."""
+
+    def softcap(self, x: Tensor, cap: float) -> Tensor:
+        """cap * tanh(x / cap)."""
 
 
 class Weights(Protocol):

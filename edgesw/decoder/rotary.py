@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.spec import Rotary
 
 
-def rotary_tables(spec: DecoderSpec, positions: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines, float32 (positions, head_dim / 2), of position * theta^(-2i / head_dim) (arXiv 2104.09864)."""
-    frequency = spec.rope_theta ** -(np.arange(0, spec.head_dim, 2, dtype=np.float64) / spec.head_dim)
-    angles = np.outer(np.arange(positions, dtype=np.float64), frequency)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+def rotary_tables(rotary: Rotary, positions: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines, float32 (positions, head_dim / 2), of position * frequency (arXiv 2104.09864).
+
+    `positions` is the length of the sequence, or the longest that a package is made for: it decides between the short
+    and the long frequencies of a LongRoPE, for all positions.
+    """
+    long = rotary.long_frequencies and positions > rotary.long_from
+    frequencies = np.array(rotary.long_frequencies if long else rotary.frequencies)
+    angles = np.outer(np.arange(positions, dtype=np.float64), frequencies)
+    scale = np.where(frequencies == 0, 1.0, rotary.scale)
+    return (scale * np.cos(angles)).astype(np.float32), (scale * np.sin(angles)).astype(np.float32)

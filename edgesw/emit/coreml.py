@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.spec import DecoderSpec, Rotary
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.matrix import CompressedMatrix, Correction
 from edgesw.decoder.decoder import decoder
 from edgesw.decoder.rotary import rotary_tables
+from edgesw.emit.mil_weights import MilWeights, plain
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
 from edgesw.quiet import coremltools
@@ -20,14 +20,28 @@ Var = Any
 
 # Smallest row maximum that a norm divides by: below it float16 has no digits left to lose.
 TINY = np.float16(1e-3)
-# coremltools keeps a const with fewer elements than this in the program itself, so it must have its real values.
-IN_PROGRAM = 10
 # rsqrt adds this before it divides; Core ML's default is zero in float16.
 SMALLEST = np.float16(6e-8)
+# What a mask adds to the score of a key that is not attended to; the lowest float16 would make rows of NaN.
+CLOSED = np.float16(-1e4)
 
 
-def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context: int, name: str, package: Path) -> None:
+# Half of what float16 holds: texts differ from the one the residual stream was measured on.
+ROOM = 32752.0
+
+
+def write_coreml(
+    decoder_weights: CompressedDecoder,
+    spec: DecoderSpec,
+    context: int,
+    name: str,
+    package: Path,
+    residual_max: float = 0.0,
+) -> None:
     """Write `package` (an .mlpackage) for iOS 18 / macOS 15.
+
+    `residual_max` is the largest magnitude seen in the residual stream, from detection: a stream that float16 could not
+    hold is kept divided by a power of two.
 
     Inputs `inputIds` int32 (1, q) and `causalMask` float16 (1, 1, q, kv), where kv counts the tokens seen so far, these
     q included; states `keyCache` and `valueCache` float16 (layers, 1, kv_heads, context, head_dim); output `logits`
@@ -52,8 +66,10 @@ def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context:
             opset_version=ct.target.iOS18,
         )
         def program(inputIds: Var, causalMask: Var, keyCache: Var, valueCache: Var) -> Var:
-            ops = MilOps(spec, decoder_weights, weights, offsets, context, (inputIds, causalMask, keyCache, valueCache))
-            return mb.identity(x=decoder(ops, spec), name="logits")
+            consts = MilWeights(decoder_weights, weights, offsets)
+            inputs = (inputIds, causalMask, keyCache, valueCache)
+            ops = MilOps(spec, consts, context, inputs, residual_divisor(spec, residual_max))
+            return mb.identity(x=decoder(ops), name="logits")
 
         length = ct.RangeDim(1, context, 1)
         program.functions["main"].set_input_types(
@@ -67,38 +83,52 @@ def write_coreml(decoder_weights: CompressedDecoder, spec: DecoderSpec, context:
     write_spec(package, proto)
 
 
+def residual_divisor(spec: DecoderSpec, residual_max: float) -> float:
+    """The power of two, at least 1, by which the residual stream is divided to fit float16 with room to spare.
+
+    1 for decoders that feed the stream to their matrices without a norm: there every part added to it is itself normed.
+    """
+    if residual_max <= ROOM or not spec.norm_before:
+        return 1.0
+    return float(2.0 ** np.ceil(np.log2(2 * residual_max / ROOM)))
+
+
 class MilOps:
-    """`Ops` on MIL variables, in float16."""
+    """`Ops` on MIL variables, in float16. The residual stream is kept divided by `divisor`; norms take that out."""
 
     def __init__(
         self,
         spec: DecoderSpec,
-        decoder_weights: CompressedDecoder,
-        weights: WeightFile,
-        offsets: dict[str, int],
+        weights: MilWeights,
         context: int,
         inputs: tuple[Var, Var, Var, Var],
+        divisor: float = 1.0,
     ) -> None:
         from coremltools.converters.mil.mil import Builder as mb
 
-        self.mb, self.spec, self._source, self._weights, self._offsets = mb, spec, decoder_weights, weights, offsets
+        self.mb, self.spec, self._weights, self._divisor = mb, spec, weights, divisor
         self.ids, self.mask, *self.caches = inputs
-        self._dense: dict[str, Var] = {}
         new = mb.slice_by_index(x=mb.shape(x=self.ids), begin=[1], end=[2])
         self.seen = mb.slice_by_index(x=mb.shape(x=self.mask), begin=[3], end=[4])
         self.past = mb.sub(x=self.seen, y=new)
-        positions = mb.range_1d(
+        self._positions = mb.range_1d(
             start=mb.squeeze(x=self.past, axes=[0]), end=mb.squeeze(x=self.seen, axes=[0]), step=np.int32(1)
         )
-        tables = zip(("cos", "sin"), rotary_tables(spec, context), strict=True)
-        # (q, head_dim): both halves of a head turn by the same angles.
-        self.cos, self.sin = (
-            mb.gather(x=mb.const(val=np.tile(table, 2).astype(np.float16), name=name), indices=positions, axis=0)
-            for name, table in tables
-        )
+        self._context = context
+        self._turns = [self._angles(number, rotary) for number, rotary in enumerate(spec.rotaries)]
+        self._windows: dict[int, Var] = {}
+
+    def _angles(self, number: int, rotary: Rotary) -> list[Var]:
+        """Cosines and sines (q, head_dim) at the positions at hand; both halves of a head turn by the same angles."""
+        mb = self.mb
+        tables = zip(("cos", "sin"), rotary_tables(rotary, self._context), strict=True)
+        consts = [mb.const(val=np.tile(table, 2).astype(np.float16), name=f"{part}_{number}") for part, table in tables]
+        return [mb.gather(x=const, indices=self._positions, axis=0) for const in consts]
 
     def embedding(self, name: str) -> Var:
-        return self.mb.gather(x=self._matrix(name)[0], indices=self.ids, axis=0)
+        rows = self.mb.gather(x=self._weights.matrix(name)[0], indices=self.ids, axis=0)
+        scale = self.spec.embedding_scale / self._divisor
+        return rows if scale == 1 else self.mb.mul(x=rows, y=np.float16(scale))
 
     def norm(self, x: Var, name: str) -> Var:
         """The squares of a super activation overflow float16, so the row is divided by its largest magnitude first, and
@@ -106,48 +136,101 @@ class MilOps:
         mb = self.mb
         largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=TINY)
         y = mb.real_div(x=x, y=largest)
+        if self.spec.norm == "layer":
+            y = mb.sub(x=y, y=mb.reduce_mean(x=y, axes=[-1], keep_dims=True))
         mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
         # The root of epsilon is divided before it is squared: the square of the maximum would overflow.
-        root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps)), y=largest)
+        divisor = 1.0 if name.endswith(("q_norm", "k_norm")) else self._divisor
+        root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps) / divisor), y=largest)
         scaled = mb.mul(x=y, y=mb.rsqrt(x=mb.add(x=mean, y=mb.mul(x=root, y=root)), epsilon=SMALLEST))
-        return mb.mul(x=scaled, y=mb.const(val=self._source.vector(name).astype(np.float16), name=_plain(name)))
+        if self.spec.norm == "layer":
+            return scaled
+        # What a norm gives to the residual stream is divided as the stream is.
+        return mb.mul(x=scaled, y=self._weights.vector(name, 1 / divisor if name.endswith("_output_norm") else 1.0))
+
+    def head_norm(self, x: Var, name: str) -> Var:
+        apart = self.mb.reshape(x=x, shape=[1, -1, x.shape[-1] // self.spec.head_dim, self.spec.head_dim])
+        return self.mb.reshape(x=self.norm(apart, name), shape=[1, -1, x.shape[-1]])
 
     def linear(self, x: Var, name: str) -> Var:
-        mb = self.mb
-        weight, correction = self._matrix("embed_tokens" if name == "lm_head" and self.spec.tied_head else name)
-        y = mb.linear(x=x, weight=weight)
+        mb, kind = self.mb, name.rsplit(".", 1)[-1]
+        weight, correction = self._weights.matrix("embed_tokens" if kind == "lm_head" and self.spec.tied_head else name)
+        # What is added to the residual stream is divided before the product: after it, it would have overflowed.
+        divisor = self._divisor if kind in ("o_proj", "down_proj") else 1.0
+        x = x if divisor == 1 else mb.mul(x=x, y=np.float16(1 / divisor))
+        bias = {"bias": self._weights.vector(f"{name}.bias", 1 / divisor)} if kind in self.spec.biased else {}
+        y = mb.linear(x=x, weight=weight, **bias)
         if correction is None:
             return y
         spiking = mb.gather(x=x, indices=correction.columns, axis=-1)
-        return mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=correction.delta, name=_plain(name) + "_correction")))
+        return mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=correction.delta, name=plain(name) + "_correction")))
 
     def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
-        mb, spec = self.mb, self.spec
-        query = self._rotate(self._heads(query, spec.heads))
-        key = self._rotate(self._heads(key, spec.kv_heads))
+        mb, spec, rotary = self.mb, self.spec, self.spec.layer_rotary[layer]
+        query, key, value = (
+            self._heads(x, heads) for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
+        )
+        if rotary is not None:
+            query, key = (self._rotate(x, *self._turns[rotary]) for x in (query, key))
         keys, values = (
             self._repeat(self._remember(layer, cache, new))
-            for cache, new in zip(self.caches, (key, self._heads(value, spec.kv_heads)), strict=True)
+            for cache, new in zip(self.caches, (key, value), strict=True)
         )
-        out = mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=self.mask)
+        mask = self._window(spec.layer_windows[layer])
+        if spec.attention_softcap is not None:
+            out = self._capped(query, keys, values, mask)
+        else:
+            # The operator itself multiplies scores by head_dim^-0.5.
+            extra = spec.score_scale * spec.head_dim**0.5
+            query = query if abs(extra - 1) < 1e-6 else mb.mul(x=query, y=np.float16(extra))
+            out = mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
         return mb.reshape(x=mb.transpose(x=out, perm=[0, 2, 1, 3]), shape=[1, -1, spec.heads * spec.head_dim])
 
     def gated(self, gate: Var, up: Var) -> Var:
-        return self.mb.mul(x=self.mb.silu(x=gate), y=up)
+        mb = self.mb
+        active = mb.silu(x=gate) if self.spec.activation == "silu" else mb.gelu(x=gate, mode="TANH_APPROXIMATION")
+        return mb.mul(x=active, y=up)
 
     def add(self, a: Var, b: Var) -> Var:
         return self.mb.add(x=a, y=b)
+
+    def clip(self, x: Var, bound: float) -> Var:
+        return self.mb.clip(x=x, alpha=np.float16(-bound), beta=np.float16(bound))
+
+    def softcap(self, x: Var, cap: float) -> Var:
+        return self.mb.mul(x=self.mb.tanh(x=self.mb.mul(x=x, y=np.float16(1 / cap))), y=np.float16(cap))
+
+    def _capped(self, query: Var, keys: Var, values: Var, mask: Var) -> Var:
+        """Attention with soft-capped scores, which the fused operator does not offer."""
+        mb = self.mb
+        assert self.spec.attention_softcap is not None
+        query = mb.mul(x=query, y=np.float16(self.spec.score_scale))
+        scores = self.softcap(mb.matmul(x=query, y=keys, transpose_y=True), self.spec.attention_softcap)
+        return mb.matmul(x=mb.softmax(x=mb.add(x=scores, y=mask), axis=-1), y=values)
+
+    def _window(self, window: int | None) -> Var:
+        """The mask, closed as well to keys that lie `window` or more tokens back."""
+        if window is None or window >= self._context:
+            return self.mask
+        if window not in self._windows:
+            mb = self.mb
+            keys = mb.range_1d(start=np.int32(0), end=mb.squeeze(x=self.seen, axes=[0]), step=np.int32(1))
+            queries = mb.expand_dims(x=self._positions, axes=[1])
+            far = mb.greater_equal(x=mb.sub(x=queries, y=mb.expand_dims(x=keys, axes=[0])), y=np.int32(window))
+            closed = mb.mul(x=mb.cast(x=far, dtype="fp16"), y=CLOSED)
+            self._windows[window] = mb.add(x=self.mask, y=closed)
+        return self._windows[window]
 
     def _heads(self, x: Var, heads: int) -> Var:
         """(1, q, heads * head_dim) -> (1, heads, q, head_dim)."""
         split = self.mb.reshape(x=x, shape=[1, -1, heads, self.spec.head_dim])
         return self.mb.transpose(x=split, perm=[0, 2, 1, 3])
 
-    def _rotate(self, x: Var) -> Var:
+    def _rotate(self, x: Var, cos: Var, sin: Var) -> Var:
         mb = self.mb
         first, second = mb.split(x=x, num_splits=2, axis=-1)
         turned = mb.concat(values=[mb.mul(x=second, y=np.float16(-1)), first], axis=-1)
-        return mb.add(x=mb.mul(x=x, y=self.cos), y=mb.mul(x=turned, y=self.sin))
+        return mb.add(x=mb.mul(x=x, y=cos), y=mb.mul(x=turned, y=sin))
 
     def _remember(self, layer: int, cache: Var, new: Var) -> Var:
         """Write `new` (1, kv_heads, q, head_dim) into the state; this layer so far: (1, kv_heads, kv, head_dim)."""
@@ -169,49 +252,3 @@ class MilOps:
             return x
         tiled = mb.tile(x=mb.expand_dims(x=x, axes=[2]), reps=[1, 1, each, 1, 1])
         return mb.reshape(x=tiled, shape=[1, self.spec.heads, -1, self.spec.head_dim])
-
-    def _matrix(self, name: str) -> tuple[Var, Correction | None]:
-        """The matrix as a constexpr op, and its correction. It goes to the weight file now and is then dropped."""
-        if name in self._dense:  # a tied head: its only second use
-            return self._dense[name], None
-        matrix = self._source.matrix(name)
-        self._dense[name] = dense = self._constexpr(_plain(name), matrix)
-        return dense, matrix.correction()
-
-    def _constexpr(self, name: str, matrix: CompressedMatrix) -> Var:
-        mb = self.mb
-        bits = matrix.scheme.bits
-        if matrix.palettes is not None:
-            lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, 1)
-            return mb.constexpr_lut_to_dense(
-                indices=self._blob(f"{name}_codes", matrix.codes, f"uint{bits}"),
-                lut=self._blob(f"{name}_palettes", lut, "fp16"),
-                name=name,
-            )
-        assert matrix.scales is not None
-        scale = self._blob(f"{name}_scales", matrix.scales, "fp16")
-        if matrix.zero_points is None:
-            # Signed integers need no offset. The sign bit is what tells the codes from their two's complement.
-            signed = matrix.codes ^ np.uint8(2 ** (bits - 1))
-            data = self._blob(f"{name}_codes", signed, f"int{bits}")
-            return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, name=name)
-        data = self._blob(f"{name}_codes", matrix.codes, f"uint{bits}")
-        offset = self._blob(f"{name}_zero_points", matrix.zero_points, f"uint{bits}")
-        return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=offset, name=name)
-
-    def _blob(self, name: str, values: np.ndarray, dtype: str) -> Var:
-        """A const whose values go to the weight file; the program holds one element, repeated by a zero stride."""
-        from coremltools.converters.mil.mil import types
-
-        # Sub-byte integers exist for numpy only as coremltools' own marked dtypes.
-        plain = {"fp16": np.float16, "int8": np.int8, "uint8": np.uint8}
-        marked = plain.get(dtype) or getattr(types, f"np_{dtype}_dtype")
-        if values.size < IN_PROGRAM:
-            return self.mb.const(val=values.astype(marked), name=name)
-        self._offsets[name] = self._weights.write(values, dtype)
-        return self.mb.const(val=np.broadcast_to(np.zeros((), marked), values.shape), name=name)
-
-
-def _plain(name: str) -> str:
-    """A tensor's name as MIL takes it: letters, digits, underscores."""
-    return name.replace(".", "_")

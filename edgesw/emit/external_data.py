@@ -19,6 +19,7 @@ class ExternalData:
         self._file = path.open("wb")
         self._name = path.name
         self._written: dict[str, tuple[int, int]] = {}  # initializer -> (offset, bytes)
+        self._small: set[str] = set()
         self.initializers: list[onnx.TensorProto] = []
 
     def __enter__(self) -> ExternalData:
@@ -46,8 +47,10 @@ class ExternalData:
         return name
 
     def small(self, name: str, values: np.ndarray) -> str:
-        """Add the initializer `name` inside the graph itself: shape inference reads such values."""
-        self.initializers.append(onnx.numpy_helper.from_array(values, name))
+        """Add the initializer `name` inside the graph itself: shape inference reads such values. Once for a name."""
+        if name not in self._small:
+            self._small.add(name)
+            self.initializers.append(onnx.numpy_helper.from_array(values, name))
         return name
 
     def _add(self, name: str, dtype: np.dtype, shape: tuple[int, ...], place: tuple[int, int]) -> None:

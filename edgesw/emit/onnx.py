@@ -30,7 +30,7 @@ def write_onnx(decoder_weights: CompressedDecoder, spec: DecoderSpec, context: i
     """
     with ExternalData(path.with_name(path.name + ".data")) as data:
         ops = OnnxOps(spec, decoder_weights, data, context)
-        ops.node("Identity", [decoder(ops, spec)], "logits")
+        ops.node("Identity", [decoder(ops)], "logits")
     cache = ["batch_size", spec.kv_heads, "past_sequence_length", spec.head_dim]
     present = ["batch_size", spec.kv_heads, "total_sequence_length", spec.head_dim]
     parts = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]
@@ -64,8 +64,11 @@ class OnnxOps:
         self.spec, self._source, self._data = spec, decoder_weights, data
         self.nodes: list[Any] = []
         self._written: dict[str, _Blocks] = {}
-        for table, name in zip(rotary_tables(spec, context), ("cos_cache", "sin_cache"), strict=True):
-            data.write(name, table)
+        self._turns = [
+            [data.write(f"{part}_cache_{number}", table) for part, table in zip(("cos", "sin"), tables, strict=True)]
+            for number, tables in enumerate(rotary_tables(rotary, context) for rotary in spec.rotaries)
+        ]
+        self._context = context
         # GroupQueryAttention takes the last position of each row and the total length from the attention mask.
         self.node("ReduceSum", ["attention_mask", data.small("axis_1", np.array([1]))], "tokens", keepdims=0)
         self.node("Sub", ["tokens", "axis_1"], "last")
@@ -84,50 +87,85 @@ class OnnxOps:
         blocks = self._blocks(name)
         packed = blocks.blocks * blocks.scheme.group * blocks.scheme.bits // 8
         codes = self._data.alias(f"{name}.codes_2d", blocks.inputs[0], np.dtype(np.uint8), (blocks.rows, packed))
-        return self.node(
+        rows = self.node(
             "GatherBlockQuantized", [codes, "input_ids", *blocks.inputs[1:]], name, MICROSOFT,
             bits=blocks.scheme.bits, block_size=blocks.scheme.group, gather_axis=0, quantize_axis=1,
         )  # fmt: skip
+        return rows if self.spec.embedding_scale == 1 else self._times(rows, self.spec.embedding_scale)
 
     def norm(self, x: str, name: str) -> str:
+        eps = self.spec.norm_eps
+        if self.spec.norm == "layer":
+            ones = self._data.small("ones", np.ones(self.spec.hidden_size, np.float32))
+            return self.node("LayerNormalization", [x, ones], name, axis=-1, epsilon=eps)
         weight = self._data.write(f"{name}.weight", self._source.vector(name))
-        return self.node(
-            "SimplifiedLayerNormalization", [x, weight], name, axis=-1, epsilon=self.spec.norm_eps, stash_type=1
-        )
+        return self.node("SimplifiedLayerNormalization", [x, weight], name, axis=-1, epsilon=eps, stash_type=1)
+
+    def head_norm(self, x: str, name: str) -> str:
+        apart = self._data.small("heads_apart", np.array([0, 0, -1, self.spec.head_dim]))
+        heads = self.norm(self.node("Reshape", [x, apart], f"{name}.heads"), name)
+        return self.node("Reshape", [heads, self._data.small("heads_joined", np.array([0, 0, -1]))], f"{name}.joined")
 
     def linear(self, x: str, name: str) -> str:
         blocks = self._blocks("embed_tokens" if name == "lm_head" and self.spec.tied_head else name)
-        correction = blocks.correction
         y = self.node(
-            "MatMulNBits", [x, *blocks.inputs], name if correction is None else f"{name}.dense", MICROSOFT,
+            "MatMulNBits", [x, *blocks.inputs], name, MICROSOFT,
             K=blocks.columns, N=blocks.rows, bits=blocks.scheme.bits, block_size=blocks.scheme.group,
             # 4 rounds activations to 8 bits. Only 2-bit codes need it: their float32 path is 80 times slower.
             accuracy_level=4 if blocks.scheme.bits == 2 else 0,
         )  # fmt: skip
-        if correction is None:
+        if name.rsplit(".", 1)[-1] in self.spec.biased:
+            bias = self._data.write(f"{name}.bias", self._source.vector(f"{name}.bias"))
+            y = self.node("Add", [y, bias], f"{name}.biased")
+        if blocks.correction is None:
             return y
-        columns = self._data.small(f"{name}.spiking", correction.columns.astype(np.int64))
-        delta = self._data.write(f"{name}.correction", correction.delta.astype(np.float32))
+        columns = self._data.small(f"{name}.spiking", blocks.correction.columns.astype(np.int64))
+        delta = self._data.write(f"{name}.correction", blocks.correction.delta.astype(np.float32))
         spiking = self.node("Gather", [x, columns], f"{name}.input_spikes", axis=-1)
-        return self.node("Add", [y, self.node("MatMul", [spiking, delta], f"{name}.corrected")], name)
+        return self.node("Add", [y, self.node("MatMul", [spiking, delta], f"{name}.restored")], f"{name}.corrected")
 
     def attention(self, layer: int, query: str, key: str, value: str) -> str:
+        spec = self.spec
         past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
         present = [f"present.{layer}.{part}" for part in ("key", "value")]
+        rotary, window = spec.layer_rotary[layer], spec.layer_windows[layer]
+        turns = [] if rotary is None else self._turns[rotary]
+        # What differs from the operator's defaults, and only that.
+        switches: dict[str, Any] = {}
+        if window is not None and window < self._context:
+            switches["local_window_size"] = window
+        if spec.attention_softcap is not None:
+            switches["softcap"] = spec.attention_softcap
         return self.node(
             "GroupQueryAttention",
-            [query, key, value, *past, self._last, self._total, "cos_cache", "sin_cache"],
+            [query, key, value, *past, self._last, self._total, *turns],
             [f"layers.{layer}.attention", *present], MICROSOFT,
-            num_heads=self.spec.heads, kv_num_heads=self.spec.kv_heads, do_rotary=1,
-            scale=float(self.spec.head_dim**-0.5),
+            num_heads=spec.heads, kv_num_heads=spec.kv_heads, do_rotary=int(rotary is not None),
+            scale=spec.score_scale, **switches,
         )  # fmt: skip
 
     def gated(self, gate: str, up: str) -> str:
-        silu = self.node("Mul", [gate, self.node("Sigmoid", [gate], f"{gate}.sigmoid")], f"{gate}.silu")
-        return self.node("Mul", [silu, up], f"{gate}.gated")
+        if self.spec.activation == "silu":
+            active = self.node("Mul", [gate, self.node("Sigmoid", [gate], f"{gate}.sigmoid")], f"{gate}.silu")
+        else:
+            active = self.node("Gelu", [gate], f"{gate}.gelu", approximate="tanh")
+        return self.node("Mul", [active, up], f"{gate}.gated")
 
     def add(self, a: str, b: str) -> str:
         return self.node("Add", [a, b], f"{b}.residual")
+
+    def clip(self, x: str, bound: float) -> str:
+        bounds = [
+            self._data.small(f"clip_{end}", np.array(value, np.float32))
+            for end, value in (("low", -bound), ("high", bound))
+        ]
+        return self.node("Clip", [x, *bounds], f"{x}.clipped")
+
+    def softcap(self, x: str, cap: float) -> str:
+        return self._times(self.node("Tanh", [self._times(x, 1 / cap)], f"{x}.tanh"), cap)
+
+    def _times(self, x: str, factor: float) -> str:
+        return self.node("Mul", [x, self._data.small(f"{x}.factor", np.array(factor, np.float32))], f"{x}.scaled")
 
     def _blocks(self, name: str) -> _Blocks:
         """A matrix as initializers; the embedding of a tied head is written once and used twice."""

@@ -1,4 +1,4 @@
-"""TorchOps: runs the decoder in float32, one matrix at a time. The float reference, and the pass that detects."""
+"""TorchOps: runs the decoder one matrix at a time. The float reference, and the pass that detects."""
 
 from __future__ import annotations
 
@@ -19,48 +19,103 @@ Observer = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
 class TorchOps:
     """`Ops` on torch tensors for token ids (batch, tokens). Weights are read when used and dropped after.
 
-    `observe(name, x, weight, y)` is called after each linear of a layer, with its input, weight and output.
+    `observe(name, x, weight, y)` is called after each linear, with its input, weight and output. `dtype` is what is
+    computed in; weights come in float32 and are rounded to it.
     """
 
-    def __init__(self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, observe: Observer | None = None) -> None:
-        self.spec, self.weights, self.ids, self.observe = spec, weights, ids, observe
-        cos, sin = (torch.from_numpy(table) for table in rotary_tables(spec, ids.shape[1]))
-        self.cos, self.sin = torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        weights: Weights,
+        ids: np.ndarray,
+        observe: Observer | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.spec, self.weights, self.ids, self.observe, self.dtype = spec, weights, ids, observe, dtype
+        tables = (rotary_tables(rotary, ids.shape[1]) for rotary in spec.rotaries)
+        # Both halves of a head turn by the same angles.
+        self._turns = [tuple(torch.from_numpy(np.tile(table, 2)).to(dtype) for table in pair) for pair in tables]
+        self._masks: dict[int | None, torch.Tensor] = {}
 
     def embedding(self, name: str) -> torch.Tensor:
         distinct, index = np.unique(self.ids, return_inverse=True)
-        return torch.from_numpy(self.weights.rows(name, distinct)[index.reshape(self.ids.shape)])
+        x = torch.from_numpy(self.weights.rows(name, distinct)[index.reshape(self.ids.shape)]).to(self.dtype)
+        return x * self.spec.embedding_scale if self.spec.embedding_scale != 1 else x
 
     def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        mean_square = x.pow(2).mean(-1, keepdim=True)
-        return x * torch.rsqrt(mean_square + self.spec.norm_eps) * torch.from_numpy(self.weights.tensor(name))
+        wide = x.float()  # as transformers: norms in float32, whatever the rest is in
+        if self.spec.norm == "layer":
+            return F.layer_norm(wide, wide.shape[-1:], eps=self.spec.norm_eps).to(self.dtype)
+        scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.spec.norm_eps)
+        return (scaled * torch.from_numpy(self.weights.tensor(name))).to(self.dtype)
+
+    def head_norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        return self.norm(x.unflatten(-1, (-1, self.spec.head_dim)), name).flatten(-2)
 
     def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        weight = torch.from_numpy(self.weights.tensor(name))
-        y = F.linear(x, weight)
+        weight = self._tensor(name)
+        bias = self._tensor(f"{name}.bias") if name.rsplit(".", 1)[-1] in self.spec.biased else None
+        y = F.linear(x, weight, bias)
         if self.observe is not None:
             self.observe(name, x, weight, y)
         return y
 
     def attention(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        spec, rotary, window = self.spec, self.spec.layer_rotary[layer], self.spec.layer_windows[layer]
         query, key, value = (self._heads(x) for x in (query, key, value))
-        out = F.scaled_dot_product_attention(
-            self._rotate(query), self._rotate(key), value, is_causal=True, enable_gqa=True
-        )
+        if rotary is not None:
+            query, key = self._rotate(query, rotary), self._rotate(key, rotary)
+        tokens = self.ids.shape[1]
+        if spec.attention_softcap is not None:
+            out = self._capped(query, key, value, self._mask(window))
+        else:
+            whole = window is None or window >= tokens
+            out = F.scaled_dot_product_attention(
+                query, key, value, None if whole else self._mask(window),
+                is_causal=whole, enable_gqa=True, scale=spec.score_scale,
+            )  # fmt: skip
         return out.transpose(1, 2).flatten(2)
 
     def gated(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        return F.silu(gate) * up
+        return (F.silu(gate) if self.spec.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
 
     def add(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a + b
 
+    def clip(self, x: torch.Tensor, bound: float) -> torch.Tensor:
+        return x.clamp(-bound, bound)
+
+    def softcap(self, x: torch.Tensor, cap: float) -> torch.Tensor:
+        return cap * torch.tanh(x / cap)
+
+    def _tensor(self, name: str) -> torch.Tensor:
+        return torch.from_numpy(self.weights.tensor(name)).to(self.dtype)
+
     def _heads(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (-1, self.spec.head_dim)).transpose(1, 2)
 
-    def _rotate(self, x: torch.Tensor) -> torch.Tensor:
+    def _rotate(self, x: torch.Tensor, rotary: int) -> torch.Tensor:
+        cos, sin = self._turns[rotary]
         first, second = x.chunk(2, -1)
-        return x * self.cos + torch.cat([-second, first], -1) * self.sin
+        return x * cos + torch.cat([-second, first], -1) * sin
+
+    def _mask(self, window: int | None) -> torch.Tensor:
+        """Which keys (column) a query (row) attends to: itself and the `window` - 1 before it, or all before it."""
+        if window not in self._masks:
+            back = torch.arange(self.ids.shape[1])[:, None] - torch.arange(self.ids.shape[1])
+            self._masks[window] = (back >= 0) & (back < (window or self.ids.shape[1]))
+        return self._masks[window]
+
+    def _capped(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Attention with soft-capped scores, which torch's own does not offer. One window after the other: the scores
+        of all at once would be larger than everything else."""
+        spec, each = self.spec, self.spec.heads // self.spec.kv_heads
+        out = []
+        for q, k, v in zip(query, key.repeat_interleave(each, 1), value.repeat_interleave(each, 1), strict=True):
+            assert spec.attention_softcap is not None
+            scores = self.softcap(q @ k.transpose(-1, -2) * spec.score_scale, spec.attention_softcap)
+            out.append(scores.masked_fill(~mask, -torch.inf).float().softmax(-1).to(q.dtype) @ v)
+        return torch.stack(out)
 
 
 def residual_stream(ops: TorchOps, first: int = 0, x: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
@@ -85,13 +140,13 @@ class FloatLogits:
                 progress(layer)
         self._hidden = x
         # Read once: the head is used for every window.
-        self._ops.weights = _Kept(weights, ("norm", "lm_head"))
+        self._ops.weights = _Kept(weights, ("lm_head",) if spec.norm == "layer" else ("norm", "lm_head"))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Float32 (tokens, vocabulary), one window after the other."""
         with torch.inference_mode():
             for window in self._hidden:
-                yield decoder_head(self._ops, window).numpy()
+                yield decoder_head(self._ops, window).float().numpy()
 
 
 class _Kept:

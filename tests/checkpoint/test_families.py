@@ -20,6 +20,11 @@ def spec_of(config: dict[str, Any]) -> DecoderSpec:
     return family.spec(Config("config.json", config, family.defaults))
 
 
+def theta(spec: DecoderSpec) -> float:
+    """Base of the rotary frequencies theta^(-2i / head_dim)."""
+    return spec.rotaries[0].frequencies[1] ** (-spec.head_dim / 2)
+
+
 def test_keys_a_config_leaves_out_are_taken_as_transformers_takes_them() -> None:
     from transformers import LlamaConfig
 
@@ -27,7 +32,7 @@ def test_keys_a_config_leaves_out_are_taken_as_transformers_takes_them() -> None
     sizes = {key: value for key, value in LLAMA.items() if key not in ("num_key_value_heads", "rms_norm_eps")}
     ours = spec_of(sizes)
     assert (ours.norm_eps, ours.tied_head) == (theirs.rms_norm_eps, theirs.tie_word_embeddings)
-    assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
+    assert theta(ours) == pytest.approx(theirs.rope_parameters["rope_theta"])
     assert ours.head_dim == theirs.head_dim
     assert (ours.bos_token_id, ours.eos_token_ids) == (theirs.bos_token_id, (theirs.eos_token_id,))
     assert ours.kv_heads == ours.heads, "an old Llama without grouped heads would be read wrongly"
@@ -44,29 +49,33 @@ def test_keys_a_config_leaves_out_are_taken_as_transformers_takes_them() -> None
     ],
 )
 def test_rope_theta_of_old_and_new_transformers(rope: dict[str, Any]) -> None:
-    assert spec_of({**LLAMA, **rope}).rope_theta == 5e5
+    assert theta(spec_of({**LLAMA, **rope})) == pytest.approx(5e5)
+
+
+def test_an_unknown_rope_type_is_named_beside_the_known() -> None:
+    with pytest.raises(UnsupportedError, match=r"rope type 'spiral' is not supported. Supported: .*llama3.*yarn"):
+        spec_of({**LLAMA, "rope_scaling": {"rope_type": "spiral", "factor": 8.0}})
 
 
 @pytest.mark.parametrize(
-    "rope",
+    ("rope", "said"),
     [
-        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
-        {"rope_scaling": {"type": "linear", "factor": 2.0}},
-        {"rope_parameters": {"rope_theta": 5e5, "rope_type": "yarn"}},
+        ({"rope_type": "llama3", "factor": 8.0, "high_freq_factor": 4.0}, "'low_freq_factor' is missing"),
+        ({"rope_type": "linear", "factor": "2"}, "'factor' is '2'"),
+        ({"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}, "'short_factor' is .* list of 8"),
+        ({"rope_type": "default", "partial_rotary_factor": 0.01}, "'partial_rotary_factor' is 0.01"),
+        ({"rope_type": "default", "partial_rotary_factor": 2}, "'partial_rotary_factor' is 2"),
     ],
 )
-def test_another_rope_type_is_named(rope: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedError, match=r"rope type '(llama3|linear|yarn)'"):
-        spec_of({**LLAMA, **rope})
+def test_rope_settings_that_make_no_sense_are_named(rope: dict[str, Any], said: str) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        spec_of({**LLAMA, "rope_parameters": {"rope_theta": 1e4, **rope}})
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("attention_bias", True),
-        ("mlp_bias", True),
         ("hidden_act", "gelu"),
-        ("partial_rotary_factor", 0.5),
         ("quantization_config", {"quant_method": "gptq", "bits": 4}),
     ],
 )
@@ -122,14 +131,12 @@ def test_an_unknown_architecture_lists_the_known(named: Any) -> None:
         spec_of({**LLAMA, "architectures": named})
 
 
-def test_mistral_ends_where_its_window_would_slide() -> None:
-    """Within the window attention is whole, so Mistral is a Llama there; past it every token would be wrong."""
+def test_mistral_slides_its_window_only_where_it_has_one() -> None:
+    """Version 0.1 has a window of 4,096 and the later ones none: a long text would be read wrongly."""
     mistral = {**LLAMA, "architectures": ["MistralForCausalLM"]}
-    spec = spec_of({**mistral, "sliding_window": None})
-    assert spec.family == "mistral"
-    assert spec.max_positions == 128
-    assert spec_of({**mistral, "sliding_window": 32}).max_positions == 32
-    assert spec_of({**mistral, "max_position_embeddings": 32768}).max_positions == 4096, "the default window is 4096"
+    assert spec_of({**mistral, "sliding_window": None}).layer_windows == (None, None)
+    assert spec_of({**mistral, "sliding_window": 32}).layer_windows == (32, 32)
+    assert spec_of(mistral).layer_windows == (4096, 4096), "the default window is 4096"
 
 
 def test_every_family_names_the_same_tensors_in_both_formats() -> None:

@@ -17,6 +17,6 @@ def test_mistral_is_read_as_transformers_saved_it(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     checkpoint = open_checkpoint(str(tmp_path))
     assert checkpoint.spec.family == "mistral"
-    assert checkpoint.spec.max_positions == 48
+    assert checkpoint.spec.layer_windows == (48, 48)
     theirs = state(model)["model.layers.1.self_attn.k_proj.weight"]
     np.testing.assert_array_equal(checkpoint.tensor("layers.1.k_proj"), theirs)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_gguf_tokenizer import TEXTS
-from tiny_models import state
+from tiny_models import NORMS, state
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.tokenizer import Tokenizer
@@ -39,7 +39,8 @@ def test_the_recipes_coordinates_hold_the_super_weights(smollm2: Checkpoint) -> 
 def test_spec_and_size(smollm2: Checkpoint) -> None:
     spec = smollm2.spec
     assert (spec.layers, spec.hidden_size, spec.heads, spec.kv_heads, spec.head_dim) == (30, 576, 9, 3, 64)
-    assert (spec.max_positions, spec.rope_theta, spec.norm_eps, spec.tied_head) == (8192, 100000.0, 1e-5, True)
+    assert (spec.max_positions, spec.norm_eps, spec.tied_head) == (8192, 1e-5, True)
+    assert spec.rotaries[0].frequencies[1] == pytest.approx(100000.0 ** (-2 / 64))
     assert (spec.bos_token_id, spec.eos_token_ids, smollm2.parameters()) == (1, (2,), 134_515_008)
     json.dumps(smollm2.config)
 
@@ -93,7 +94,7 @@ def test_every_weight_equals_transformers(smollm2: Checkpoint) -> None:
     for layer in range(30):
         for kind in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
                      "mlp.up_proj", "mlp.down_proj", "input_layernorm", "post_attention_layernorm"):  # fmt: skip
-            ours = smollm2.tensor(f"layers.{layer}.{kind.split('.')[-1]}")
+            ours = smollm2.tensor(f"layers.{layer}.{NORMS.get(kind, kind.split('.')[-1])}")
             np.testing.assert_allclose(ours, expected[f"model.layers.{layer}.{kind}.weight"], atol=1e-6, err_msg=kind)
     np.testing.assert_allclose(smollm2.tensor("lm_head"), expected["model.embed_tokens.weight"], atol=1e-6)
     np.testing.assert_allclose(smollm2.tensor("norm"), expected["model.norm.weight"], atol=1e-6)

@@ -11,7 +11,11 @@ from edgesw.compress.plan import make_plan
 from edgesw.errors import UsageError
 from edgesw.targets import TARGETS
 
-SPEC = DecoderSpec("llama", 4, 576, 1536, 9, 3, 64, 49152, 8192, 1e-5, 1e5, True, 1, (2,))
+SPEC = DecoderSpec(
+    family="llama", layers=4, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, head_dim=64,
+    vocab_size=49152, max_positions=8192, norm_eps=1e-5, tied_head=True, bos_token_id=1, eos_token_ids=(2,),
+    rotaries=(), layer_rotary=(None,) * 4, layer_windows=(None,) * 4,
+)  # fmt: skip
 CAN = {name: target.capabilities for name, target in TARGETS.items()}
 
 

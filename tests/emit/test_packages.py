@@ -6,17 +6,14 @@ or by the operator's documented formula (ONNX).
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx.external_data_helper import load_external_data_for_model
+from stored import stored_matrices
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
@@ -57,7 +54,7 @@ class Made:
             checkpoint, make_plan(checkpoint.spec, entry.capabilities, **options), None, HELD_OUT
         )
         self.path = folder / entry.file
-        entry.write(self.decoder, checkpoint.spec, CONTEXT, "tiny", self.path)
+        entry.write(self.decoder, checkpoint.spec, CONTEXT, "tiny", self.path, 0.0)
 
     @property
     def tolerance(self) -> float:
@@ -80,7 +77,7 @@ class Made:
 
     def stored(self) -> dict[str, np.ndarray]:
         """The dense matrices that the files hold, float32, by our names."""
-        return dict(_coreml_matrices(self.path) if self.target == "coreml" else _onnx_matrices(self.path))
+        return stored_matrices(self.target, self.path)
 
     def reference(self) -> LlamaForCausalLM:
         """transformers with the stored matrices, the held-out scalars put to their float16 values."""
@@ -93,58 +90,17 @@ class Made:
             LlamaConfig(
                 vocab_size=spec.vocab_size, hidden_size=spec.hidden_size, intermediate_size=spec.intermediate_size,
                 num_hidden_layers=spec.layers, num_attention_heads=spec.heads, num_key_value_heads=spec.kv_heads,
-                head_dim=spec.head_dim, rms_norm_eps=spec.norm_eps, rope_theta=spec.rope_theta,
+                head_dim=spec.head_dim, rms_norm_eps=spec.norm_eps,
                 tie_word_embeddings=spec.tied_head, max_position_embeddings=spec.max_positions,
             )
         ).eval()  # fmt: skip
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 ours = name.removeprefix("model.").removesuffix(".weight").replace("self_attn.", "").replace("mlp.", "")
+                ours = ours.replace("input_layernorm", "attention_norm").replace("post_attention_layernorm", "mlp_norm")
                 values = stored[ours] if ours in stored else self.decoder.vector(ours)
                 parameter.copy_(torch.from_numpy(values))
         return model
-
-
-def _coreml_matrices(package: Path) -> Iterator[tuple[str, np.ndarray]]:
-    logging.getLogger("coremltools").setLevel(logging.ERROR)
-    pytest.importorskip("coremltools.libmilstoragepython", reason="coremltools has no native build for this machine")
-    import coremltools as ct
-    from coremltools.converters.mil.frontend.milproto.load import load
-
-    weights = package / "Data" / "com.apple.CoreML" / "weights"
-    spec = ct.utils.load_spec(str(package))
-    for op in load(spec, spec.specificationVersion, str(weights)).functions["main"].operations:
-        if op.op_type.startswith("constexpr_"):
-            name = op.name
-            if name.startswith("layers_"):
-                _, layer, kind = name.split("_", 2)
-                name = f"layers.{layer}.{kind}"
-            yield name, np.asarray(op.materialized_val_inference(), np.float32).copy()
-
-
-def _onnx_matrices(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """(code - zero point) * scale, as the documentation of com.microsoft.MatMulNBits has it."""
-    model = onnx.load(path, load_external_data=False)
-    load_external_data_for_model(model, str(path.parent))
-    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type not in ("MatMulNBits", "GatherBlockQuantized"):
-            continue
-        at = {attribute.name: attribute.i for attribute in node.attribute}
-        # The embedding's operator takes its codes first, and has whole blocks here.
-        packed_codes = tensors[node.input[0 if node.op_type == "GatherBlockQuantized" else 1]]
-        rows, bits, block = len(packed_codes), at["bits"], at["block_size"]
-        columns = at.get("K", packed_codes[0].size * 8 // bits)
-        codes = np.unpackbits(packed_codes.reshape(rows, -1), axis=1, bitorder="little")
-        weights = 1 << np.arange(bits)
-        codes = codes.reshape(rows, -1, block, bits) @ weights
-        zero: Any = 2 ** (bits - 1)
-        if len(node.input) > 3:
-            packed = np.unpackbits(tensors[node.input[3]], axis=1, bitorder="little")
-            zero = (packed.reshape(rows, -1, bits) @ weights)[:, : codes.shape[1], None]
-        dense = ((codes - zero) * tensors[node.input[2]][..., None]).reshape(rows, -1)[:, :columns]
-        name = node.input[2].removesuffix(".scales")
-        yield name, dense.astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])

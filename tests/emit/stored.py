@@ -1,0 +1,60 @@
+"""The dense matrices in a package's files, decoded by coremltools or by an operator's documented formula."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx.external_data_helper import load_external_data_for_model
+
+
+def stored_matrices(target: str, path: Path) -> dict[str, np.ndarray]:
+    """Canonical name -> float32 (rows, columns), without what is held out. Skips where coremltools cannot decode."""
+    return dict(_coreml_matrices(path) if target == "coreml" else _onnx_matrices(path))
+
+
+def _coreml_matrices(package: Path) -> Iterator[tuple[str, np.ndarray]]:
+    logging.getLogger("coremltools").setLevel(logging.ERROR)
+    pytest.importorskip("coremltools.libmilstoragepython", reason="coremltools has no native build for this machine")
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    weights = package / "Data" / "com.apple.CoreML" / "weights"
+    spec = ct.utils.load_spec(str(package))
+    for op in load(spec, spec.specificationVersion, str(weights)).functions["main"].operations:
+        if op.op_type.startswith("constexpr_"):
+            name = op.name
+            if name.startswith("layers_"):
+                _, layer, kind = name.split("_", 2)
+                name = f"layers.{layer}.{kind}"
+            yield name, np.asarray(op.materialized_val_inference(), np.float32).copy()
+
+
+def _onnx_matrices(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(code - zero point) * scale, as the documentation of com.microsoft.MatMulNBits has it."""
+    model = onnx.load(path, load_external_data=False)
+    load_external_data_for_model(model, str(path.parent))
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in ("MatMulNBits", "GatherBlockQuantized"):
+            continue
+        at = {attribute.name: attribute.i for attribute in node.attribute}
+        # The embedding's operator takes its codes first, and has whole blocks here.
+        packed_codes = tensors[node.input[0 if node.op_type == "GatherBlockQuantized" else 1]]
+        rows, bits, block = len(packed_codes), at["bits"], at["block_size"]
+        columns = at.get("K", packed_codes[0].size * 8 // bits)
+        codes = np.unpackbits(packed_codes.reshape(rows, -1), axis=1, bitorder="little")
+        weights = 1 << np.arange(bits)
+        codes = codes.reshape(rows, -1, block, bits) @ weights
+        zero: Any = 2 ** (bits - 1)
+        if len(node.input) > 3:
+            packed = np.unpackbits(tensors[node.input[3]], axis=1, bitorder="little")
+            zero = (packed.reshape(rows, -1, bits) @ weights)[:, : codes.shape[1], None]
+        dense = ((codes - zero) * tensors[node.input[2]][..., None]).reshape(rows, -1)[:, :columns]
+        name = node.input[2].removesuffix(".scales")
+        yield name, dense.astype(np.float32)

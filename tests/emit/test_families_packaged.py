@@ -1,0 +1,78 @@
+"""A package of every family: what runs must be transformers' model with the weights that the package's files hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stored import stored_matrices
+from tiny_families import VARIANTS, make, save
+
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.plan import make_plan
+from edgesw.runtime.coreml import CoreMLDecoder
+from edgesw.runtime.mil import MilProgram
+from edgesw.runtime.package import PackagedDecoder
+from edgesw.targets import TARGETS
+
+CONTEXT = 64
+IDS = np.random.default_rng(5).integers(0, 96, 60)
+FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+
+
+def unhalved(matrix: np.ndarray) -> np.ndarray:
+    """Rows of q or k of "phi3-partial" as Hugging Face has them: of 16 channels of a head the first 12 are rotated, in
+    pairs six apart, and in our order pairs are always half a head apart."""
+    heads = matrix.reshape(-1, 16, matrix.shape[1])
+    return heads[:, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 6, 7, 14, 15]].reshape(matrix.shape)
+
+
+def reference(variant: str, stored: dict[str, np.ndarray]) -> np.ndarray:
+    """transformers' logits (tokens, vocabulary) with the stored matrices put in its model's places."""
+    model = make(variant)
+    if variant == "phi3-partial":
+        turned = [name for name in stored if name.endswith(("q_proj", "k_proj"))]
+        stored = {**stored, **{name: unhalved(stored[name]) for name in turned}}
+    with torch.inference_mode():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() != 2:
+                continue
+            ours = re.sub(r"^model\.|self_attn\.|mlp\.|\.weight$", "", name)
+            stem, kind = ours.rsplit(".", 1) if "." in ours else ("", ours)
+            parts = [stored[f"{stem}.{part}"] for part in FUSED[kind]] if kind in FUSED else [stored[ours]]
+            parameter.copy_(torch.from_numpy(np.concatenate(parts)))
+        return model(torch.from_numpy(IDS)[None]).logits[0].numpy()
+
+
+def run(target: str, path: Path, precision: str) -> PackagedDecoder:
+    if target == "coreml":
+        return CoreMLDecoder(MilProgram(path, precision=precision), CONTEXT, "interpreter")
+    return TARGETS[target].run(path, CONTEXT, precision)
+
+
+@pytest.mark.parametrize("target", ["coreml", "onnx"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_packages_equal_what_they_stand_for(variant: str, target: str, tmp_path: Path) -> None:
+    """In one piece and in pieces over the cache: windows, caps and position embeddings must agree at every position."""
+    save(variant, tmp_path)
+    checkpoint, entry = open_checkpoint(str(tmp_path)), TARGETS[target]
+    weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, entry.capabilities, bits=4))
+    path = tmp_path / entry.file
+    entry.write(weights, checkpoint.spec, CONTEXT, "tiny", path, 0.0)
+    expected = reference(variant, stored_matrices(target, path))
+
+    decoder = run(target, path, "float32")
+    largest = np.abs(expected).max()
+    # Core ML's norms, biases and tables are float16 constants, whatever computes with them.
+    tolerance = {"coreml": 0.02, "onnx": 1e-3}[target] * max(1, largest)
+    assert np.abs(decoder.step(IDS) - expected).max() < tolerance
+    decoder.reset()
+    pieces = [decoder.step(IDS[at:to]) for at, to in [(0, 1), (1, 2), (2, 30), (30, 31), (31, 60)]]
+    assert np.abs(np.concatenate(pieces) - expected).max() < tolerance
+    if target == "coreml":
+        half = run(target, path, "float16").step(IDS)
+        assert np.abs(half - expected).max() < 0.1 * max(1, largest)
