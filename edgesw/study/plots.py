@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,24 +20,30 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 def plot(result: StudyResult, file: Path) -> None:
     """Draw the result into a PNG file; equal results give equal bytes."""
     # It takes most of a second to import.
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = result.findings.rows
     tall = 1.4 + 0.32 * len(rows) if result.experiment in ("prune", "stopwords", "activations") else 4.2
-    figure = Figure(figsize=(8, max(3.0, tall)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"{result.model}: {result.title}", fontsize=12)
-    DRAWN[result.experiment](figure.subplots(), rows)
-    figure.supxlabel(f"{result.text}, {result.windows} windows of {result.tokens} tokens", fontsize=8, color=GREY)
-    # Without a version in it, so that the file does not change with the library's.
-    figure.savefig(file, format="png", metadata={"Software": None})
+    # Tokens and names are what they are: "$" begins no formula, and a script the font lacks is boxes, not a warning.
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure = Figure(figsize=(8, max(3.0, tall)), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(f"{result.model}: {result.title}", fontsize=12)
+        DRAWN[result.experiment](figure.subplots(), rows)
+        figure.supxlabel(f"{result.text}, {result.windows} windows of {result.tokens} tokens", fontsize=8, color=GREY)
+        # Without a version in it, so that the file does not change with the library's.
+        figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def perplexity_bars(axes: Axes, rows: Sequence[Row]) -> None:
     """A bar for each condition, perplexity on a logarithmic axis."""
     names, values = [row["condition"] for row in rows], [row["perplexity"] for row in rows]
-    bars = axes.barh(names, values, color=[GREY, *[BLUE] * (len(rows) - 1)], height=0.7)
+    # A model that overflowed has no bar: 1 is where perplexity begins. Its label says what it came to.
+    drawn = [value if math.isfinite(value) else 1.0 for value in values]
+    bars = axes.barh(names, drawn, color=[GREY, *[BLUE] * (len(rows) - 1)], height=0.7)
     axes.bar_label(bars, [f"{value:,.1f}" for value in values], padding=4, fontsize=9)
     axes.set_xscale("log")
     axes.margins(x=0.25)
@@ -45,20 +53,20 @@ def perplexity_bars(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def scale_lines(axes: Axes, rows: Sequence[Row]) -> None:
-    """Perplexity (logarithmic) and accuracy over the factor."""
-    factors = [row["factor"] for row in rows]
-    (line,) = axes.plot(factors, [row["perplexity"] for row in rows], "o-", color=BLUE, label="perplexity (left)")
+    """Perplexity over the factor: all of it on a logarithmic axis, and inside that the floor of the curve as it is."""
+    factors, values = [row["factor"] for row in rows], [row["perplexity"] for row in rows]
+    axes.plot(factors, values, "o-", color=BLUE)
     axes.set_yscale("log")
     axes.set_xlabel("super weights times")
     axes.set_ylabel("perplexity")
-    axes.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
-    right = axes.twinx()
-    shares = [100 * row["accuracy"] for row in rows]
-    (dashed,) = right.plot(factors, shares, "s--", color=ORANGE, label="next token right (right)", markersize=4)
-    right.set_ylabel("next token right, %")
-    right.set_ylim(bottom=0)
-    axes.legend(handles=[line, dashed], loc="center right", frameon=False)
-    _plain(axes)
+    near = [index for index, value in enumerate(values) if value < 1.25 * min(values)]
+    floor = axes.inset_axes((0.42, 0.36, 0.55, 0.58))
+    floor.plot([factors[index] for index in near], [values[index] for index in near], "o-", color=BLUE, markersize=4)
+    floor.set_title("within 25% of the lowest, linear", fontsize=9, color=GREY)
+    floor.tick_params(labelsize=8)
+    for each in (axes, floor):
+        each.axvline(1, color=ORANGE, linewidth=1, linestyle=":")
+        _plain(each)
 
 
 def probability_bars(axes: Axes, rows: Sequence[Row]) -> None:
@@ -70,7 +78,7 @@ def probability_bars(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xscale("log")
     axes.invert_yaxis()
     axes.set_xlabel("mean probability")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
     _plain(axes)
 
 

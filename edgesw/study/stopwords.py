@@ -18,7 +18,7 @@ COLUMNS = (
     Column("share", "in the text", ".3%"),
     Column("float", "float", ".3%"),
     Column("removed", "removed", ".3%"),
-    Column("ratio", "ratio", ",.2f"),
+    Column("ratio", "ratio", ",.3g"),
 )
 
 
