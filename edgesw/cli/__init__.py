@@ -13,6 +13,7 @@ from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
 from edgesw.cli.recipes import recipes
+from edgesw.cli.study import study
 from edgesw.cli.validate import validate
 from edgesw.errors import EdgeswError
 
@@ -30,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (detect, convert, validate, generate, recipes):
+for command in (detect, convert, validate, generate, recipes, study):
     cli.add_command(command)
 
 
