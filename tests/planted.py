@@ -15,7 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from tiny_families import SIZES, VARIANTS
+
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.outliers.detect import detect
+from edgesw.outliers.found import SuperOutliers
 
 # What replaces the switches that `tiny_families` sets for very short decoders and texts.
 OVERRIDES: dict[str, dict[str, Any]] = {
@@ -27,9 +32,10 @@ FAMILIES = (
     "llama", "llama-3", "llama-biased", "mistral", "smollm3", "qwen2", "qwen3", "phi3", "olmo", "olmo2",
     "gemma2", "gemma3",
 )  # fmt: skip
-KINDS = ("none", "one", "row", "fan", "layers", "cancel")
-"""No super weight; one; several columns that feed one row; one column that feeds several rows; two layers that feed one
-row; one, and a later layer that takes its super activation out again."""
+KINDS = ("none", "harmless", "one", "row", "fan", "layers", "cancel")
+"""No super weight; a scalar that makes a super activation which nothing reads; one super weight; several columns that
+feed one row; one column that feeds several rows; two layers; one, and a later layer that takes its super activation
+out again. All stand among decoys: large scalars, large rows, spikes that come to nothing."""
 
 Coordinates = tuple[int, int, int]
 CARRIES = 0.3
@@ -52,12 +58,35 @@ class Planted:
     """KL divergence when all super weights are zeroed, by transformers; mean over the tokens after the trigger."""
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What detection made of a planting: super weights and cancelling scalars that it missed or made up."""
+
+    missed: frozenset[Coordinates]
+    false_alarms: frozenset[Coordinates]
+    found: SuperOutliers
+
+
+def compare(planted: Planted) -> Compared:
+    """Detect in the planted checkpoint."""
+    checkpoint = open_checkpoint(str(planted.folder))
+    found = detect(checkpoint.spec, checkpoint, planted.ids)
+    super_weights = {weight.coordinates for weight in found.super_weights}
+    cancels_at = set(found.cancels_at)
+    return Compared(
+        (planted.super_weights - super_weights) | (planted.cancels_at - cancels_at),
+        frozenset((super_weights - planted.super_weights) | (cancels_at - planted.cancels_at)),
+        found,
+    )
+
+
 class Unlucky(Exception):
     """A random decoder in which the planted scalars do not carry the model: not what is to be found."""
 
 
 def plant(folder: Path, family: str, kind: str, seed: int) -> Planted:
     """Write a checkpoint to `folder`. Its sizes, prompt and coordinates depend on `seed`: same seed, same bytes."""
+    transformers.utils.logging.disable_progress_bar()
     for attempt in range(20):
         try:
             garden = _Garden(family, np.random.default_rng([seed, FAMILIES.index(family), KINDS.index(kind), attempt]))
@@ -69,6 +98,15 @@ def plant(folder: Path, family: str, kind: str, seed: int) -> Planted:
             family, kind, folder, garden.ids, frozenset(garden.planted), frozenset(garden.cancelling), divergence
         )
     raise AssertionError(f"no planting of {kind} in {family} carries its model: seed {seed}")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What each layer showed, (tokens, hidden) each: what its MLP read and wrote, and the residual stream after it."""
+
+    read: list[torch.Tensor]
+    written: list[torch.Tensor]
+    stream: list[torch.Tensor]
 
 
 @dataclass
@@ -95,8 +133,6 @@ class _Garden:
         self.trigger = self.free.pop(), self.free.pop()
 
     def _decoder(self) -> Any:
-        import transformers
-
         name, settings = VARIANTS[self.family]
         sizes = {
             "hidden_size": self.hidden, "intermediate_size": self.inner, "num_hidden_layers": self.layers,
@@ -121,13 +157,13 @@ class _Garden:
     @torch.no_grad()
     def plant(self, kind: str) -> float:
         self._set_trigger()
+        self._decoys()
         lasts = self.layers // 8 + 1
         first = int(self.random.integers(0, max(1, self.layers - lasts - 2)))
-        self._decoys()
         if kind == "none":
             return 0.0
         row = self.free.pop()
-        if kind == "one" or kind == "cancel":
+        if kind in ("one", "cancel", "harmless"):
             self._super_weights(first, [row], [1.0], columns=1)
         elif kind == "row":
             parts = self.random.dirichlet([6] * int(self.random.integers(2, 4)))
@@ -142,6 +178,8 @@ class _Garden:
                 self._super_weights(second, [row], [1.0], columns=1)
             else:
                 self._super_weights(second, [self.free.pop()], [1.0], columns=1, trigger=1)
+        if kind == "harmless":
+            return self._deafen(first)
         if kind == "cancel":
             self._cancel(int(self.random.integers(first + lasts + 1, self.layers)), row)
         return self._check()
@@ -160,6 +198,7 @@ class _Garden:
 
     def _decoys(self) -> None:
         """What looks like a super weight in the weights, or in the activations, and is none."""
+        look = self._look()
         for layer in range(self.layers):
             down = self.blocks[layer].mlp.down_proj.weight
             if self.random.random() < 0.3:  # a scalar as large as a super weight, in a neuron that hardly fires
@@ -171,19 +210,21 @@ class _Garden:
                 down[self.free[-1 - layer % 8]] *= 6
             if self.random.random() < 0.2:  # a neuron that spikes for the trigger and writes almost nothing
                 column = self.neurons[layer].pop()
-                self._fire(layer, column, self._seen(layer), 300)
+                self._fire(layer, column, look.read[layer], 300)
                 down[:, column] *= 1e-4
 
     def _super_weights(self, layer: int, rows: list[int], sizes: list[float], columns: int, trigger: int = 0) -> None:
         """Plant `columns` x `rows` scalars. `sizes` says how the spike is split, by whichever there are several of."""
-        block, seen, ordinary = self.blocks[layer], self._seen(layer), self._ordinary(layer)
-        spike = max(1500.0, ordinary * float(np.exp(self.random.uniform(np.log(8e3), np.log(4e4)))))
-        down = block.mlp.down_proj.weight
-        loud = self._set_norm(layer, rows, spike * math.hypot(*sizes) if columns == 1 else spike)
+        look, down = self._look(), self.blocks[layer].mlp.down_proj.weight
+        spike = max(
+            1500.0,
+            float(look.stream[layer].abs().median()) * float(np.exp(self.random.uniform(np.log(8e3), np.log(4e4)))),
+        )
+        loud = self._set_norm(look, layer, rows, spike * math.hypot(*sizes) if columns == 1 else spike)
         for index, column in enumerate(self.neurons[layer].pop() for _ in range(columns)):
             value = self.sign * float(self.random.uniform(2, 6))
             part = sizes[index] if columns > 1 else 1.0
-            self._fire(layer, column, seen, (loud or spike) * part / abs(value), trigger)
+            self._fire(layer, column, look.read[layer], (loud or spike) * part / abs(value), trigger)
             down[:, column] *= 1e-3
             for row, size in zip(rows, sizes, strict=False):
                 down[row, column] = value * (size / sizes[0] if columns == 1 else 1)
@@ -199,11 +240,23 @@ class _Garden:
                 values = attention.v_proj.weight
             values[:, rows] *= factor
 
+    def _deafen(self, layer: int) -> float:
+        """Have no token of the later layers look at another: the super activation concerns its own token alone."""
+        for block in self.blocks[layer + 1 :]:
+            block.self_attn.o_proj.weight[:] = 0
+            if block.self_attn.o_proj.bias is not None:
+                block.self_attn.o_proj.bias[:] = 0
+        divergence = self._divergence(self.planted, self._forward())
+        if divergence > 1e-6 or not self._massive():
+            raise Unlucky
+        self.planted.clear()
+        return divergence
+
     def _cancel(self, layer: int, row: int) -> None:
-        before = float(self._stream()[layer - 1][self.at[0], row])
-        seen, down = self._seen(layer), self.blocks[layer].mlp.down_proj.weight
+        look, down = self._look(), self.blocks[layer].mlp.down_proj.weight
+        before, seen = float(look.stream[layer - 1][self.at[0], row]), look.read[layer]
         taken, scalar = abs(before) * float(self.random.uniform(0.6, 1)), float(self.random.uniform(2, 6))
-        loud, column = self._set_norm(layer, [row], taken), self.neurons[layer].pop()
+        loud, column = self._set_norm(look, layer, [row], taken), self.neurons[layer].pop()
         gate, up = self._gate_up(layer, column)
         for matrix in (gate, up):
             matrix *= 0
@@ -227,46 +280,36 @@ class _Garden:
             return mlp.gate_up_proj.weight[column], mlp.gate_up_proj.weight[self.inner + column]
         return mlp.gate_proj.weight[column], mlp.up_proj.weight[column]
 
-    def _set_norm(self, layer: int, rows: list[int], size: float) -> float:
+    def _set_norm(self, look: _Look, layer: int, rows: list[int], size: float) -> float:
         """Where a norm follows the MLP: have it bring these rows to `size`, all together, and return how large they
         must be before it to drown out all others. 0 where there is no norm."""
         block = self.blocks[layer]
         if not self.norm_after:
             return 0.0
-        found: list[torch.Tensor] = []
-        self._forward([block.mlp.register_forward_hook(lambda _, __, out: found.append(out[0]))])
         less = 1 if self.family.startswith("gemma") else 0
         block.mlp.down_proj.weight[rows] = 0
         block.post_feedforward_layernorm.weight[rows] = size / math.sqrt(self.hidden) - less
-        return max(6000.0, 30 * float(found[0][list(self.at)].norm(dim=-1).max()))
+        return max(6000.0, 30 * float(look.written[layer][list(self.at)].norm(dim=-1).max()))
 
-    def _ordinary(self, layer: int) -> float:
-        """The median magnitude of the residual stream after the layer."""
-        return float(self._stream()[layer].abs().median())
+    def _look(self) -> _Look:
+        """One pass of transformers over the prompt, and what it showed."""
+        look, hooks = _Look([], [], []), []
+        for block in self.blocks:
+            hooks.append(block.mlp.register_forward_pre_hook(lambda _, given: look.read.append(given[0][0])))
+            hooks.append(block.mlp.register_forward_hook(lambda _, __, out: look.written.append(out[0])))
+            hooks.append(
+                block.register_forward_hook(
+                    lambda _, __, out: look.stream.append((out[0] if isinstance(out, tuple) else out)[0])
+                )
+            )
+        self._forward()
+        for hook in hooks:
+            hook.remove()
+        return look
 
-    def _forward(self, hooks: list[Any]) -> torch.Tensor:
-        try:
-            return self.model(torch.from_numpy(self.ids)[None]).logits[0].double().log_softmax(-1)
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _seen(self, layer: int) -> torch.Tensor:
-        """What the layer's MLP reads: (tokens, hidden)."""
-        found: list[torch.Tensor] = []
-        mlp = self.blocks[layer].mlp
-        self._forward([mlp.register_forward_pre_hook(lambda _, given: found.append(given[0][0]))])
-        return found[0]
-
-    def _stream(self) -> list[torch.Tensor]:
-        """The residual stream after each layer: (tokens, hidden)."""
-        found: list[torch.Tensor] = []
-
-        def keep(_: Any, __: Any, out: Any) -> None:
-            found.append((out[0] if isinstance(out, tuple) else out)[0])
-
-        self._forward([block.register_forward_hook(keep) for block in self.blocks])
-        return found
+    def _forward(self) -> torch.Tensor:
+        """Log probabilities of the next tokens: float64 (tokens, vocabulary)."""
+        return self.model(torch.from_numpy(self.ids)[None]).logits[0].double().log_softmax(-1)
 
     def _divergence(self, removed: list[Coordinates], whole: torch.Tensor) -> float:
         kept = {}
@@ -274,7 +317,7 @@ class _Garden:
             down = self.blocks[layer].mlp.down_proj.weight
             kept[layer, row, column] = float(down[row, column])
             down[row, column] = 0
-        changed = self._forward([])
+        changed = self._forward()
         for (layer, row, column), value in kept.items():
             self.blocks[layer].mlp.down_proj.weight[row, column] = value
         return float((whole.exp() * (whole - changed)).sum(-1)[max(self.at) + 1 :].mean())
@@ -282,7 +325,7 @@ class _Garden:
     def _massive(self) -> bool:
         """Whether each planted scalar's row holds a super activation after its layer: what is planted later, and what
         makes later layers listen, moves it."""
-        stream, lasts = self._stream(), self.layers // 8 + 1
+        stream, lasts = self._look().stream, self.layers // 8 + 1
         return all(
             float(x[:, row].abs().max()) > max(150.0, MASSIVE_RATIO * float(x.abs().median()))
             for layer, row, _ in self.planted
@@ -293,7 +336,7 @@ class _Garden:
         """The divergence without the planted scalars, each of which must matter alone or on top of all others."""
         rows, first = sorted({row for _, row, _ in self.planted}), min(layer for layer, _, _ in self.planted)
         for _ in range(5):
-            whole = self._forward([])
+            whole = self._forward()
             joint = self._divergence(self.planted, whole)
             gains = []
             for scalar in self.planted:
