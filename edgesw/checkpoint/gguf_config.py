@@ -63,7 +63,15 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
         if f"blk.0.{tensor}.bias" in reader.names():
             config[switch] = True
     config |= _attention(reader, family, value)
-    return config | rope_settings(reader, family.gguf == "gemma3", value, config.get("head_dim", _head_dim(value)))
+    config |= rope_settings(reader, family.gguf == "gemma3", value, config.get("head_dim"))
+    if "partial_rotary_factor" in config and family.tensors["layers.{layer}.q_proj"].gguf_interleaved:
+        # Which rows alternate then, the conventions do not say.
+        rotated, head_dim = value("rope.dimension_count"), config["head_dim"]
+        raise UnsupportedError(
+            f"{reader.path}: only part of each head is rotated ({rotated} of {head_dim} channels); from a GGUF of "
+            f"architecture '{family.gguf}' that is not supported"
+        )
+    return config
 
 
 def _attention(reader: GgufReader, family: Family, value: Callable[[str], Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen3", {"tie_word_embeddings": True}),
     "phi3": ("phi3", {"sliding_window": None}),
     "phi3-longrope": ("phi3-longrope", {"sliding_window": None}),
+    "phi3-partial": ("phi3-partial", {"sliding_window": None}),
     "olmo": ("olmo", {}),
     "olmo2": ("olmo2", {}),
     "gemma2": ("gemma2", {"query_pre_attn_scalar": 32}),
@@ -97,7 +98,8 @@ def _settings(writer: Any, architecture: str, config: Any) -> None:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
     if architecture in ("llama", "smollm3", "phi3"):
-        writer.add_rope_dimension_count(head_dim)
+        partial = config.rope_parameters.get("partial_rotary_factor", 1.0)
+        writer.add_rope_dimension_count(int(partial * head_dim))
     if architecture == "olmo":
         writer.add_layer_norm_eps(1e-5)
         writer.add_clamp_kqv(config.clip_qkv)

@@ -150,6 +150,21 @@ def test_defaults_of_old_files(tmp_path: Path, pieces: tuple[list[str], list[flo
     assert (tokenizer.bos_id, tokenizer.eos_ids) == (1, (2,))
 
 
+@pytest.mark.parametrize("prefix", [True, False])
+def test_the_files_load_in_transformers(tmp_path: Path, pieces: tuple[list[str], list[float]], prefix: bool) -> None:
+    """A package's tokenizer files must work for whoever loads them with the usual library."""
+    from transformers import AutoTokenizer
+
+    path = v.write(tmp_path / "v.gguf", "llama", v.vocabulary(*pieces, MARKS), add_space_prefix=prefix)
+    for name, content in tokenizer_from_gguf(GgufReader(path).metadata, "v.gguf").items():
+        (tmp_path / name).write_bytes(content)
+    ours, theirs = read(path), AutoTokenizer.from_pretrained(tmp_path)
+    for text in v.TEXTS:
+        ids = theirs.encode(text)
+        assert ids == [1, *ours.encode(text, bos=False)], repr(text)
+        assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids)
+
+
 def test_the_end_of_a_turn_ends_generation(tmp_path: Path, pieces: tuple[list[str], list[float]]) -> None:
     """Gemma's files name <eos> only; the model ends its turns with another token, and would talk on for ever."""
     vocabulary = v.vocabulary(*pieces, {"<end_of_turn>": v.USER_DEFINED})
