@@ -39,7 +39,10 @@ out again. All stand among decoys: large scalars, large rows, spikes that come t
 
 Coordinates = tuple[int, int, int]
 CARRIES = 0.3
-"""KL divergence, in nats, that each planted scalar must bring, alone or on top of the others."""
+"""KL divergence, in nats, that each planted scalar must bring: alone, or on top of the others as half of what all do. A
+model that the others have destroyed would say something else again after any further change."""
+HARMLESS = 0.02
+"""KL divergence, in nats, below which a scalar is none. What is between the two is not planted."""
 MASSIVE_RATIO = 1500.0
 """How many times the median of the residual stream a planted super activation is, at the least."""
 
@@ -247,7 +250,7 @@ class _Garden:
             if block.self_attn.o_proj.bias is not None:
                 block.self_attn.o_proj.bias[:] = 0
         divergence = self._divergence(self.planted, self._forward())
-        if divergence > 1e-6 or not self._massive():
+        if divergence > HARMLESS or not self._massive():
             raise Unlucky
         self.planted.clear()
         return divergence
@@ -333,7 +336,7 @@ class _Garden:
         )
 
     def _check(self) -> float:
-        """The divergence without the planted scalars, each of which must matter alone or on top of all others."""
+        """The divergence without the planted scalars, each of which must matter."""
         rows, first = sorted({row for _, row, _ in self.planted}), min(layer for layer, _, _ in self.planted)
         for _ in range(5):
             whole = self._forward()
@@ -341,7 +344,8 @@ class _Garden:
             gains = []
             for scalar in self.planted:
                 others = [other for other in self.planted if other != scalar]
-                gains.append(max(self._divergence([scalar], whole), joint - self._divergence(others, whole)))
+                on_top = joint - self._divergence(others, whole)
+                gains.append(max(self._divergence([scalar], whole), on_top if on_top >= joint / 2 else 0))
             if min(gains) >= CARRIES and self._massive():
                 return joint
             if self.cancelling:  # the canceller was fitted to the stream as it is

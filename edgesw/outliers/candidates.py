@@ -115,4 +115,4 @@ def is_massive_at(run: Run, prompt: int, layer: int, channel: int) -> bool:
 
 
 def _scalar(spike: Spike, part: Part) -> Scalar:
-    return Scalar(spike.layer, spike.row, part.column, part.weight, part.input, spike.output)
+    return Scalar(spike.layer, spike.row, part.column, part.weight, part.input, spike.output, spike.token)

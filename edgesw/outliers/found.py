@@ -20,7 +20,7 @@ class Effect:
     alone: float
     """With this scalar zeroed and no other."""
     joint: float
-    """With all candidates zeroed that make a super activation, this one among them."""
+    """With all candidates zeroed that make a super activation of the same token, this one among them."""
     adds: float
     """The most that zeroing this scalar brought: alone, or on top of others."""
     null: float
@@ -43,6 +43,7 @@ class Scalar:
     value: float
     input_spike: float  # down_proj input at `column`
     output_spike: float  # down_proj output at `row`, before this scalar was removed
+    token: int  # position in the prompt where it does so
     effect: Effect | None = None  # None where effects were not measured
 
     @property

@@ -27,7 +27,7 @@ DECIDING_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class _Group:
-    """Candidates that may stand in for each other, and equally many of the largest ordinary scalars beside them."""
+    """Candidates that act on the same token and may stand in for each other, and as many ordinary scalars beside them."""
 
     scalars: tuple[Scalar, ...]
     positions: tuple[int, ...]
@@ -72,9 +72,11 @@ def measure(
     progress: Callable[[int], None] | None,
 ) -> dict[Scalar, Effect]:
     """The effect of each candidate on the prompt `ids` (tokens,), whose float residual stream is (tokens, hidden)."""
-    together = (*candidates.made, *candidates.passing)
+    together: dict[int, tuple[Scalar, ...]] = {}
+    for scalar in (*candidates.made, *candidates.passing):
+        together[scalar.token] = (*together.get(scalar.token, ()), scalar)
     single = (*candidates.cancelling, *(scalar for scalar, _ in candidates.ruled_out))
-    sets = [*([together] if together else []), *((scalar,) for scalar in single)]
+    sets = [*together.values(), *((scalar,) for scalar in single)]
     if not sets:
         return {}
     ordinary = _largest_ordinary(weights, sets, candidates.behind)
