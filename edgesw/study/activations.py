@@ -19,7 +19,7 @@ LEVELS = 127  # symmetric: integers from -127 to 127
 SPIKE = 30.0
 COLUMNS = (
     Column("condition", "condition"),
-    Column("aside", "kept in float", ".5%"),
+    Column("aside", "kept in float", ".4%"),
     Column("perplexity", "perplexity", ",.2f"),
     Column("increase", "over float", "+,.1%"),
     Column("accuracy", "next token right", ".1%"),
