@@ -42,7 +42,7 @@ def test_smaller_super_weights_ruin_and_somewhat_larger_ones_do_no_harm(evaluati
     """The paper's curve: steep below 1, flat above."""
     by_factor = {row["factor"]: row["perplexity"] for row in scale.run(evaluation).rows}
     assert by_factor[0.0] > 1000 * by_factor[1.0]
-    assert by_factor[0.4] > 1.5 * by_factor[1.0]
+    assert by_factor[0.2] > 5 * by_factor[1.0] and by_factor[0.4] > 1.2 * by_factor[1.0]
     assert by_factor[1.4] < 1.05 * by_factor[1.0]
     assert by_factor[2.0] < 1.1 * by_factor[1.0]
 
