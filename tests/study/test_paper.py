@@ -42,7 +42,7 @@ def test_smaller_super_weights_ruin_and_somewhat_larger_ones_do_no_harm(evaluati
     """The paper's curve: steep below 1, flat above."""
     by_factor = {row["factor"]: row["perplexity"] for row in scale.run(evaluation).rows}
     assert by_factor[0.0] > 1000 * by_factor[1.0]
-    assert by_factor[0.4] > 1.5 * by_factor[1.0]
+    assert by_factor[0.2] > 5 * by_factor[1.0] and by_factor[0.4] > 1.2 * by_factor[1.0]
     assert by_factor[1.4] < 1.05 * by_factor[1.0]
     assert by_factor[2.0] < 1.1 * by_factor[1.0]
 
@@ -67,7 +67,7 @@ def test_eight_bit_activations_need_the_spikes_kept_in_float(evaluation: Evaluat
 def test_clipping_needs_the_super_weights_back(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
     """With rows as blocks, tightly clipped, hold-out is what keeps the model; larger blocks cost more in any case."""
     monkeypatch.setattr(blocks, "BLOCKS", (32, 0))
-    monkeypatch.setattr(blocks, "SIGMAS", 5.0)
+    monkeypatch.setattr(blocks, "SIGMAS", 4.0)
     small, row = blocks.run(evaluation).rows
     assert row["clipped"] > 1.5 * row["held_out"]
     assert row["plain"] > 1.2 * small["plain"]
