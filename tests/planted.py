@@ -208,6 +208,8 @@ class _Garden:
                 column = self.neurons[layer].pop()
                 for matrix in self._gate_up(layer, column):
                     matrix *= 0.02
+                for part in (self.blocks[layer].mlp.gate_proj, self.blocks[layer].mlp.up_proj) if self._biased else ():
+                    part.bias[column] = 0
                 down[self.free[0], column] = self.random.uniform(2, 6) * self.random.choice([-1, 1])
             if self.random.random() < 0.2:  # a row with a large norm
                 down[self.free[-1 - layer % 8]] *= 6
@@ -276,6 +278,10 @@ class _Garden:
             matrix *= 0.2
             channel = self.trigger[trigger]
             matrix[channel] = math.sqrt(size) / float(seen[self.at[trigger], channel])
+
+    @property
+    def _biased(self) -> bool:
+        return getattr(self.model.config, "mlp_bias", False)
 
     def _gate_up(self, layer: int, column: int) -> tuple[torch.Tensor, torch.Tensor]:
         mlp = self.blocks[layer].mlp

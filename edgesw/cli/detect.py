@@ -85,13 +85,13 @@ def _print_super_weights(found: SuperOutliers) -> None:
             rows = [[*row, *_effect(w)] for row, w in zip(rows, found.super_weights, strict=True)]
         print_table("Super weights: layers[layer].mlp.down_proj.weight[row, column]", heads, rows, left=0)
         if found.confirmed:
-            click.echo("KL in nats: zeroed alone, all zeroed, as many of the largest ordinary scalars zeroed.")
-            click.echo("Margin: what zeroing it brings, alone or on top of others, in times of the null.")
+            click.echo("KL in nats: zeroed alone, all zeroed, as many of the largest ordinary scalars zeroed (null).")
+            click.echo("Margin: how many times that of ordinary scalars it is, alone or on top of the others.")
     for check in found.first_token:
         if not check.same:
-            places = ", ".join(str(list(place)) for place in (*check.missing, *check.others))
-            what = "only with the prompt's own first token" if check.missing else "there too"
-            click.echo(f"Depends on the first token ({check.prompt}): {places} {what}.")
+            for places, what in ((check.missing, "makes no super activation"), (check.others, "makes one too")):
+                for place in places:
+                    click.echo(f"Depends on the first token: {check.prompt} {list(place)} {what}.")
     if found.super_weights and found.first_token and not found.depends_on_first_token:
         click.echo(f"The same {' and '.join(check.prompt for check in found.first_token)}.")
 

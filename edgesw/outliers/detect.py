@@ -102,10 +102,10 @@ def _first_tokens(ids: np.ndarray, spec: DecoderSpec) -> dict[str, np.ndarray]:
         return {}
     if len(own) < len(ids):
         return {"without BOS": np.append(own, own[-1])}
-    rotated = {"with its second token first": np.append(own[1:], own[0])}
+    shorter = {"without its first token": np.append(own[1:], own[-1])}
     if bos is None or not 0 <= bos < spec.vocab_size:
-        return rotated
-    return {"with BOS before it": np.append(bos, own[:-1]), **rotated}
+        return shorter
+    return {"with BOS before it": np.append(bos, own[:-1]), **shorter}
 
 
 def _check_first_token(

@@ -21,16 +21,17 @@ class Effect:
     """With this scalar zeroed and no other."""
     joint: float
     """With all candidates zeroed that make a super activation of the same token, this one among them."""
-    adds: float
-    """The most that zeroing this scalar brought: alone, or on top of others."""
+    on_top: float
+    """The most that zeroing this scalar brought on top of others among them; 0 where that decided nothing."""
     null: float
-    """With equally many of the largest ordinary scalars of the same matrices zeroed, alone or on top of all candidates;
-    the floor where that is more."""
+    """With as many of the largest ordinary scalars of the same matrices zeroed; the floor where that is more."""
+    null_on_top: float
+    """How much these move it on top of all candidates; the floor where that is more."""
 
     @property
     def margin(self) -> float:
-        """How many times the null it is."""
-        return self.adds / self.null
+        """How many times its null it is, alone or on top of others."""
+        return max(self.alone / self.null, self.on_top / self.null_on_top)
 
 
 @dataclass(frozen=True)

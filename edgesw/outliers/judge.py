@@ -56,10 +56,9 @@ class _Group:
             of(*places[: index + 1]) - of(*places[:index]),
             of(*places[index:]) - of(*places[index + 1 :]),
         )
-        adds = max(alone, 0.0, *(gain for gain in gains if gain >= DECIDING_SHARE * joint))
-        # Once the model is destroyed any change moves what it says: so the null is also taken on top of the set.
-        null = max(of(*self.ordinary), abs(of(*self.ordinary, *places) - joint), NULL_FLOOR)
-        return Effect(alone, joint, adds, null)
+        on_top = max((gain for gain in gains if gain >= DECIDING_SHARE * joint), default=0.0)
+        null, null_on_top = of(*self.ordinary), abs(of(*self.ordinary, *places) - joint)
+        return Effect(alone, joint, on_top, max(null, NULL_FLOOR), max(null_on_top, NULL_FLOOR))
 
 
 def measure(
