@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import print_json, print_table
+from edgesw.cli.tables import print_json, print_table, warn
 
 if TYPE_CHECKING:
     from edgesw.outliers.found import Scalar, SuperOutliers
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--fast", is_flag=True, help="By magnitude alone: do not measure what zeroing each candidate does.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the largest activations by layer: .png or .svg.")
+@click.option(
+    "--write-recipe", "recipe_path", type=click.Path(path_type=Path), help="Write a recipe to this new NAME.yaml."
+)
 @click.option("--revision", help="Branch, tag or commit on the hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def detect(model: str, fast: bool, plot: Path | None, revision: str | None, as_json: bool) -> None:
+def detect(
+    model: str, fast: bool, plot: Path | None, recipe_path: Path | None, revision: str | None, as_json: bool
+) -> None:
     """Find the super weights and super activations of MODEL.
 
     Streams the model layer by layer through forward passes over one short prompt. Removes the scalar that makes a super
@@ -29,12 +34,17 @@ def detect(model: str, fast: bool, plot: Path | None, revision: str | None, as_j
     distribution, beside equally many of the largest ordinary scalars of the same matrix.
     """
     from edgesw.checkpoint.checkpoint import open_checkpoint
-    from edgesw.convert import find_outliers
+    from edgesw.outliers.agreement import compare
+    from edgesw.outliers.detect import PROMPT
+    from edgesw.outliers.find import find_outliers
+    from edgesw.recipe_file import check_recipe_path, measured_recipe, write_recipe
     from edgesw.report.plots import check_plot, detection_plot, save_plot
     from edgesw.tokenizer import Tokenizer
 
     if plot is not None:
         check_plot(plot)
+    if recipe_path is not None:
+        check_recipe_path(recipe_path)  # before a model is fetched
     checkpoint = open_checkpoint(model, revision)
     tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
     with Bar() as bar:
@@ -42,16 +52,24 @@ def detect(model: str, fast: bool, plot: Path | None, revision: str | None, as_j
     source = checkpoint.source
     if plot is not None:
         save_plot(detection_plot(found, source.name if source.hub_id else Path(source.name).name), plot)
+        click.echo(f"Wrote {plot}", err=True)
+    agreement = compare(source.recipe, found, checkpoint.spec)
+    if agreement is not None:
+        warn(agreement.warning())
+    if recipe_path is not None:
+        write_recipe(recipe_path, measured_recipe(recipe_path.stem, source, found, PROMPT))
+        click.echo(f"Wrote {recipe_path}", err=True)
     if as_json:
-        print_json({"model": model, "origin": source.origin, "revision": source.revision, **found.to_dict()})
+        told = {"model": model, "origin": source.origin, "revision": source.revision, **found.to_dict()}
+        print_json({**told, "agreement": agreement.to_dict() if agreement else None})
         return
     click.echo(f"{model} ({source.origin})\n")
     _print_super_weights(found)
+    if agreement is not None:
+        click.echo(agreement.summary())
     _print_super_activations(found)
     _print_ruled_out(found)
     _print_peaks(found)
-    if plot is not None:
-        click.echo(f"\nWrote {plot}.", err=True)
 
 
 def _print_super_weights(found: SuperOutliers) -> None:
