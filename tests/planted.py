@@ -134,6 +134,7 @@ class _Garden:
         self.free = self.random.permutation(self.hidden).tolist()  # channels without a part in anything yet
         self.neurons = [self.random.permutation(self.inner).tolist() for _ in range(self.layers)]
         self.trigger = self.free.pop(), self.free.pop()
+        self.silent = self.free.pop()  # no token has it: what a norm that subtracts the mean leaves there is that mean
 
     def _decoder(self) -> Any:
         name, settings = VARIANTS[self.family]
@@ -191,13 +192,14 @@ class _Garden:
         """A trigger's token alone has the trigger's channel, in every layer."""
         embedding = self.model.model.embed_tokens.weight
         size = float(embedding.norm(dim=1).mean())
-        embedding[:, self.trigger] = 0
+        quiet = [*self.trigger, self.silent]
+        embedding[:, quiet] = 0
         embedding[self.ids[list(self.at)], self.trigger] = 6 * size
         for block in self.blocks:
             for matrix in (block.self_attn.o_proj, block.mlp.down_proj):
-                matrix.weight[list(self.trigger)] = 0
+                matrix.weight[quiet] = 0
                 if matrix.bias is not None:
-                    matrix.bias[list(self.trigger)] = 0
+                    matrix.bias[quiet] = 0
 
     def _decoys(self) -> None:
         """What looks like a super weight in the weights, or in the activations, and is none."""
@@ -266,7 +268,7 @@ class _Garden:
         for matrix in (gate, up):
             matrix *= 0
         # The gate opens for the trigger; what comes through is the super activation itself.
-        gate[self.trigger[0]] = 8 / float(seen[self.at[0], self.trigger[0]])
+        self._read_trigger(gate, seen, 8, 0)
         up[row] = (loud or taken) / scalar / 8 / float(seen[self.at[0], row])
         down[:, column] *= 1e-3
         down[row, column] = -math.copysign(scalar, before)
@@ -275,9 +277,15 @@ class _Garden:
     def _fire(self, layer: int, column: int, seen: torch.Tensor, size: float, trigger: int = 0) -> None:
         """Make the neuron's activation `size` at the trigger, and ordinary elsewhere."""
         for matrix in self._gate_up(layer, column):
-            matrix *= 0.2
-            channel = self.trigger[trigger]
-            matrix[channel] = math.sqrt(size) / float(seen[self.at[trigger], channel])
+            # A norm that makes the trigger's spike makes one of anything that other tokens have in the row.
+            matrix *= 0.0 if self.norm_after else 0.2
+            self._read_trigger(matrix, seen, math.sqrt(size), trigger)
+
+    def _read_trigger(self, row: torch.Tensor, seen: torch.Tensor, size: float, trigger: int) -> None:
+        """Have the row of a gate give `size` for the trigger, and nothing for other tokens."""
+        channel, token = self.trigger[trigger], self.at[trigger]
+        row[channel] = size / float(seen[token, channel] - seen[token, self.silent])
+        row[self.silent] = -row[channel]
 
     @property
     def _biased(self) -> bool:
