@@ -90,7 +90,7 @@ class Unlucky(Exception):
 def plant(folder: Path, family: str, kind: str, seed: int) -> Planted:
     """Write a checkpoint to `folder`. Its sizes, prompt and coordinates depend on `seed`: same seed, same bytes."""
     transformers.utils.logging.disable_progress_bar()
-    for attempt in range(20):
+    for attempt in range(60):
         try:
             garden = _Garden(family, np.random.default_rng([seed, FAMILIES.index(family), KINDS.index(kind), attempt]))
             divergence = garden.plant(kind)

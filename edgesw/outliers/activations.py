@@ -32,7 +32,13 @@ def makes(spike: Spike, stream: Sequence[torch.Tensor]) -> bool:
     """Whether the spike is most of a massive value of the stream (tokens, hidden) after its layer."""
     after = stream[spike.layer + 1]
     made = float(after[spike.token, spike.row])
-    return abs(made) > massive(after) and spike.added * made > 0 and abs(spike.added) >= MADE_SHARE * abs(made)
+    return is_massive(spike, stream) and spike.added * made > 0 and abs(spike.added) >= MADE_SHARE * abs(made)
+
+
+def is_massive(spike: Spike, stream: Sequence[torch.Tensor]) -> bool:
+    """Whether the stream after the spike's layer is massive where the spike is; not that the spike made it so."""
+    after = stream[spike.layer + 1]
+    return abs(float(after[spike.token, spike.row])) > massive(after)
 
 
 def stays(spike: Spike, stream: Sequence[torch.Tensor]) -> bool:

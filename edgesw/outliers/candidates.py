@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from edgesw.outliers.activations import makes, massive, median, stays, taken_out
+from edgesw.outliers.activations import is_massive, makes, massive, median, stays, taken_out
 from edgesw.outliers.found import Coordinates, Scalar
 from edgesw.outliers.run import Part, Run, Spike
 
@@ -19,6 +20,9 @@ CANCELLED_SHARE = 0.25
 WATCHED_RATIO = 100.0
 MOST_SUPER_WEIGHTS = 32
 MOST_WATCHED = 8
+# Once its usual input is gone a neuron may fire wildly, and write to every channel: after so many scalars of a layer
+# that make a super activation only then, the layer is left alone.
+MOST_ONLY_THEN = 4
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,14 @@ def find_candidates(run: Run) -> Candidates:
     only_then: list[Scalar] = []
     removed: list[Coordinates] = []
     while len(removed) < MOST_SUPER_WEIGHTS:
-        spike = first_made(run, 0)
+        wild = {layer for layer, count in Counter(s.layer for s in only_then).items() if count >= MOST_ONLY_THEN}
+        spike = first_made(run, 0, wild)
         if spike is None:
             break
         scalar = _scalar(spike, spike.parts[0])
         removed.append(scalar.coordinates)
         if scalar.coordinates not in cancels_at:
-            after = stream[spike.layer + 1]
-            there = abs(float(after[spike.token, spike.row])) > massive(after)
-            (made if there else only_then).append(scalar)
+            (made if is_massive(spike, stream) else only_then).append(scalar)
         run.forward(spike.layer, removed)
     known = {*removed, *cancels_at}
     passing, watched = _others(stream, spikes, known)
@@ -69,10 +72,11 @@ def find_candidates(run: Run) -> Candidates:
     return Candidates(tuple(made), tuple(passing), tuple(cancelling), ruled_out, frozenset(known | behind))
 
 
-def first_made(run: Run, prompt: int) -> Spike | None:
-    """The spike of the first layer that makes a super activation out of one scalar on this prompt, or None."""
+def first_made(run: Run, prompt: int, without: Collection[int] = ()) -> Spike | None:
+    """The spike of the first layer that makes a super activation out of one scalar on this prompt, or None. `without`:
+    layers to pass over."""
     stream = run.stream_of(prompt)
-    for layer in sorted(run.seen):
+    for layer in sorted(run.seen.keys() - set(without)):
         spike = run.seen[layer].spikes[prompt]
         if spike.share(spike.parts[0]) >= SCALAR_SHARE and makes(spike, stream) and stays(spike, stream):
             return spike

@@ -11,7 +11,7 @@ import torch
 
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.activations import super_activations
+from edgesw.outliers.activations import is_massive, super_activations
 from edgesw.outliers.candidates import Candidates, find_candidates, first_made, is_massive_at
 from edgesw.outliers.found import (
     CancellingScalar,
@@ -113,7 +113,9 @@ def _check_first_token(
 ) -> FirstTokenCheck:
     """Whether the super weights make their activations on another prompt, and nothing is left to make one there."""
     missing = tuple(w.coordinates for w in found if not is_massive_at(before, prompt, w.layer, w.row))
-    other = first_made(after, prompt)
     known = {scalar.coordinates for scalar in (*candidates.made, *candidates.passing)}
-    others = () if other is None else ((other.layer, other.row, other.parts[0].column),)
-    return FirstTokenCheck(how, missing, tuple(place for place in others if place not in known))
+    spike = first_made(after, prompt)
+    if spike is None or not is_massive(spike, before.stream_of(prompt)):
+        return FirstTokenCheck(how, missing, ())
+    other = (spike.layer, spike.row, spike.parts[0].column)
+    return FirstTokenCheck(how, missing, () if other in known else (other,))

@@ -17,7 +17,7 @@ from edgesw.outliers.found import Effect, Scalar
 from edgesw.outliers.run import down_proj
 
 # A super weight has at least this many times the effect of its null: see docs/detection.md for the margins seen.
-TIMES_NULL = 10.0
+TIMES_NULL = 5.0
 # The null is at least this, in nats, so that rounding alone never looks like an effect.
 NULL_FLOOR = 0.005
 # What a scalar brings on top of others counts when it is at least this share of what all bring: a model that others

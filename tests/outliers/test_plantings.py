@@ -57,7 +57,7 @@ def test_effect_decides_and_not_magnitude(tmp_path: Path) -> None:
     assert found.super_weights == ()
     assert guessed.coordinates in [candidate.coordinates for candidate in found.rejected]
     (why,) = [candidate.why for candidate in found.rejected if candidate.coordinates == guessed.coordinates]
-    assert why == "0.0 times its null: 10 are needed"
+    assert why == "0.0 times its null: 5 are needed"
 
 
 def test_says_which_layer_takes_the_super_activation_out_again(tmp_path: Path) -> None:
