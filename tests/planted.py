@@ -38,10 +38,10 @@ feed one row; one column that feeds several rows; two layers; one, and a later l
 out again. All stand among decoys: large scalars, large rows, spikes that come to nothing."""
 
 Coordinates = tuple[int, int, int]
-CARRIES = 0.3
+CARRIES = 0.2
 """KL divergence, in nats, that each planted scalar must bring: alone, or on top of the others as half of what all do. A
 model that the others have destroyed would say something else again after any further change."""
-HARMLESS = 0.02
+HARMLESS = 0.01
 """KL divergence, in nats, below which a scalar is none. What is between the two is not planted."""
 MASSIVE_RATIO = 1500.0
 """How many times the median of the residual stream a planted super activation is, at the least."""
@@ -246,6 +246,9 @@ class _Garden:
             else:
                 values = attention.v_proj.weight
             values[:, rows] *= factor
+            if self.norm_after:  # which would make the same of any value, however large
+                norm, less = block.post_attention_layernorm.weight, self._norm_less
+                norm.copy_((norm + less) * math.sqrt(factor) - less)
 
     def _deafen(self, layer: int) -> float:
         """Have no token of the later layers look at another: the super activation concerns its own token alone."""
@@ -288,6 +291,11 @@ class _Garden:
         row[self.silent] = -row[channel]
 
     @property
+    def _norm_less(self) -> int:
+        """Gemma stores its norms' weights less one."""
+        return 1 if self.family.startswith("gemma") else 0
+
+    @property
     def _biased(self) -> bool:
         return getattr(self.model.config, "mlp_bias", False)
 
@@ -303,9 +311,8 @@ class _Garden:
         block = self.blocks[layer]
         if not self.norm_after:
             return 0.0
-        less = 1 if self.family.startswith("gemma") else 0
         block.mlp.down_proj.weight[rows] = 0
-        block.post_feedforward_layernorm.weight[rows] = size / math.sqrt(self.hidden) - less
+        block.post_feedforward_layernorm.weight[rows] = size / math.sqrt(self.hidden) - self._norm_less
         return max(6000.0, 30 * float(look.written[layer][list(self.at)].norm(dim=-1).max()))
 
     def _look(self) -> _Look:
@@ -339,6 +346,7 @@ class _Garden:
             self.blocks[layer].mlp.down_proj.weight[row, column] = value
         return float((whole.exp() * (whole - changed)).sum(-1)[max(self.at) + 1 :].mean())
 
+    @torch.no_grad()
     def _massive(self) -> bool:
         """Whether each planted scalar's row holds a super activation after its layer: what is planted later, and what
         makes later layers listen, moves it."""
