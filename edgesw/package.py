@@ -17,7 +17,7 @@ from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.errors import PackageError, UsageError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

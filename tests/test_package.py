@@ -183,7 +183,7 @@ def edit(**changes: Any) -> Callable[[dict[str, Any]], str]:
         (lambda values: "{", "is damaged"),
         (lambda values: "[]", "is damaged"),
         (lambda values: json.dumps({k: v for k, v in values.items() if k != "decoder"}), "is damaged"),
-        (edit(format=2), "format 2 is not the one this version reads"),
+        (edit(format=9), "format 9 is not the one this version reads"),
         (edit(surprise=1), "is damaged"),
         (edit(settings={}), "is damaged"),
         (edit(models={"onnx": "../model.onnx"}), "outside the package: ../model.onnx"),

@@ -7,46 +7,14 @@ function from Config to DecoderSpec and append a Family to FAMILIES.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from edgesw.checkpoint.config import Config
+from edgesw.checkpoint.family import Family, GgufValue, Stored
 from edgesw.checkpoint.rope import rotary
 from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where a tensor is kept. `{layer}` in a name stands for the layer's number."""
-
-    hf: str
-    gguf: str
-    gguf_interleaved: bool = False
-    """GGUF rows alternate between the two rotary halves of each head; they are put back as Hugging Face has them."""
-    fused: tuple[str, ...] = ()
-    """The file's tensor is made of the rows of these matrices, one after the other, and ours is among them."""
-    hf_less: float = 0.0
-    """Hugging Face stores the values less this."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """One family of decoders."""
-
-    name: str
-    architectures: tuple[str, ...]
-    """What `architectures` in config.json may say; the first is written for a GGUF."""
-    model_type: str
-    gguf: str | None
-    """`general.architecture` of GGUF files, None where another family reads them."""
-    spec: Callable[[Config], DecoderSpec]
-    tensors: Mapping[str, Stored]
-    """Canonical name -> where it is kept. Tensors that the DecoderSpec has no place for are left out."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """What transformers takes for keys that config.json leaves out."""
-    ignored: tuple[str, ...] = ()
-    """Ends of the names of tensors that a file may hold and nobody needs."""
+from edgesw.errors import UnsupportedError, UsageError
 
 
 def family_of(config: Mapping[str, Any], where: str) -> Family:
@@ -247,6 +215,12 @@ def _olmo2(config: Config) -> DecoderSpec:
     return _decoder(config, "olmo2", norm_before=False, norm_after=True, qk_norm="whole", biased=_biased(config))
 
 
+def _olmo2_gguf(config: dict[str, Any], value: GgufValue) -> dict[str, Any]:
+    if config.get("sliding_window"):
+        raise UnsupportedError("an OLMo-2 with sliding windows (OLMo-3) is not supported")
+    return {}
+
+
 # --- Gemma -----------------------------------------------------------------------------------------------------------
 
 
@@ -283,6 +257,34 @@ def _gemma3(config: Config) -> DecoderSpec:
     return replace(spec, layer_windows=windows, layer_rotary=tuple(int(window is not None) for window in windows))
 
 
+def _gemma_gguf(layers_of_27b: int) -> Callable[[dict[str, Any], GgufValue], dict[str, Any]]:
+    """The 27B models scale scores by hidden_size / heads, the others by head_dim. No file says so: llama.cpp knows them
+    by their number of layers (src/models/gemma2.cpp, gemma3.cpp)."""
+
+    def settings(config: dict[str, Any], value: GgufValue) -> dict[str, Any]:
+        hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+        found: dict[str, Any] = {"query_pre_attn_scalar": config.get("head_dim")}
+        if config.get("num_hidden_layers") == layers_of_27b and type(hidden) is type(heads) is int and heads > 0:
+            found["query_pre_attn_scalar"] = hidden / heads
+        if isinstance(pattern := value("attention.sliding_window_pattern"), list):
+            found["layer_types"] = ["sliding_attention" if slides else "full_attention" for slides in pattern]
+        elif pattern is not None:
+            found["sliding_window_pattern"] = pattern
+        return found
+
+    return settings
+
+
+def _gemma3_gguf(config: dict[str, Any], value: GgufValue) -> dict[str, Any]:
+    """Layers with a window have a theta of their own, which files may leave out, and so they may the window itself."""
+    sliding = {"rope_type": "default", "rope_theta": value("rope.freq_base_swa") or 10000.0}
+    return {
+        **_gemma_gguf(62)(config, value),
+        "sliding_window": config.get("sliding_window"),
+        "rope_parameters": {"full_attention": config["rope_parameters"], "sliding_attention": sliding},
+    }
+
+
 _GEMMA_TENSORS = {
     name: replace(stored, hf_less=1.0) if name.endswith("norm") else stored
     for name, stored in {
@@ -316,7 +318,8 @@ FAMILIES: tuple[Family, ...] = (
         spec=_llama,
         tensors=_LLAMA_TENSORS,
         defaults=_LLAMA_DEFAULTS,
-        ignored=(".rotary_emb.inv_freq", "rope_freqs.weight"),  # buffers that old versions of transformers saved
+        # A buffer that old versions of transformers saved, and divisors that are read with the config.
+        ignored=(".rotary_emb.inv_freq", "rope_freqs.weight"),
     ),
     Family(
         name="mistral",
@@ -397,6 +400,7 @@ FAMILIES: tuple[Family, ...] = (
         architectures=("Olmo2ForCausalLM",),
         model_type="olmo2",
         gguf="olmo2",
+        gguf_settings=_olmo2_gguf,
         spec=_olmo2,
         tensors={**_OUTER, **_QK_NORMS, **_NORMS_AFTER, **_matrices(interleaved=False)},
         defaults={**_LLAMA_DEFAULTS, "rms_norm_eps": 1e-5, "bos_token_id": None, "eos_token_id": 50279},
@@ -406,6 +410,7 @@ FAMILIES: tuple[Family, ...] = (
         architectures=("Gemma2ForCausalLM",),
         model_type="gemma2",
         gguf="gemma2",
+        gguf_settings=_gemma_gguf(46),
         spec=_gemma2,
         tensors=_GEMMA_TENSORS,
         defaults={**_GEMMA_DEFAULTS, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
@@ -415,6 +420,7 @@ FAMILIES: tuple[Family, ...] = (
         architectures=("Gemma3ForCausalLM",),
         model_type="gemma3_text",
         gguf="gemma3",
+        gguf_settings=_gemma3_gguf,
         spec=_gemma3,
         tensors=_GEMMA_TENSORS,
         defaults={**_GEMMA_DEFAULTS, "rope_theta": 1e6, "rope_local_base_freq": 10000.0},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.families import Family
+from edgesw.checkpoint.family import Family
 from edgesw.checkpoint.gguf import GgufReader
+from edgesw.checkpoint.gguf_rope import rope_settings
+from edgesw.checkpoint.gguf_vocabulary import eos_ids, special_id
 from edgesw.errors import UnsupportedError
 
 # metadata key after "<architecture>." -> key in config.json
@@ -18,54 +21,76 @@ _KEYS = {
     "attention.head_count": "num_attention_heads",
     "attention.head_count_kv": "num_key_value_heads",
     "attention.key_length": "head_dim",
-    "context_length": "max_position_embeddings",
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "attention.clamp_kqv": "clip_qkv",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+    "context_length": "max_position_embeddings",
     "rope.freq_base": "rope_theta",
 }
+# What would change the logits and none of our families' files have.
+_REFUSED = ("attention.scale", "attention.temperature_scale", "embedding_scale", "residual_scale", "logit_scale")
 
 
 def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
-    """A config.json as transformers would write it, and take it. UnsupportedError for a mixture of experts."""
+    """A config.json as transformers would write it, and take it, but for the rope type "factors" (see `rope_settings`).
+
+    UnsupportedError for a mixture of experts, and for settings no family of ours has.
+    """
     metadata = reader.metadata
 
     def value(key: str) -> Any:
-        return metadata.get(f"{family.gguf}.{key}")
+        return _plain(metadata.get(f"{family.gguf}.{key}"))
 
     if value("expert_count"):
         raise UnsupportedError(f"{reader.path}: a mixture of experts ({value('expert_count')}) is not supported")
+    for key in _REFUSED:
+        if value(key) is not None:
+            raise UnsupportedError(f"{reader.path}: '{family.gguf}.{key}' is {value(key)}; it is not supported")
     config: dict[str, Any] = {"architectures": [family.architectures[0]], "model_type": family.model_type}
-    config |= {name: _plain(value(key)) for key, name in _KEYS.items() if value(key) is not None}
+    config |= {name: value(key) for key, name in _KEYS.items() if value(key) is not None}
     config["tie_word_embeddings"] = family.tensors["lm_head"].gguf not in reader.names()
     config["vocab_size"] = _vocab_size(reader, family)
-    config["bos_token_id"] = metadata.get("tokenizer.ggml.bos_token_id")
+    config["bos_token_id"] = special_id(metadata, "bos")
     config["eos_token_id"] = eos_ids(metadata)
     if metadata.get("tokenizer.ggml.padding_token_id") is not None:
         config["pad_token_id"] = metadata["tokenizer.ggml.padding_token_id"]
-    config |= _rope(reader, value, config)
+    for switch, tensor in {"attention_bias": "attn_output", "mlp_bias": "ffn_down"}.items():
+        if f"blk.0.{tensor}.bias" in reader.names():
+            config[switch] = True
+    config |= _attention(reader, value)
+    config |= rope_settings(reader, value, config.get("head_dim"))
+    try:
+        config |= family.gguf_settings(config, value)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{reader.path}: {error}") from None
+    if "partial_rotary_factor" in config and family.tensors["layers.{layer}.q_proj"].gguf_interleaved:
+        # Which rows alternate then, the conventions do not say.
+        rotated, head_dim = value("rope.dimension_count"), config["head_dim"]
+        raise UnsupportedError(
+            f"{reader.path}: only part of each head is rotated ({rotated} of {head_dim} channels); from a GGUF of "
+            f"architecture '{family.gguf}' that is not supported"
+        )
     return config
 
 
-def eos_ids(metadata: dict[str, Any]) -> int | list[int] | None:
-    """The token that ends a text, with the one that ends a turn where that is another."""
-    ids = [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot")]
-    found = list(dict.fromkeys(number for number in ids if number is not None))
-    return found[0] if len(found) == 1 else found or None
-
-
-def _rope(reader: GgufReader, value: Any, config: dict[str, Any]) -> dict[str, Any]:
-    kind = value("rope.scaling.type") or "none"
-    if "rope_freqs.weight" in reader.names():
-        kind = "llama3"  # llama.cpp keeps these frequencies as a tensor
-    rope: dict[str, Any] = {"rope_type": "default" if kind == "none" else kind}
-    if "rope_theta" in config:
-        rope["rope_theta"] = config["rope_theta"]
-    found: dict[str, Any] = {"rope_parameters": rope}
-    rotated, heads, hidden = value("rope.dimension_count"), value("attention.head_count"), value("embedding_length")
-    if type(rotated) is int and type(heads) is int and type(hidden) is int and heads > 0:
-        head_dim = config.get("head_dim") or hidden // heads
-        if head_dim and rotated != head_dim:
-            found["partial_rotary_factor"] = rotated / head_dim
+def _attention(reader: GgufReader, value: Callable[[str], Any]) -> dict[str, Any]:
+    """Sizes of heads, and windows."""
+    found: dict[str, Any] = {}
+    if head_dim := value("attention.key_length") or _head_dim(value):
+        found["head_dim"] = head_dim
+        if value("attention.value_length") not in (None, head_dim):
+            raise UnsupportedError(f"{reader.path}: heads of values are not as large as heads of keys, {head_dim}")
+    if (window := value("attention.sliding_window")) is not None:
+        found["sliding_window"] = window or None  # some files say 0 for none
     return found
+
+
+def _head_dim(value: Callable[[str], Any]) -> int | None:
+    """hidden_size / heads; None where that is no whole number, which the family's own check then says."""
+    hidden, heads = value("embedding_length"), value("attention.head_count")
+    whole = type(hidden) is int and type(heads) is int and heads > 0 and hidden % heads == 0
+    return hidden // heads if whole else None
 
 
 def _vocab_size(reader: GgufReader, family: Family) -> int:

@@ -1,52 +1,43 @@
-"""A tokenizer from the metadata of a GGUF file: byte-level BPE, as tokenizer.json and what goes with it."""
+"""A tokenizer from the metadata of a GGUF file, as tokenizer.json and what goes with it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from edgesw.checkpoint.gguf_config import eos_ids
-from edgesw.errors import CheckpointError, UnsupportedError
+from edgesw.checkpoint import gguf_sentencepiece
+from edgesw.checkpoint.gguf_bpe import PRE_TOKENIZERS, byte_level_bpe
+from edgesw.checkpoint.gguf_vocabulary import Kind, Vocabulary, eos_ids, special_id, vocabulary
+from edgesw.errors import CheckpointError, EdgeswError, UnsupportedError
 
-_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # tokenizer.ggml.token_type
-
-# How a text is cut into words before merging, by `tokenizer.ggml.pre`: the patterns of the models' own tokenizer.json.
-# None stands for GPT-2's, which the tokenizers library knows as ByteLevel.
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_PATTERNS: dict[str, str | None] = {
-    "gpt-2": None,
-    "smollm": None,
-    "llama-bpe": _LLAMA3,
-    "qwen2": _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}"),
-}
-_DIGITS_APART = {"smollm"}
+_MODELS = {"gpt2": "byte-level BPE", "llama": "SentencePiece BPE", "t5": "SentencePiece Unigram"}
 
 
 def tokenizer_from_gguf(metadata: dict[str, Any], where: str) -> dict[str, bytes]:
     """File name -> content of tokenizer.json, tokenizer_config.json, generation_config.json and, where there is one,
     chat_template.jinja. UnsupportedError for a kind of tokenizer we do not know, CheckpointError for a damaged one.
     """
-    model, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
-    if model != "gpt2":
-        raise UnsupportedError(f"{where}: tokenizer model '{model}' is not supported, only 'gpt2' (byte-level BPE)")
-    if pre not in _PATTERNS:
-        known = ", ".join(f"'{name}'" for name in _PATTERNS)
+    model, pre = str(metadata.get("tokenizer.ggml.model")), str(metadata.get("tokenizer.ggml.pre"))
+    if model not in _MODELS:
+        known = ", ".join(f"'{name}' ({kind})" for name, kind in _MODELS.items())
+        raise UnsupportedError(f"{where}: tokenizer model '{model}' is not supported. Supported: {known}.")
+    if model == "gpt2" and pre not in PRE_TOKENIZERS:
+        known = ", ".join(f"'{name}'" for name in PRE_TOKENIZERS)
         raise UnsupportedError(f"{where}: pre-tokenizer '{pre}' is not supported. Supported: {known}.")
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    if not isinstance(tokens, list) or not tokens:
-        raise CheckpointError(f"{where}: the metadata has no 'tokenizer.ggml.tokens'")
+    tokens = vocabulary(metadata, where)
     config = _config(metadata, tokens, where)
     try:
-        tokenizer = _byte_level_bpe(metadata, tokens, pre, config.get("bos_token"))
+        tokenizer = _tokenizer(metadata, tokens, model)
+        _add_special(tokenizer, tokens, metadata)
+        _add_ends(tokenizer, config)
+    except EdgeswError:
+        raise
     except Exception as error:  # the tokenizers library raises plain Exception
         raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: {error}") from error
-    eos = eos_ids(metadata)
-    generation = {"bos_token_id": metadata.get("tokenizer.ggml.bos_token_id"), "eos_token_id": eos}
+    generation = {"bos_token_id": special_id(metadata, "bos"), "eos_token_id": eos_ids(metadata)}
     files = {
-        "tokenizer.json": tokenizer.encode("utf-8"),
+        "tokenizer.json": tokenizer.to_str().encode("utf-8"),
         "tokenizer_config.json": _json(config),
         "generation_config.json": _json({key: value for key, value in generation.items() if value is not None}),
     }
@@ -55,42 +46,74 @@ def tokenizer_from_gguf(metadata: dict[str, Any], where: str) -> dict[str, bytes
     return files
 
 
-def _byte_level_bpe(metadata: dict[str, Any], tokens: list[str], pre: str, bos: str | None) -> str:
-    """The content of tokenizer.json."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-
-    merges = [tuple(merge.split(" ")) for merge in metadata.get("tokenizer.ggml.merges", [])]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    pattern = _PATTERNS[pre]
-    steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if pre in _DIGITS_APART else []
-    if pattern is not None:
-        steps.append(pre_tokenizers.Split(Regex(pattern), behavior="isolated"))
-    steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
-    tokenizer.decoder = decoders.ByteLevel()
-    types = metadata.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
-    for added in _CONTROL, _USER_DEFINED:  # both are matched whole in a text; only control tokens are special
-        found = [token for token, kind in zip(tokens, types, strict=True) if kind == added]
-        tokenizer.add_tokens([AddedToken(token, normalized=False, special=added == _CONTROL) for token in found])
-    if metadata.get("tokenizer.ggml.add_bos_token") and bos is not None:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, vocabulary[bos])]
-        )
-    return tokenizer.to_str()
+def _tokenizer(metadata: Mapping[str, Any], tokens: Vocabulary, model: str) -> Any:
+    """A tokenizers.Tokenizer of this model, without its special tokens."""
+    if model == "gpt2":
+        merges = metadata.get("tokenizer.ggml.merges", [])
+        return byte_level_bpe(tokens, merges, PRE_TOKENIZERS[metadata["tokenizer.ggml.pre"]])
+    prefix = bool(metadata.get("tokenizer.ggml.add_space_prefix", model == "llama"))
+    if model == "llama":
+        return gguf_sentencepiece.bpe(tokens, prefix)
+    merge_spaces = bool(metadata.get("tokenizer.ggml.remove_extra_whitespaces", False))
+    charsmap = metadata.get("tokenizer.ggml.precompiled_charsmap") or b""
+    # Some files have it as signed bytes.
+    plain = charsmap if isinstance(charsmap, bytes) else bytes(value & 0xFF for value in charsmap)
+    return gguf_sentencepiece.unigram(tokens, prefix, merge_spaces, plain)
 
 
-def _config(metadata: dict[str, Any], tokens: list[str], where: str) -> dict[str, Any]:
+def _add_special(tokenizer: Any, tokens: Vocabulary, metadata: Mapping[str, Any]) -> None:
+    """Control and user-defined tokens are matched whole in a text; only control tokens are special, and no text."""
+    from tokenizers import AddedToken
+
+    if metadata["tokenizer.ggml.model"] != "gpt2":
+        tokens = gguf_sentencepiece.spelled(tokens)
+        special = tokens.of_kind(Kind.CONTROL, Kind.UNKNOWN)
+    else:
+        special = tokens.of_kind(Kind.CONTROL)
+    # Phi-3 was trained without the white space after the marks of its turns; no file says so (llama-vocab.cpp).
+    strip = metadata.get("general.architecture") == "phi3" and metadata["tokenizer.ggml.model"] == "llama"
+    kept = {"<unk>", "<s>", "<|endoftext|>"}
+    tokenizer.add_tokens(
+        [AddedToken(t, normalized=False, special=True, rstrip=strip and t not in kept) for t in special]
+    )
+    user_defined = tokens.of_kind(Kind.USER_DEFINED)
+    tokenizer.add_tokens([AddedToken(token, normalized=False, rstrip=strip) for token in user_defined])
+
+
+def _add_ends(tokenizer: Any, config: Mapping[str, Any]) -> None:
+    """BOS and EOS around a text, for programs that ask tokenizer.json for them."""
+    from tokenizers import processors
+
+    bos, eos = (config[f"{end}_token"] if config[f"add_{end}_token"] else None for end in ("bos", "eos"))
+    ends = {token: tokenizer.token_to_id(token) for token in (bos, eos) if token is not None}
+    if not ends:
+        return
+    before, after = (f"{bos}:N " if bos else ""), (f" {eos}:N" if eos else "")
+    single = f"{before}$A:N{after}"
+    pair = single.replace(":N", ":0") + " " + single.replace("$A", "$B").replace(":N", ":1")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=single.replace(":N", ":0"), pair=pair, special_tokens=list(ends.items())
+    )
+
+
+def _config(metadata: Mapping[str, Any], tokens: Vocabulary, where: str) -> dict[str, Any]:
     """tokenizer_config.json, which transformers takes too."""
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     for name, key in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items():
-        number = metadata.get(f"tokenizer.ggml.{key}_token_id")
+        number = special_id(metadata, key)
         if number is None:
             continue
-        if type(number) is not int or not 0 <= number < len(tokens):
-            raise CheckpointError(f"{where}: 'tokenizer.ggml.{key}_token_id' is {number}, of {len(tokens)} tokens")
-        config[f"{name}_token"] = tokens[number]
-    config["add_bos_token"] = bool(metadata.get("tokenizer.ggml.add_bos_token", False))
+        if type(number) is not int or not 0 <= number < len(tokens.tokens):
+            raise CheckpointError(
+                f"{where}: 'tokenizer.ggml.{key}_token_id' is {number}, of {len(tokens.tokens)} tokens"
+            )
+        config[f"{name}_token"] = tokens.tokens[number]
+    model = metadata["tokenizer.ggml.model"]
+    pre = PRE_TOKENIZERS.get(str(metadata.get("tokenizer.ggml.pre")))
+    unsaid = {"bos": model == "llama" or (model == "gpt2" and pre is not None and pre.bos), "eos": model == "t5"}
+    for end, default in unsaid.items():
+        wanted = bool(metadata.get(f"tokenizer.ggml.add_{end}_token", default))
+        config[f"add_{end}_token"] = wanted and f"{end}_token" in config
     if isinstance(metadata.get("tokenizer.chat_template"), str):
         config["chat_template"] = metadata["tokenizer.chat_template"]
     return config

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from edgesw.checkpoint.families import Family, Stored
+from edgesw.checkpoint.family import Family, Stored
 from edgesw.checkpoint.spec import DecoderSpec
 
 

@@ -105,21 +105,34 @@ def test_a_type_nobody_dequantises_is_named(write_gguf: Write, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda writer: writer.add_rope_scaling_type(__import__("gguf").RopeScalingType.YARN), "rope type 'yarn'"),
+        (lambda writer: writer.add_string("llama.rope.scaling.type", "xpos"), "rope type 'xpos'"),
         (lambda writer: writer.add_expert_count(8), r"mixture of experts \(8\)"),
-        (lambda writer: writer.add_key_length(32), "'partial_rotary_factor' is 0.5"),
+        (lambda writer: writer.add_key_length(32), r"only part of each head is rotated \(16 of 32 channels\)"),
+        (lambda writer: writer.add_value_length(32), "heads of values are not as large"),
+        (lambda writer: writer.add_attention_scale(0.1), r"'llama\.attention\.scale' is 0\.1"),
     ],
-    ids=["yarn", "experts", "partial rotary"],
+    ids=["rope type", "experts", "partial rotary", "large values", "scale"],
 )
 def test_what_a_llama_cannot_do_yet_is_named(write_gguf: Write, tmp_path: Path, change: Any, said: str) -> None:
     with pytest.raises(UnsupportedError, match=said):
         open_checkpoint(str(write_gguf(tmp_path / "m.gguf", change=change)))
 
 
-def test_llama3_frequencies_in_a_tensor_are_not_passed_over(write_gguf: Write, tmp_path: Path) -> None:
-    path = write_gguf(tmp_path / "m.gguf", extra={"rope_freqs.weight": np.ones(8, np.float32)})
-    with pytest.raises(UnsupportedError, match="rope type 'llama3'"):
+def test_divisors_of_frequencies_that_do_not_fit_are_named(write_gguf: Write, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf", extra={"rope_freqs.weight": np.ones(9, np.float32)})
+    with pytest.raises(CheckpointError, match="'factors' .* must be a list of 8 numbers"):
         open_checkpoint(str(path))
+
+
+def test_the_factor_of_old_files_stretches_positions(write_gguf: Write, tmp_path: Path) -> None:
+    """Files from before `rope.scaling.type` have `rope.scale_linear`: passed over, long texts would be read wrongly."""
+    plain = open_checkpoint(str(write_gguf(tmp_path / "plain.gguf"))).spec.rotaries[0].frequencies
+
+    def stretch(writer: Any) -> None:
+        writer.add_float32("llama.rope.scale_linear", 4.0)
+
+    path = write_gguf(tmp_path / "old.gguf", change=stretch)
+    np.testing.assert_allclose(open_checkpoint(str(path)).spec.rotaries[0].frequencies, np.array(plain) / 4)
 
 
 def test_a_tied_gguf_and_its_end_tokens(write_gguf: Write, tmp_path: Path) -> None:

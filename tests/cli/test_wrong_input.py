@@ -60,14 +60,14 @@ def pickles(tiny_llama: Path, folder: Path) -> Path:
 def other_gguf(tiny_llama: Path, folder: Path) -> Path:
     import gguf
 
-    writer = gguf.GGUFWriter(folder / "phi.gguf", "phi3")
+    writer = gguf.GGUFWriter(folder / "rwkv.gguf", "rwkv7")
     writer.add_block_count(1)
     writer.add_tensor("token_embd.weight", np.zeros((8, 32), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return folder / "phi.gguf"
+    return folder / "rwkv.gguf"
 
 
 def no_gguf(tiny_llama: Path, folder: Path) -> Path:
@@ -105,7 +105,7 @@ MODELS: list[tuple[Callable[[Path, Path], Path], int, tuple[str, ...]]] = [
     (config_of_another_size, 1, ("shape", "(160, 64)", "(192, 64)")),
     (truncated, 1, ("model.safetensors", "truncated or damaged: download it again")),
     (pickles, 2, ("pytorch_model.bin", "can run code", "save_pretrained")),
-    (other_gguf, 2, ("phi.gguf: GGUF architecture 'phi3' is not supported", "Supported: llama")),
+    (other_gguf, 2, ("rwkv.gguf: GGUF architecture 'rwkv7' is not supported", "Supported: llama")),
     (no_gguf, 1, ("page.gguf: not a GGUF file",)),
     (no_tokenizer, 1, ("no tokenizer.json", "AutoTokenizer")),
     (damaged_tokenizer, 1, ("model: tokenizer.json is damaged",)),

@@ -1,0 +1,56 @@
+"""The settings of rotary embeddings, from the metadata and tensors of a GGUF file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from edgesw.checkpoint.gguf import GgufReader
+
+# Divisors of the frequencies, one for each pair of channels. llama.cpp computes Llama 3's when it converts.
+_FACTORS, _LONG, _SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
+
+_SCALING = {
+    "rope.scaling.factor": "factor",
+    "rope.scaling.original_context_length": "original_max_position_embeddings",
+    "rope.scaling.yarn_beta_fast": "beta_fast",
+    "rope.scaling.yarn_beta_slow": "beta_slow",
+}
+
+
+def rope_settings(reader: GgufReader, value: Callable[[str], Any], head_dim: int | None) -> dict[str, Any]:
+    """`rope_parameters` of a config.json, and `partial_rotary_factor` where only part of each head is rotated.
+
+    The type is one of transformers', or "factors": `factors` are then the divisors of the frequencies, one for each
+    pair of channels.
+    """
+    rope = _scaled(reader, value)
+    if value("rope.freq_base") is not None:
+        rope["rope_theta"] = value("rope.freq_base")
+    found: dict[str, Any] = {"rope_parameters": rope}
+    rotated = value("rope.dimension_count")
+    if type(rotated) is int and head_dim and rotated != head_dim:
+        found["partial_rotary_factor"] = rotated / head_dim
+    return found
+
+
+def _scaled(reader: GgufReader, value: Callable[[str], Any]) -> dict[str, Any]:
+    said = {name: value(key) for key, name in _SCALING.items() if value(key) is not None}
+    attention = value("rope.scaling.attn_factor")
+    if _FACTORS in reader.names():
+        return {"rope_type": "factors", "factors": reader.read(_FACTORS).tolist()}
+    if {_LONG, _SHORT} & reader.names():
+        tables = {"long_factor": _LONG, "short_factor": _SHORT}
+        lists = {name: reader.read(tensor).tolist() for name, tensor in tables.items() if tensor in reader.names()}
+        factor = {} if attention is None else {"attention_factor": attention}
+        return {"rope_type": "longrope", **said, **lists, **factor}
+    kind = value("rope.scaling.type") or "none"
+    if kind == "none":
+        # Files from before the key existed have the factor alone.
+        scale = value("rope.scale_linear")
+        return {"rope_type": "default"} if scale in (None, 1.0) else {"rope_type": "linear", "factor": scale}
+    if kind == "yarn" and type(attention) is float and type(said.get("factor")) is float and said["factor"] > 0:
+        # llama.cpp multiplies by YaRN's own scale; transformers takes the product.
+        said["attention_factor"] = attention * (0.1 * math.log(said["factor"]) + 1)
+    return {"rope_type": kind, **said}

@@ -1,0 +1,100 @@
+"""SentencePiece tokenizers from the metadata of a GGUF file: BPE ('llama') and Unigram ('t5')."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from edgesw.checkpoint.gguf_vocabulary import Kind, Vocabulary
+
+_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece spells a space
+_MERGED = (Kind.NORMAL, Kind.UNUSED, Kind.UNDEFINED)  # the others never come of merging
+
+
+def bpe(vocabulary: Vocabulary, prefix: bool) -> Any:
+    """A tokenizers.Tokenizer without special tokens, its merges derived from the scores.
+
+    A text's space is spelled as SentencePiece spells it; with `prefix` a text, and a piece of text after a special
+    token, begins with one more. What no token covers becomes bytes. Raises what the tokenizers library raises.
+    """
+    from tokenizers import Tokenizer, models
+
+    vocabulary = spelled(vocabulary)
+    numbers = {token: number for number, token in enumerate(vocabulary.tokens)}
+    bytes_known = Kind.BYTE in vocabulary.kinds
+    unknown = next(iter(vocabulary.of_kind(Kind.UNKNOWN)), None)
+    model = models.BPE(
+        vocab=numbers, merges=merges(vocabulary), unk_token=unknown, fuse_unk=True, byte_fallback=bytes_known
+    )
+    return _with_spaces(Tokenizer(model), [], prefix)
+
+
+def unigram(vocabulary: Vocabulary, prefix: bool, merge_spaces: bool, charsmap: bytes) -> Any:
+    """A tokenizers.Tokenizer without special tokens that takes the likeliest tokens by their scores.
+
+    `charsmap` is SentencePiece's own table of characters to replace; with `merge_spaces` spaces at the ends go and
+    several become one. `prefix` as for `bpe`. Raises what the tokenizers library raises.
+    """
+    from tokenizers import Regex, Tokenizer, models, normalizers
+
+    vocabulary = spelled(vocabulary)
+    pairs = list(zip(vocabulary.tokens, vocabulary.scores, strict=True))
+    unknown = vocabulary.kinds.index(Kind.UNKNOWN) if Kind.UNKNOWN in vocabulary.kinds else None
+    model = models.Unigram(pairs, unk_id=unknown, byte_fallback=Kind.BYTE in vocabulary.kinds)
+    steps: list[Any] = [normalizers.Precompiled(charsmap)] if charsmap else []
+    if merge_spaces:
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    return _with_spaces(Tokenizer(model), steps, prefix)
+
+
+def spelled(vocabulary: Vocabulary) -> Vocabulary:
+    """The vocabulary as the tokenizers library needs it; no token changes its number.
+
+    User-defined tokens are looked for in the text as it is, so they have plain spaces. A character below 128 that has
+    no token but its byte's, and is part of other tokens, is spelled as itself there (the tab, in Gemma): SentencePiece
+    merges characters, the library only tokens.
+    """
+    needed = {character for token in vocabulary.of_kind(*_MERGED) for character in token if character < "\x80"}
+    needed -= set(vocabulary.tokens)
+    plain = {f"<0x{ord(character):02X}>": character for character in needed}
+    kinds, tokens = list(vocabulary.kinds), list(vocabulary.tokens)
+    for number, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.kinds, strict=True)):
+        if kind == Kind.USER_DEFINED:
+            tokens[number] = token.replace(_SPACE, " ")
+        elif kind == Kind.BYTE and token in plain:
+            tokens[number], kinds[number] = plain[token], Kind.NORMAL
+    return replace(vocabulary, tokens=tuple(tokens), kinds=tuple(kinds))
+
+
+def merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+    """Every pair of tokens whose text together is a token, best first.
+
+    SentencePiece's BPE merges, again and again, the neighbours that make the token with the highest score, the leftmost
+    where several do (Kudo and Richardson, arXiv 1808.06226, and its bpe_model.cc). Files converted without the
+    scores give all tokens the same one; there the order of the tokens, which is that of training, stands for it.
+    """
+    rank = {
+        token: (-score, number)
+        for number, (token, kind, score) in enumerate(
+            zip(vocabulary.tokens, vocabulary.kinds, vocabulary.scores, strict=True)
+        )
+        if kind in _MERGED
+    }
+    cuts = [
+        (token, cut) for token in rank for cut in range(1, len(token)) if token[:cut] in rank and token[cut:] in rank
+    ]
+    # Of one token's pairs the library needs one first; the longest left part is what leftmost merging mostly leaves.
+    cuts.sort(key=lambda pair: (rank[pair[0]], -pair[1]))
+    return [(token[:cut], token[cut:]) for token, cut in cuts]
+
+
+def _with_spaces(tokenizer: Any, steps: list[Any], prefix: bool) -> Any:
+    """Spaces to SentencePiece's and, in decoding, back; `steps` come before."""
+    from tokenizers import decoders, normalizers
+
+    first = [normalizers.Prepend(_SPACE)] if prefix else []
+    tokenizer.normalizer = normalizers.Sequence([*steps, *first, normalizers.Replace(" ", _SPACE)])
+    last = [decoders.Strip(" ", 1, 0)] if prefix else []
+    back = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*back, *last])
+    return tokenizer
