@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.convert import find_outliers
 from edgesw.errors import CheckpointError, EdgeswError
+from edgesw.outliers.find import find_outliers
 from edgesw.study import activations, blocks, prune, scale, stopwords
 from edgesw.study.evaluation import Evaluation, Progress
 from edgesw.study.result import Findings, StudyResult

@@ -11,7 +11,7 @@ import pytest
 import reference
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.convert import find_outliers
+from edgesw.outliers.find import find_outliers
 from edgesw.study.evaluation import Evaluation
 from edgesw.texts import shipped_text, windows
 from edgesw.tokenizer import Tokenizer

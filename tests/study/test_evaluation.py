@@ -13,7 +13,7 @@ import tiny_families
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.convert import find_outliers
+from edgesw.outliers.find import find_outliers
 from edgesw.outliers.found import SuperOutliers
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.weights import multiplied, places_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.convert import find_outliers
+from edgesw.outliers.find import find_outliers
 from edgesw.study import activations, blocks, prune, scale, stopwords
 from edgesw.study.evaluation import Evaluation
 from edgesw.texts import shipped_text, windows

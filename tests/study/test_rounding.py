@@ -73,6 +73,6 @@ def test_only_hold_out_gives_the_super_weight_back(evaluation: Evaluation, monke
     made["clipped"][row, column] = before[row, column]
     assert (made["held_out"] == made["clipped"]).all()
     assert np.abs(made["plain"] - before).mean() > np.abs(made["clipped"] - before).mean()
-    for kept in ("norm", "lm_head", f"layers.{layer}.input_layernorm"):
+    for kept in ("norm", "lm_head", f"layers.{layer}.attention_norm"):
         plain = blocks.rounded(evaluation, 32, "plain").tensor(kept)
         assert (plain == evaluation.weights.tensor(kept)).all(), f"{kept} is no matrix of a layer"
