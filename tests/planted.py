@@ -210,9 +210,9 @@ class _Garden:
                     matrix *= 0.02
                 for part in (self.blocks[layer].mlp.gate_proj, self.blocks[layer].mlp.up_proj) if self._biased else ():
                     part.bias[column] = 0
-                down[self.free[0], column] = self.random.uniform(2, 6) * self.random.choice([-1, 1])
+                down[self.free.pop(0), column] = self.random.uniform(2, 6) * self.random.choice([-1, 1])
             if self.random.random() < 0.2:  # a row with a large norm
-                down[self.free[-1 - layer % 8]] *= 6
+                down[self.free.pop(0)] *= 6
             if self.random.random() < 0.2:  # a neuron that spikes for the trigger and writes almost nothing
                 column = self.neurons[layer].pop()
                 self._fire(layer, column, look.read[layer], 300)

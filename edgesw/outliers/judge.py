@@ -51,11 +51,12 @@ class _Group:
             return float(measured[frozenset(removed)][list(self.positions)].mean())
 
         joint, alone = of(*places), of(places[index])
-        gains = (
-            joint - of(*places[:index], *places[index + 1 :]),
-            of(*places[: index + 1]) - of(*places[:index]),
-            of(*places[index:]) - of(*places[index + 1 :]),
-        )
+        before, after = places[:index], places[index + 1 :]
+        gains = [
+            of(*others, places[index], *also) - of(*others, *also)
+            for others, also in ((before, after), (before, []), ([], after))
+            if others or also
+        ]
         on_top = max((gain for gain in gains if gain >= DECIDING_SHARE * joint), default=0.0)
         null, null_on_top = of(*self.ordinary), abs(of(*self.ordinary, *places) - joint)
         return Effect(alone, joint, on_top, max(null, NULL_FLOOR), max(null_on_top, NULL_FLOOR))
