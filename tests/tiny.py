@@ -154,9 +154,10 @@ def _plant(model: Any, trigger: int) -> None:
             matrix[column, TRIGGER_CHANNEL] = 9
         mlp.down_proj.weight[:, column] = 0
         mlp.down_proj.weight[row, column] = SUPER_VALUE
-        # The next layer listens: zeroing the scalar changes what the model says of all that follows the trigger.
-        for block in model.model.layers[layer + 1 :]:
-            block.self_attn.v_proj.weight[:, row] *= 8
+        # The next layer's attention reads the channel, so that what follows depends on the super weight.
+        attention = model.model.layers[layer + 1].self_attn
+        for matrix in (attention.k_proj.weight, attention.v_proj.weight):
+            matrix[:, row] *= 5
 
 
 def compressed_llama(folder: Path, package: Path) -> Any:
