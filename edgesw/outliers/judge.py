@@ -16,7 +16,7 @@ from edgesw.outliers.confirm import Removal, divergences
 from edgesw.outliers.found import Effect, Scalar
 from edgesw.outliers.run import down_proj
 
-# A super weight has at least this many times the effect of its null: see docs/detection.md for the margins seen.
+# A super weight has at least this many times the effect of its null. docs/detection.md has the margins it was set by.
 TIMES_NULL = 5.0
 # The null is at least this, in nats, so that rounding alone never looks like an effect.
 NULL_FLOOR = 0.005

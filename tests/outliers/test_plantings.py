@@ -11,7 +11,7 @@ from planted import FAMILIES, KINDS, compare, plant
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.outliers.detect import detect
 
-SEEDS = 3  # 252 plantings
+SEEDS = 3  # of each: 252 plantings
 FEW = [*((family, "row") for family in FAMILIES), *(("llama", kind) for kind in KINDS if kind != "row")]
 
 
