@@ -10,6 +10,7 @@ from pathlib import Path
 from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
+from edgesw.checkpoint.spec import Coordinates
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.errors import EdgeswError
@@ -19,7 +20,6 @@ from edgesw.outliers.find import find_outliers
 from edgesw.package import MANIFEST, Manifest, check_output, list_files, publish
 from edgesw.plans import Plans, Settings, make_plans
 from edgesw.progress import Progress, StepProgress
-from edgesw.recipes import Coordinates
 from edgesw.report.card import model_card
 from edgesw.targets import TARGETS
 from edgesw.tokenizer import Tokenizer

@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from edgesw.checkpoint.spec import Coordinates
 from edgesw.errors import EdgeswError, UsageError, near_names
 from edgesw.fields import Fields
-
-Coordinates = tuple[int, int, int]
-"""(layer, row, column) of `down_proj.weight` as stored by Hugging Face."""
 
 SOURCES = {
     "code": "the map of super weights in the code of arXiv 2411.07191",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+Coordinates = tuple[int, int, int]
+"""(layer, row, column) of a scalar of `down_proj.weight` as stored by Hugging Face: row is the output channel."""
+
 # The matrices of one layer, in the order in which a forward pass meets them.
 LAYER_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.spec import Coordinates, DecoderSpec
 from edgesw.outliers.found import SuperOutliers
-from edgesw.recipes import Coordinates, Recipe
+from edgesw.recipes import Recipe
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.spec import Coordinates, DecoderSpec
 from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.found import Coordinates
 from edgesw.outliers.run import Without, down_proj
 from edgesw.runtime.torch import TorchOps, residual_stream
 

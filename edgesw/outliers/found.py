@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-Coordinates = tuple[int, int, int]
-"""(layer, row, column) of a scalar of `down_proj`: row is the output channel."""
+from edgesw.checkpoint.spec import Coordinates
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.spec import Coordinates, DecoderSpec
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.found import Coordinates, LayerPeak
+from edgesw.outliers.found import LayerPeak
 from edgesw.runtime.torch import TorchOps, residual_stream
 
 # How many scalars of a layer are looked at as parts of its spike.

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgesw.checkpoint.spec import Coordinates
 from edgesw.errors import UsageError
-from edgesw.outliers.found import Coordinates, SuperOutliers
+from edgesw.outliers.found import SuperOutliers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.spec import Coordinates, DecoderSpec
 from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
 from edgesw.outliers.found import SuperOutliers
+from edgesw.progress import Progress
 from edgesw.runtime.torch import TorchOps, residual_stream
-from edgesw.study.weights import Coordinates, HeadKept
-
-Progress = Callable[[str, str, int, int], None]
-"""Called with (stage, what is being done, steps done, steps in the stage)."""
+from edgesw.study.weights import HeadKept
 
 MakeOps = Callable[[DecoderSpec, Weights, np.ndarray], TorchOps]
 

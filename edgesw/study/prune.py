@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from edgesw.checkpoint.spec import Coordinates
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.largest import how_many, largest_others
 from edgesw.study.result import Column, Findings
-from edgesw.study.weights import Coordinates, multiplied, places_of
+from edgesw.study.weights import multiplied, places_of
 
 TITLE = "super weights removed"
 COLUMNS = (

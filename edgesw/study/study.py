@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.errors import CheckpointError, EdgeswError
-from edgesw.outliers.find import find_outliers
+from edgesw.errors import EdgeswError
+from edgesw.outliers.find import check_ids, find_outliers
+from edgesw.progress import Progress
 from edgesw.study import activations, blocks, prune, scale, stopwords
-from edgesw.study.evaluation import Evaluation, Progress
+from edgesw.study.evaluation import Evaluation
 from edgesw.study.result import Findings, StudyResult
 from edgesw.texts import Text, windows
 from edgesw.tokenizer import Tokenizer
@@ -41,11 +42,7 @@ def study(
     """
     spec, source = checkpoint.spec, checkpoint.source
     ids = windows(text, tokenizer, count, min(tokens, spec.max_positions))
-    if ids.max() >= spec.vocab_size:
-        raise CheckpointError(
-            f"{source.path}: the tokenizer gives token {ids.max()} and the model has {spec.vocab_size}: "
-            "they do not belong together."
-        )
+    check_ids(ids, checkpoint)
     outliers = find_outliers(checkpoint, tokenizer, progress)
     if not outliers.super_weights:
         raise EdgeswError(

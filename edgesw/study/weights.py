@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from edgesw.checkpoint.spec import Coordinates
 from edgesw.decoder.ops import Weights
-
-Coordinates = tuple[int, int, int]
-"""(layer, row, column) of down_proj."""
 
 Places = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Scalars by the canonical name of their matrix: row numbers and column numbers, int64 (scalars,) each."""

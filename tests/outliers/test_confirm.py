@@ -11,8 +11,8 @@ import tiny_families
 import torch
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.checkpoint.spec import Coordinates
 from edgesw.outliers.confirm import divergences
-from edgesw.outliers.found import Coordinates
 from edgesw.runtime.torch import TorchOps, residual_stream
 
 IDS = np.arange(20, 29)
