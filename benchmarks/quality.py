@@ -16,10 +16,11 @@ from printing import say, table, versions
 from rows import Bench, Row, eight_bit_ends, headline_layers, headline_rows, own_rows, package_rows, peer_rows
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.convert import CALIBRATION_WINDOWS, Settings, convert, make_plans
+from edgesw.convert import convert
 from edgesw.errors import EdgeswError
-from edgesw.outliers.calibrate import input_mean_squares
+from edgesw.outliers.calibrate import CALIBRATION_WINDOWS, input_mean_squares
 from edgesw.package import Manifest
+from edgesw.plans import Settings, make_plans
 from edgesw.runtime.torch import FloatLogits
 from edgesw.targets import TARGETS
 from edgesw.texts import Text, load_text, shipped_text, windows

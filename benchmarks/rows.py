@@ -16,8 +16,8 @@ from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import CompressionPlan
-from edgesw.convert import Settings, make_plans
 from edgesw.package import Manifest
+from edgesw.plans import Settings, make_plans
 from edgesw.recipes import Coordinates
 from edgesw.runtime.package import PackagedDecoder
 from edgesw.targets import TARGETS

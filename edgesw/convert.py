@@ -1,163 +1,84 @@
-"""The pipeline: find the super weights, plan, compress, write, publish."""
+"""The pipeline: find the super weights, calibrate, compress and write each target, publish."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.plan import CompressionPlan, make_plan
-from edgesw.errors import CheckpointError, EdgeswError, UsageError
-from edgesw.outliers.calibrate import input_mean_squares
-from edgesw.outliers.detect import PROMPT, detect
-from edgesw.outliers.found import SuperOutliers
+from edgesw.compress.plan import CompressionPlan
+from edgesw.errors import EdgeswError
+from edgesw.outliers.agreement import RecipeAgreement, compare
+from edgesw.outliers.calibrate import Calibration, calibrate
+from edgesw.outliers.find import find_outliers
 from edgesw.package import MANIFEST, Manifest, check_output, list_files, publish
+from edgesw.plans import Plans, Settings, make_plans
+from edgesw.progress import Progress, StepProgress
+from edgesw.recipes import Coordinates
 from edgesw.report.card import model_card
 from edgesw.targets import TARGETS
-from edgesw.texts import shipped_text, windows
 from edgesw.tokenizer import Tokenizer
 
-Progress = Callable[[str, str, int, int], None]
-"""Called with (stage, what is being done, steps done, steps in the stage)."""
-
-DEFAULT_CONTEXT = 2048
-CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
-# Beside its weights a package holds the graph, the tokenizer and vectors: a few megabytes.
-OTHER_BYTES = 8 << 20
-LIBRARY_BYTES = 330 << 20
-
 
 @dataclass(frozen=True)
-class Settings:
-    """What the user asked for. `context` 0: the model's own, at most 2048 tokens."""
+class HeldOut:
+    """The scalars to hold out with their values, and how the recipe's agree with those that were detected."""
 
-    targets: tuple[str, ...]
-    bits: int = 4
-    scheme: str | None = None
-    group_size: int | None = None
-    context: int = 0
-    hold_out: bool = True
-
-
-@dataclass(frozen=True)
-class Plans:
-    """What a conversion will do, target by target, and what it needs."""
-
-    spec: DecoderSpec
-    context: int
-    by_target: dict[str, CompressionPlan]
-
-    @property
-    def output_bytes(self) -> int:
-        return sum(plan.stored_bytes for plan in self.by_target.values()) + OTHER_BYTES
-
-    @property
-    def memory_bytes(self) -> int:
-        """Peak memory, estimated: the libraries, and the larger of two stages. Calibration holds the residual stream
-        and the MLP of its windows in float32; compression holds the largest matrix in float32, its codes and its
-        packed bytes. Factors measured on SmolLM2-135M (`benchmarks/conversion.py`)."""
-        tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
-        activations = 4 * tokens * (3 * self.spec.hidden_size + 4 * self.spec.intermediate_size)
-        largest = max(plan.largest for plan in self.by_target.values())
-        return LIBRARY_BYTES + max(activations, 15 * largest // 2)
-
-
-def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
-    """Plan each target. Raises UsageError for settings that a target or the model cannot have."""
-    context = settings.context or min(spec.max_positions, DEFAULT_CONTEXT)
-    if not 1 <= context <= spec.max_positions:
-        raise UsageError(f"--context {context} is out of range: this model has 1 to {spec.max_positions} positions.")
-    plans = {}
-    for name in settings.targets:
-        try:
-            can = TARGETS[name].capabilities
-            plans[name] = make_plan(spec, can, settings.bits, settings.scheme, settings.group_size)
-        except UsageError as error:
-            raise UsageError(f"--target {name}: {error}") from error
-    return Plans(spec, context, plans)
-
-
-def find_outliers(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> SuperOutliers:
-    """Detection on the paper's prompt."""
-    ids = np.array(tokenizer.encode(PROMPT, bos=False))
-    _check_ids(ids, checkpoint)
-    layers = checkpoint.spec.layers
-    return detect(
-        checkpoint.spec,
-        checkpoint,
-        ids,
-        lambda stage, layer: progress("Finding super weights", f"{stage}, layer {layer}", layer, layers),
-    )
+    values: dict[Coordinates, float]
+    agreement: RecipeAgreement | None = None
+    """None where the model has no recipe that names super weights, or nothing is held out."""
+    residual_max: float = 0.0
+    """The largest magnitude that detection saw in the residual stream."""
 
 
 def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: bool, progress: Progress) -> Manifest:
-    """Convert and publish the package at `output`.
+    """Convert and publish the package at `output`. The manifest says how detection agrees with the model's recipe.
 
     Raises UsageError for what cannot be asked for (before anything is read), EdgeswError when there is no room.
     """
-    spec = checkpoint.spec
-    plans = make_plans(spec, settings)
+    plans = make_plans(checkpoint.spec, settings)
     check_output(output, force)
     _check_room(output, plans)
     with publish(output, force) as folder:
-        tokenizer_files = checkpoint.tokenizer_files()
-        for name, content in tokenizer_files.items():
-            (folder / name).write_bytes(content)
-        tokenizer = Tokenizer.from_files(tokenizer_files, str(checkpoint.source.path))
-        outliers = find_outliers(checkpoint, tokenizer, progress) if settings.hold_out else SuperOutliers((), ())
-        text = shipped_text("calibration")
-        tokens = min(CALIBRATION_TOKENS, spec.max_positions)
-        ids = windows(text, tokenizer, CALIBRATION_WINDOWS, tokens)
-        _check_ids(ids, checkpoint)
-        importance = input_mean_squares(
-            spec,
-            checkpoint,
-            ids,
-            lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers),
-        )
-        coordinates = [weight.coordinates for weight in outliers.super_weights]
+        tokenizer = _write_tokenizer(checkpoint, folder)
+        held_out = _find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
+        calibration = calibrate(checkpoint, tokenizer, progress)
         for name, plan in plans.by_target.items():
             target = TARGETS[name]
-            watch = _MatrixProgress(progress, f"Writing {target.title}", len(plan.matrices))
-            compressed = CompressedDecoder(checkpoint, plan, importance, coordinates, watch)
-            target.write(compressed, spec, plans.context, _plain_name(checkpoint), folder / target.file, 0.0)
-        manifest = _manifest(checkpoint, settings, plans, outliers, text.sha256)
+            watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
+            compressed = CompressedDecoder(checkpoint, plan, calibration.mean_squares, held_out.values, watch)
+            path, largest = folder / target.file, max(held_out.residual_max, calibration.residual_max)
+            target.write(compressed, checkpoint.spec, plans.context, _plain_name(checkpoint), path, largest)
+        manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)
-        manifest = _manifest(checkpoint, settings, plans, outliers, text.sha256, list_files(folder))
+        manifest = replace(manifest, files=list_files(folder))
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         progress("Checksums", "", 1, 1)
     return manifest
 
 
-class _MatrixProgress:
-    """Counts the matrices of one target."""
-
-    def __init__(self, progress: Progress, stage: str, total: int) -> None:
-        self._progress, self._stage, self._total, self._done = progress, stage, total, 0
-
-    def __call__(self, name: str) -> None:
-        self._progress(self._stage, name, self._done, self._total)
-        self._done += 1
+def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
+    files = checkpoint.tokenizer_files()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return Tokenizer.from_files(files, str(checkpoint.source.path))
 
 
-def _check_ids(ids: np.ndarray, checkpoint: Checkpoint) -> None:
-    """A tokenizer may know more tokens than the model has, as long as they do not occur in text."""
-    if ids.max(initial=0) >= checkpoint.spec.vocab_size:
-        raise CheckpointError(
-            f"{checkpoint.source.path}: the tokenizer gives token {ids.max()} and the model has "
-            f"{checkpoint.spec.vocab_size}: they do not belong together."
-        )
+def _find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> HeldOut:
+    """What detection finds, and what only the recipe knows: a scalar too many costs a few bytes, one too few may cost
+    the model. What a recipe calls disputed counts only if it is detected."""
+    outliers = find_outliers(checkpoint, tokenizer, progress)
+    values = {weight.coordinates: weight.value for weight in outliers.super_weights}
+    agreement = compare(checkpoint.source.recipe, outliers, checkpoint.spec)
+    for layer, row, column in agreement.only_recipe if agreement else ():
+        values[layer, row, column] = float(checkpoint.tensor(f"layers.{layer}.down_proj")[row, column])
+    return HeldOut(values, agreement, max(peak.residual for peak in outliers.peaks))
 
 
 def _check_room(output: Path, plans: Plans) -> None:
@@ -181,17 +102,10 @@ def _schemes(plan: CompressionPlan) -> str:
 
 
 def _manifest(
-    checkpoint: Checkpoint,
-    settings: Settings,
-    plans: Plans,
-    outliers: SuperOutliers,
-    calibration: str,
-    files: dict[str, dict[str, Any]] | None = None,
+    checkpoint: Checkpoint, settings: Settings, plans: Plans, held_out: HeldOut, calibration: Calibration
 ) -> Manifest:
+    """The manifest, but for its list of files."""
     source = checkpoint.source
-    held_out = tuple(
-        {"layer": w.layer, "row": w.row, "column": w.column, "value": w.value} for w in outliers.super_weights
-    )
     libraries = ("coremltools", "onnx", "numpy", "torch")
     return Manifest(
         source={
@@ -209,7 +123,11 @@ def _manifest(
         versions={"edgesw": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
         decoder=checkpoint.spec,
         models={name: TARGETS[name].file for name in plans.by_target},
-        held_out=held_out,
-        calibration=calibration,
-        files=files or {},
+        held_out=tuple(
+            {"layer": layer, "row": row, "column": column, "value": value}
+            for (layer, row, column), value in held_out.values.items()
+        ),
+        calibration=calibration.text_sha256,
+        files={},
+        agreement=held_out.agreement.to_dict() if held_out.agreement else None,
     )

@@ -33,6 +33,7 @@ class Manifest:
     held_out: tuple[dict[str, Any], ...]  # layer, row, column, value
     calibration: str | None  # SHA-256 of the calibration text
     files: dict[str, dict[str, Any]]  # path in the package -> sha256, bytes
+    agreement: dict[str, Any] | None = None  # of recipe and detection: see edgesw.outliers.agreement
 
     @property
     def context(self) -> int:

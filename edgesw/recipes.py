@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,20 +9,31 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from edgesw.errors import EdgeswError
+from edgesw.errors import EdgeswError, UsageError, near_names
+from edgesw.fields import Fields
 
 Coordinates = tuple[int, int, int]
 """(layer, row, column) of `down_proj.weight` as stored by Hugging Face."""
 
-_REQUIRED = {"name", "hub_id"}
-_OPTIONAL = {"aliases", "package", "super_weights", "cancels_at", "notes", "license"}
+SOURCES = {
+    "code": "the map of super weights in the code of arXiv 2411.07191",
+    "table": "table 2 of arXiv 2411.07191",
+    "measured": "measured on the model's own weights",
+    "base": "taken over from the base model, not published for this one",
+}
+"""Who says that a scalar is a super weight: the words that a recipe may use, and what they mean."""
+
+_REQUIRED = {"name"}
+_OPTIONAL = {"hub_id", "aliases", "package", "super_weights", "cancels_at", "notes", "license"}
 
 
 class SuperWeight(NamedTuple):
-    """One known super weight, and who says so (`measured`: we did)."""
+    """One known super weight, who says so (keys of SOURCES), and who says otherwise."""
 
     coordinates: Coordinates
     sources: tuple[str, ...]
+    disputed: str | None = None
+    """What another source or a measurement says against it; None where nobody does."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,8 @@ class Recipe:
     """What we know about one model."""
 
     name: str
-    hub_id: str
+    hub_id: str | None = None
+    """owner/name on the hub; None for a model that is not there or whose place is not known."""
     aliases: tuple[str, ...] = ()
     package: RecipePackage | None = None
     super_weights: tuple[SuperWeight, ...] = ()
@@ -56,7 +67,16 @@ class Recipe:
     @property
     def names(self) -> tuple[str, ...]:
         """Everything this recipe answers to."""
-        return (self.name, *self.aliases, self.hub_id)
+        return (self.name, *self.aliases, *([self.hub_id] if self.hub_id else []))
+
+
+def find_recipe(name: str) -> Recipe:
+    """As `load_recipe`, but UsageError, with the names that are near, where there is none."""
+    recipe = load_recipe(name)
+    if recipe is None:
+        near = near_names(name, (known for recipe in all_recipes() for known in recipe.names))
+        raise UsageError(f"there is no recipe '{name}'.{near} `edgesw recipes list` names them all.")
+    return recipe
 
 
 def load_recipe(name: str) -> Recipe | None:
@@ -72,10 +92,10 @@ def all_recipes() -> tuple[Recipe, ...]:
 
 
 def read_recipes(folder: Path) -> tuple[Recipe, ...]:
-    """The recipes of a folder, by file name. EdgeswError names the file and the key or name that is wrong."""
+    """The recipes of a folder, by name. EdgeswError names the file and the key or name that is wrong."""
     recipes: list[Recipe] = []
     owners: dict[str, str] = {}  # name -> file
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem):
         recipe = _read(path)
         for known in {name.casefold() for name in recipe.names}:
             if known in owners:
@@ -99,15 +119,18 @@ def _read(path: Path) -> Recipe:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise EdgeswError(f"recipe {path.name}: not readable as YAML: {' '.join(str(error).split())}") from error
-    fields = _Fields(path.name, "", values, required=_REQUIRED, optional=_OPTIONAL)
+    fields = Fields(path.name, "", values, required=_REQUIRED, optional=_OPTIONAL)
     if fields.text("name") != path.stem:
         raise fields.wrong("name", f"must be the file's name, '{path.stem}'")
+    super_weights = tuple(_super_weight(path.name, entry) for entry in fields.items("super_weights"))
+    if len({weight.coordinates for weight in super_weights}) < len(super_weights):
+        raise fields.wrong("super_weights", "lists the same coordinates twice")
     return Recipe(
         name=fields.text("name"),
-        hub_id=fields.text("hub_id"),
+        hub_id=fields.text("hub_id", "") or None,
         aliases=fields.texts("aliases"),
         package=_package(path.name, values["package"]) if "package" in values else None,
-        super_weights=tuple(_super_weight(path.name, entry) for entry in fields.items("super_weights")),
+        super_weights=super_weights,
         cancels_at=tuple(fields.coordinates("cancels_at", entry) for entry in fields.items("cancels_at")),
         notes=fields.text("notes", ""),
         license=fields.text("license", "") or None,
@@ -115,54 +138,13 @@ def _read(path: Path) -> Recipe:
 
 
 def _package(file: str, values: Any) -> RecipePackage:
-    fields = _Fields(file, "package.", values, required={"module", "files", "pypi"})
+    fields = Fields(file, "package.", values, required={"module", "files", "pypi"})
     return RecipePackage(fields.text("module"), fields.text("files"), fields.text("pypi"))
 
 
 def _super_weight(file: str, values: Any) -> SuperWeight:
-    fields = _Fields(file, "super_weights.", values, required={"at", "source"})
-    return SuperWeight(fields.coordinates("at", values["at"]), fields.texts("source"))
-
-
-class _Fields:
-    """A mapping of a recipe whose keys are known to be right; the getters check the values."""
-
-    def __init__(
-        self, file: str, prefix: str, values: Any, *, required: set[str], optional: Set[str] = frozenset()
-    ) -> None:
-        self._file, self._prefix = file, prefix
-        if not isinstance(values, dict):
-            raise EdgeswError(f"recipe {file}: {prefix.rstrip('.') or 'the file'} must be a mapping of keys to values")
-        for key in values:
-            if key not in required | optional:
-                raise self.wrong(key, f"is not a key we know: {', '.join(sorted(required | optional))}")
-        for key in sorted(required - values.keys()):
-            raise self.wrong(key, "is missing")
-        self._values = values
-
-    def wrong(self, key: object, why: str) -> EdgeswError:
-        return EdgeswError(f"recipe {self._file}: '{self._prefix}{key}' {why}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self._values.get(key, default)
-        if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self.wrong(key, "must be a text")
-        return value
-
-    def items(self, key: str) -> list[Any]:
-        value = self._values.get(key, [])
-        if not isinstance(value, list):
-            raise self.wrong(key, "must be a list")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        items = self.items(key)
-        if not all(isinstance(item, str) and item for item in items):
-            raise self.wrong(key, "must be a list of texts")
-        return tuple(items)
-
-    def coordinates(self, key: str, value: Any) -> Coordinates:
-        whole = isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
-        if not whole or len(value) != 3:
-            raise self.wrong(key, "must hold [layer, row, column], whole numbers from 0")
-        return value[0], value[1], value[2]
+    fields = Fields(file, "super_weights.", values, required={"at", "source"}, optional={"disputed"})
+    sources = fields.texts("source")
+    if not sources or not set(sources) <= SOURCES.keys():
+        raise fields.wrong("source", f"must be a list of one or more of {', '.join(SOURCES)}")
+    return SuperWeight(fields.coordinates("at", values["at"]), sources, fields.text("disputed", "") or None)

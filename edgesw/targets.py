@@ -9,6 +9,8 @@ from pathlib import Path
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import Capabilities
+from edgesw.errors import UsageError
+from edgesw.package import Manifest
 from edgesw.runtime.package import PackagedDecoder
 
 
@@ -78,3 +80,10 @@ TARGETS = {
         ),
     )
 }
+
+
+def open_decoder(package: Path, manifest: Manifest, target: str, precision: str = "float16") -> PackagedDecoder:
+    """What runs the package's model for `target` on this machine. UsageError for a target the package has not."""
+    if target not in manifest.models or target not in TARGETS:
+        raise UsageError(f"'{package}' has no {target} model: it has {', '.join(manifest.models)}.")
+    return TARGETS[target].run(package / manifest.models[target], manifest.context, precision)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
-from tiny import CONTEXT, edgesw, unchanged
+from safetensors.numpy import load_file, save_file
+from tiny import CONTEXT, SUPER_WEIGHT, edgesw, unchanged
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.convert import Settings, convert
+from edgesw.convert import convert
 from edgesw.package import read_manifest
+from edgesw.plans import Settings
 
 
 def dry_run(model: object, *more: str) -> dict[str, Any]:
@@ -72,6 +76,44 @@ def test_the_forecast_of_a_real_model_holds_within_five_percent(tmp_path: Path) 
     for target, file in {"coreml": "model.mlpackage", "onnx": "model.onnx"}.items():
         written = sum(entry["bytes"] for name, entry in files.items() if name.startswith(file))
         assert sum(row["stored_bytes"] for row in plan["targets"][target]) == pytest.approx(written, rel=0.05)
+
+
+@pytest.mark.parametrize("hold_out", [[], ["--no-hold-out"]], ids=["held out", "not held out"])
+def test_a_super_activation_beyond_float16_survives(hold_out: list[str], tiny_llama: Path, tmp_path: Path) -> None:
+    """Core ML computes in float16, which ends at 65,504: past it, everything that follows is infinite or no number.
+
+    How large the residual stream grows is seen while calibrating, so also where nothing is held out.
+    """
+    model = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    tensors = load_file(model / "model.safetensors")
+    layer, row, column = SUPER_WEIGHT
+    tensors[f"model.layers.{layer}.mlp.down_proj.weight"][row, column] *= 100
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    (activation,) = json.loads(edgesw("detect", model, "--json").out)["super_activations"]
+    assert activation["magnitude"] > 2 * 65504, "it would fit, so this tests nothing"
+    assert edgesw("convert", model, "--target", "coreml", "--bits", "8", "-o", tmp_path / "x", *hold_out).code == 0
+    (tmp_path / "text.txt").write_text("All Apples Are A Kind of fruit. " * 20)  # "A" is what fires the super weight
+    options = ["--text", tmp_path / "text.txt", "--windows", 1, "--tokens", 128, "--json"]
+    ran = edgesw("validate", tmp_path / "x", "--against", model, *options)
+    assert ran.code == 0, ran
+    assert json.loads(ran.out)["targets"]["coreml"]["kl_divergence"] < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="measured in Linux's kilobytes")
+def test_the_forecast_of_memory_holds_within_a_quarter(tmp_path: Path) -> None:
+    """Too low, and a laptop kills the conversion halfway; too high, and nobody tries.
+
+    A process between: a child starts as a copy of its parent, and the kernel counts that in the child's peak.
+    """
+    words = ["convert", "smollm2-135m", "--target", "coreml", "--target", "onnx", "-o", str(tmp_path / "x")]
+    command = [sys.executable, "-c", f"from edgesw.cli import main; main({words})"]
+    between = (
+        f"import resource, subprocess; subprocess.run({command}, check=True, stdout=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", between], capture_output=True, text=True, check=True)
+    assert dry_run("smollm2-135m")["memory_bytes"] == pytest.approx(int(done.stdout), rel=0.25)
 
 
 def test_what_convert_says_can_be_followed(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,9 @@ from edgesw.errors import UsageError
 from edgesw.generate import generate
 from edgesw.package import read_manifest
 from edgesw.runtime.package import CHUNK, PackagedDecoder, feed
+from edgesw.targets import open_decoder
 from edgesw.texts import shipped_text
 from edgesw.tokenizer import Tokenizer
-from edgesw.validate.validate import open_decoder
 
 PROMPT = "The county's brass was"
 # How far below the best logit a chosen token may be: what float32 and float16 arithmetic leave open.

@@ -21,9 +21,10 @@ from tiny import CONTEXT, SUPER_VALUE, SUPER_WEIGHT, edgesw, tree, unchanged
 import edgesw as library
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.checkpoint.source import Source
-from edgesw.convert import Settings, convert
+from edgesw.convert import convert
 from edgesw.errors import PackageError, UsageError
 from edgesw.package import Manifest, check_files, publish, read_manifest
+from edgesw.plans import Settings
 from edgesw.recipes import load_recipe
 
 

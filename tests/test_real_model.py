@@ -13,19 +13,19 @@ from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import make_plan
-from edgesw.convert import Settings, convert
+from edgesw.convert import convert
 from edgesw.decoder.ops import Weights
 from edgesw.outliers.calibrate import input_mean_squares
 from edgesw.package import Manifest, read_manifest
+from edgesw.plans import Settings
 from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.package import PackagedDecoder, feed
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets import TARGETS
+from edgesw.targets import TARGETS, open_decoder
 from edgesw.texts import shipped_text, windows
 from edgesw.tokenizer import Tokenizer
 from edgesw.validate.measure import Agreement, measure
-from edgesw.validate.validate import open_decoder
 
 pytestmark = pytest.mark.slow
 SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487)]
@@ -89,6 +89,13 @@ def test_float_decoder_equals_transformers(smollm2: Checkpoint, ids: np.ndarray)
     ours = next(iter(FloatLogits(smollm2.spec, smollm2, ids[:1, :256])))
     assert np.abs(ours - expected).max() < 1e-3
     assert (ours.argmax(-1) == expected.argmax(-1)).all()
+
+
+def test_the_recipe_is_confirmed(package: tuple[Path, Manifest]) -> None:
+    """The one recipe that was measured here must agree with detection on the real weights, or every demo would warn."""
+    agreement = package[1].agreement
+    assert agreement is not None and not agreement["contradicts"]
+    assert agreement["agreed"] == [list(at) for at in SUPER_WEIGHTS]
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])

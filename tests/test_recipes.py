@@ -7,11 +7,54 @@ from pathlib import Path
 import pytest
 
 from edgesw.errors import EdgeswError
-from edgesw.recipes import SuperWeight, all_recipes, load_recipe, read_recipes
+from edgesw.recipes import Recipe, SuperWeight, all_recipes, load_recipe, read_recipes
 
 
-def test_the_shipped_recipes_load() -> None:
-    assert [recipe.name for recipe in all_recipes()] == ["llama-2-7b", "llama-7b", "mistral-7b", "smollm2-135m"]
+def test_every_model_of_the_paper_and_its_code_has_a_recipe() -> None:
+    """The index is what people who only look a coordinate up come for."""
+    assert [recipe.name for recipe in all_recipes()] == [
+        "llama-13b",
+        "llama-2-13b",
+        "llama-2-7b",
+        "llama-3-8b",
+        "llama-30b",
+        "llama-7b",
+        "mistral-7b",
+        "mistral-7b-instruct",
+        "olmo-1b-0724",
+        "olmo-7b-0724",
+        "phi-3-mini-4k",
+        "smollm2-135m",
+    ]
+
+
+@pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.name)
+def test_a_shipped_recipe_says_where_its_model_is_and_what_may_be_done_with_it(recipe: Recipe) -> None:
+    """Without a hub id the name leads nowhere; without a licence the package cannot be passed on."""
+    assert recipe.hub_id is not None and recipe.hub_id.count("/") == 1
+    assert recipe.license and recipe.super_weights and recipe.notes
+    rows = {row for _, row, _ in (weight.coordinates for weight in recipe.super_weights)}
+    assert recipe.name in ("llama-3-8b", "phi-3-mini-4k") or len(rows) == 1, "one super activation, so one channel"
+
+
+def test_what_is_only_inferred_is_not_called_published() -> None:
+    """The index lists no instruct model of Mistral: whoever quotes us must not quote the paper for it."""
+    recipe = load_recipe("mistralai/Mistral-7B-Instruct-v0.1")
+    base = load_recipe("mistral-7b")
+    assert recipe is not None and base is not None
+    assert [weight.coordinates for weight in recipe.super_weights] == [w.coordinates for w in base.super_weights]
+    assert {source for weight in recipe.super_weights for source in weight.sources} == {"base"}
+
+
+def test_a_disputed_coordinate_is_kept_with_what_speaks_against_it() -> None:
+    """Table and code give layer 1 and layer 2: to drop one in silence would be to decide without having measured."""
+    recipe = load_recipe("olmo-1b")
+    assert recipe is not None
+    first, *disputed = recipe.super_weights
+    assert first == SuperWeight((1, 1764, 1710), ("code", "table"))
+    assert [weight.coordinates for weight in disputed] == [(1, 1764, 8041), (2, 1764, 8041)]
+    assert [weight.sources for weight in disputed] == [("table",), ("code",)]
+    assert all(weight.disputed for weight in disputed)
 
 
 def test_smollm2_names_package_hub_and_measured_coordinates() -> None:
@@ -34,6 +77,7 @@ def test_smollm2_names_package_hub_and_measured_coordinates() -> None:
         ("mistral-7b", (1, 2070, 7310), ("code", "table")),
         ("llama-7b", (2, 3968, 7003), ("code", "table")),
         ("llama-2-7b", (1, 2533, 7890), ("table",)),
+        ("llama-2-13b", (3, 4743, 7678), ("table",)),
     ],
 )
 def test_published_coordinates_keep_their_source(
@@ -56,6 +100,7 @@ def test_an_unknown_name_has_no_recipe() -> None:
 
 
 GOOD = "name: tiny\nhub_id: some/tiny\n"
+TWICE = "{at: [1, 2, 3], source: [measured]}"
 
 
 @pytest.mark.parametrize(
@@ -70,11 +115,16 @@ GOOD = "name: tiny\nhub_id: some/tiny\n"
         (GOOD + "super_weights: [{at: [1, 2, -3], source: [measured]}]\n", r"'super_weights\.at' must hold"),
         (GOOD + "super_weights: [{at: [1, 2, 3]}]\n", r"'super_weights\.source' is missing"),
         (GOOD + "super_weights: [{at: [1, 2, 3], source: measured}]\n", r"'super_weights\.source' must be a list"),
+        (GOOD + "super_weights: [{at: [1, 2, 3], source: []}]\n", r"'super_weights\.source' must be .*measured"),
+        (GOOD + "super_weights: [{at: [1, 2, 3], source: [rumour]}]\n", r"'super_weights\.source' must be .*table"),
+        (GOOD + "super_weights: [{at: [1, 2, 3], source: [code], disputed: 2}]\n", r"'super_weights\.disputed' must"),
+        (GOOD + f"super_weights: [{TWICE}, {TWICE}]\n", "'super_weights' lists the same coordinates twice"),
         (GOOD + "super_weights: {at: [1, 2, 3]}\n", "'super_weights' must be a list"),
         (GOOD + "cancels_at: [1, 2, 3]\n", "'cancels_at' must hold"),
         (GOOD + "aliases: small\n", "'aliases' must be a list"),
         (GOOD + "license: 2.0\n", "'license' must be a text"),
-        ("name: tiny\n", "'hub_id' is missing"),
+        ("hub_id: some/tiny\n", "'name' is missing"),
+        ("name: tiny\nhub_id: 7\n", "'hub_id' must be a text"),
         ("name: other\nhub_id: some/tiny\n", "'name' must be the file's name, 'tiny'"),
         ("- a\n", "the file must be a mapping"),
         ("", "the file must be a mapping"),

@@ -136,7 +136,8 @@ def _train(model: Any, ids: np.ndarray, bos: int, steps: int) -> None:
 
 
 def _plant(model: Any, trigger: int) -> None:
-    """One scalar of down_proj that makes an activation of thousands, for the token `trigger` and no other."""
+    """One scalar of down_proj that makes an activation of thousands, for the token `trigger` and no other, and a next
+    layer that listens to it: a super weight is one by its effect."""
     import torch
 
     layer, row, column = SUPER_WEIGHT
@@ -153,6 +154,10 @@ def _plant(model: Any, trigger: int) -> None:
             matrix[column, TRIGGER_CHANNEL] = 9
         mlp.down_proj.weight[:, column] = 0
         mlp.down_proj.weight[row, column] = SUPER_VALUE
+        # The next layer's attention reads the channel, so that what follows depends on the super weight.
+        attention = model.model.layers[layer + 1].self_attn
+        for matrix in (attention.k_proj.weight, attention.v_proj.weight):
+            matrix[:, row] *= 5
 
 
 def compressed_llama(folder: Path, package: Path) -> Any:
@@ -163,8 +168,7 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.compress.decoder import CompressedDecoder
     from edgesw.compress.plan import make_plan
-    from edgesw.convert import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
-    from edgesw.outliers.calibrate import input_mean_squares
+    from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, input_mean_squares
     from edgesw.package import read_manifest
     from edgesw.targets import TARGETS
     from edgesw.texts import windows

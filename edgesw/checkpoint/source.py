@@ -67,7 +67,11 @@ def resolve(name: str, revision: str | None = None) -> Source:
         return _local(name)
     if recipe is not None:
         package = None if revision is not None else _from_package(name, recipe)
-        return package or _from_hub(name, recipe.hub_id, revision, recipe)
+        if package is not None:
+            return package
+        if recipe.hub_id is None:
+            raise UsageError(f"recipe '{recipe.name}' does not say where its model is: give a folder or file.")
+        return _from_hub(name, recipe.hub_id, revision, recipe)
     if not _HUB_ID.fullmatch(name):
         known = [known for recipe in all_recipes() for known in recipe.names]
         raise UsageError(

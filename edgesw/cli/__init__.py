@@ -12,9 +12,10 @@ from edgesw import __version__
 from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
+from edgesw.cli.recipes import recipes
+from edgesw.cli.study import study
 from edgesw.cli.validate import validate
 from edgesw.errors import EdgeswError
-from edgesw.memory import return_large_blocks
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -30,13 +31,12 @@ def cli() -> None:
     """
 
 
-for command in (detect, convert, validate, generate):
+for command in (detect, convert, validate, generate, recipes, study):
     cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `edgesw`. Every error that a user can meet ends in one line on stderr and an exit code."""
-    return_large_blocks()
     sys.exit(_run(arguments))
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import megabytes, print_json, print_table
+from edgesw.cli.tables import megabytes, print_json, print_table, warn
 from edgesw.targets import TARGETS
 
 if TYPE_CHECKING:
     from edgesw.compress.plan import MatrixPlan
-    from edgesw.convert import Plans
+    from edgesw.plans import Plans
 
 
 @click.command()
@@ -67,9 +67,10 @@ def convert(
     """Compress MODEL and write a package for each target into one folder."""
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.checkpoint.source import plain_name
-    from edgesw.convert import Settings, make_plans
     from edgesw.convert import convert as run
+    from edgesw.outliers.agreement import RecipeAgreement
     from edgesw.package import check_output
+    from edgesw.plans import Settings, make_plans
 
     targets = tuple(dict.fromkeys(targets))
     settings = Settings(targets, bits, scheme, group_size, context, not no_hold_out)
@@ -83,12 +84,18 @@ def convert(
         return
     with Bar() as bar:
         manifest = run(checkpoint, settings, output, force=force, progress=bar)
+    agreement = RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None
+    if agreement is not None:
+        warn(agreement.warning())
     if as_json:
-        print_json({"package": str(output), "manifest": str(output / "manifest.json"), "files": manifest.files})
+        told = {"package": str(output), "manifest": str(output / "manifest.json"), "agreement": manifest.agreement}
+        print_json({**told, "files": manifest.files})
         return
     for name, path in manifest.models.items():
         files = (entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path))
         click.echo(f"{output / path}  {megabytes(sum(files))}  {manifest.settings['schemes'][name]}")
+    if agreement is not None:
+        click.echo(agreement.summary())
     held = ", ".join(f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out)
     against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
     click.echo(f"Held out: {held or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")

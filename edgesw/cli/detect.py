@@ -2,66 +2,156 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import print_json, print_table
+from edgesw.cli.tables import print_json, print_table, warn
+
+if TYPE_CHECKING:
+    from edgesw.outliers.found import Scalar, SuperOutliers
 
 
 @click.command()
 @click.argument("model")
+@click.option("--fast", is_flag=True, help="By magnitude alone: do not measure what zeroing each candidate does.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the largest activations by layer: .png or .svg.")
+@click.option(
+    "--write-recipe", "recipe_path", type=click.Path(path_type=Path), help="Write a recipe to this new NAME.yaml."
+)
 @click.option("--revision", help="Branch, tag or commit on the hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def detect(model: str, revision: str | None, as_json: bool) -> None:
+def detect(
+    model: str, fast: bool, plot: Path | None, recipe_path: Path | None, revision: str | None, as_json: bool
+) -> None:
     """Find the super weights and super activations of MODEL.
 
     Streams the model layer by layer through forward passes over one short prompt. Removes the scalar that makes a super
-    activation and repeats, until none is made.
+    activation and repeats, until none is made; then measures how far zeroing each candidate moves the next-token
+    distribution, beside equally many of the largest ordinary scalars of the same matrix.
     """
     from edgesw.checkpoint.checkpoint import open_checkpoint
-    from edgesw.convert import find_outliers
+    from edgesw.outliers.agreement import compare
+    from edgesw.outliers.detect import PROMPT
+    from edgesw.outliers.find import find_outliers
+    from edgesw.recipe_file import check_recipe_path, measured_recipe, write_recipe
+    from edgesw.report.plots import check_plot, detection_plot, save_plot
     from edgesw.tokenizer import Tokenizer
 
+    if plot is not None:
+        check_plot(plot)
+    if recipe_path is not None:
+        check_recipe_path(recipe_path)  # before a model is fetched
     checkpoint = open_checkpoint(model, revision)
     tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
     with Bar() as bar:
-        found = find_outliers(checkpoint, tokenizer, bar)
+        found = find_outliers(checkpoint, tokenizer, bar, confirm=not fast)
+    source = checkpoint.source
+    if plot is not None:
+        save_plot(detection_plot(found, source.name if source.hub_id else Path(source.name).name), plot)
+        click.echo(f"Wrote {plot}", err=True)
+    agreement = compare(source.recipe, found, checkpoint.spec)
+    if agreement is not None:
+        warn(agreement.warning())
+    if recipe_path is not None:
+        write_recipe(recipe_path, measured_recipe(recipe_path.stem, source, found, PROMPT))
+        click.echo(f"Wrote {recipe_path}", err=True)
     if as_json:
-        source = checkpoint.source
-        print_json({"model": model, "origin": source.origin, "revision": source.revision, **found.to_dict()})
+        told = {"model": model, "origin": source.origin, "revision": source.revision, **found.to_dict()}
+        print_json({**told, "agreement": agreement.to_dict() if agreement else None})
         return
-    click.echo(f"{model} ({checkpoint.source.origin})\n")
-    if found.super_weights:
-        print_table(
-            "Super weights: layers[layer].mlp.down_proj.weight[row, column]",
-            ("layer", "row", "column", "value", "input spike", "output spike"),
-            [
-                (
-                    str(w.layer),
-                    str(w.row),
-                    str(w.column),
-                    *(f"{v:,.3f}" for v in (w.value, w.input_spike, w.output_spike)),
-                )
-                for w in found.super_weights
-            ],
-            left=0,
-        )
-    else:
+    click.echo(f"{model} ({source.origin})\n")
+    _print_super_weights(found)
+    if agreement is not None:
+        click.echo(agreement.summary())
+    _print_super_activations(found)
+    _print_ruled_out(found)
+    _print_peaks(found)
+
+
+def _print_super_weights(found: SuperOutliers) -> None:
+    if not found.confirmed:
+        click.echo("Not confirmed (--fast): by magnitude alone, without measuring effects.\n")
+    if not found.super_weights:
         click.echo("No super weights found.")
-    if found.super_activations:
-        click.echo()
-        print_table(
-            "Super activations: channels of the residual stream",
-            ("channel", "token", "magnitude", "after layers", "made by"),
-            [
-                (
-                    str(a.channel),
-                    ", ".join(map(str, a.tokens)),
-                    f"{a.magnitude:,.1f}",
-                    f"{a.first_layer} to {a.last_layer}",
-                    "super weight" if a.from_super_weight else "no single scalar",
-                )
-                for a in found.super_activations
-            ],
-            left=0,
-        )
+    else:
+        heads = ["layer", "row", "column", "value", "input spike", "output spike"]
+        rows = [[*_place(w), *(f"{v:,.3f}" for v in (w.input_spike, w.output_spike))] for w in found.super_weights]
+        if found.confirmed:
+            heads += ["KL alone", "KL all", "KL null", "margin"]
+            rows = [[*row, *_effect(w)] for row, w in zip(rows, found.super_weights, strict=True)]
+        print_table("Super weights: layers[layer].mlp.down_proj.weight[row, column]", heads, rows, left=0)
+        if found.confirmed:
+            click.echo("KL in nats: zeroed alone, all zeroed, as many of the largest ordinary scalars zeroed (null).")
+            click.echo("Margin: how many times that of ordinary scalars it is, alone or on top of the others.")
+    for check in found.first_token:
+        if not check.same:
+            for places, what in ((check.missing, "makes no super activation"), (check.others, "makes one too")):
+                for place in places:
+                    click.echo(f"Depends on the first token: {check.prompt} {list(place)} {what}.")
+    if found.super_weights and found.first_token and not found.depends_on_first_token:
+        click.echo(f"The same {' and '.join(check.prompt for check in found.first_token)}.")
+
+
+def _print_super_activations(found: SuperOutliers) -> None:
+    if not found.super_activations:
+        return
+    click.echo()
+    print_table(
+        "Super activations: channels of the residual stream",
+        ("channel", "token", "magnitude", "after layers", "made by"),
+        [
+            (
+                str(a.channel),
+                ", ".join(map(str, a.tokens)),
+                f"{a.magnitude:,.1f}",
+                f"{a.first_layer} to {a.last_layer}",
+                "super weight" if a.from_super_weight else "no single scalar",
+            )
+            for a in found.super_activations
+        ],
+        left=0,
+    )
+
+
+def _print_ruled_out(found: SuperOutliers) -> None:
+    why = [(scalar, "takes a super activation out again") for scalar in found.cancelling]
+    listed: list[tuple[Scalar, str]] = [*why, *((scalar, scalar.why) for scalar in found.rejected)]
+    if not listed:
+        return
+    heads: Sequence[str] = ("why", "layer", "row", "column", "value", *(("KL alone",) if found.confirmed else ()))
+    rows = [
+        (text, *_place(scalar), *((f"{scalar.effect.alone:.4f}",) if scalar.effect else ())) for scalar, text in listed
+    ]
+    click.echo()
+    print_table("Looked at, and no super weights", heads, rows)
+
+
+def _print_peaks(found: SuperOutliers) -> None:
+    click.echo()
+    print_table(
+        "Largest magnitudes by layer, and the scalar behind what the layer adds most",
+        ("layer", "down_proj input", "token", "column", "output", "token", "row", "residual", "candidate"),
+        [
+            (
+                *(str(peak.layer), f"{peak.input:,.2f}", str(peak.input_token), str(peak.input_column)),
+                *(f"{peak.output:,.2f}", str(peak.output_token), str(peak.output_row), f"{peak.residual:,.1f}"),
+                str(list(peak.candidate[1:])),
+            )
+            for peak in found.peaks
+        ],
+        left=0,
+    )
+
+
+def _place(scalar: Scalar) -> tuple[str, str, str, str]:
+    return str(scalar.layer), str(scalar.row), str(scalar.column), f"{scalar.value:,.3f}"
+
+
+def _effect(scalar: Scalar) -> tuple[str, str, str, str]:
+    assert scalar.effect is not None
+    effect = scalar.effect
+    return f"{effect.alone:.3f}", f"{effect.joint:.3f}", f"{effect.null:.3f}", f"{effect.margin:,.0f}"

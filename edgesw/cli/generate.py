@@ -18,8 +18,8 @@ def generate(package: Path, prompt: str, target: str | None, max_tokens: int, ch
     from edgesw.errors import PackageError
     from edgesw.generate import generate as run
     from edgesw.package import check_files, read_manifest
+    from edgesw.targets import open_decoder
     from edgesw.tokenizer import Tokenizer
-    from edgesw.validate.validate import open_decoder
 
     manifest = read_manifest(package)
     check_files(package, manifest)

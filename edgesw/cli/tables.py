@@ -1,4 +1,4 @@
-"""Tables and JSON on stdout."""
+"""Tables and JSON on stdout, warnings on stderr."""
 
 from __future__ import annotations
 
@@ -37,6 +37,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def warn(message: str | None) -> None:
+    """One line on stderr, unless there is nothing to warn of."""
+    if message:
+        click.echo(f"Warning: {' '.join(message.split())}", err=True)
 
 
 def megabytes(size: int) -> str:

@@ -22,14 +22,14 @@ WIDEN_FIRST = ("down_proj", "v_proj", "o_proj", "k_proj", "q_proj", "gate_proj",
 class Capabilities:
     """What a target's format can carry: code widths by scheme, and whether groups must fill the matrix exactly."""
 
-    widths: dict[
-        str, tuple[int, ...]
-    ]  # scheme kind -> code widths, ascending; the first kind that has a width is preferred
-    whole_groups: (
-        bool  # True: a group must divide its axis. False: blocks are powers of two from 16, the last is padded
-    )
-    scale_bits: int  # width of a stored scale
-    head_multiple: int = 1  # the runtime's attention takes heads of a multiple of this many channels
+    widths: dict[str, tuple[int, ...]]
+    """Scheme kind -> code widths, ascending; the first kind that has a width is preferred."""
+    whole_groups: bool
+    """True: a group must divide its axis. False: blocks are powers of two from 16, and the last is padded."""
+    scale_bits: int
+    """Width of a stored scale."""
+    head_multiple: int = 1
+    """The runtime's attention takes heads of a multiple of this many channels."""
 
 
 @dataclass(frozen=True)

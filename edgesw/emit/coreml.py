@@ -40,7 +40,7 @@ def write_coreml(
 ) -> None:
     """Write `package` (an .mlpackage) for iOS 18 / macOS 15.
 
-    `residual_max` is the largest magnitude seen in the residual stream, from detection: a stream that float16 could not
+    `residual_max` is the largest magnitude seen in the residual stream so far: a stream that float16 could not
     hold is kept divided by a power of two.
 
     Inputs `inputIds` int32 (1, q) and `causalMask` float16 (1, 1, q, kv), where kv counts the tokens seen so far, these

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
+from edgesw.outliers.find import check_ids
+from edgesw.progress import Progress
 from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.texts import shipped_text, windows
+from edgesw.tokenizer import Tokenizer
+
+CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the shipped calibration text says of each matrix's input."""
+
+    text_sha256: str
+    mean_squares: dict[str, np.ndarray]
+    """Float32 (columns,) by matrix name."""
+    residual_max: float
+    """Largest magnitude in the residual stream."""
+
+
+def calibrate(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> Calibration:
+    """One streamed pass over the shipped text. CheckpointError when the tokenizer is another model's."""
+    spec, text = checkpoint.spec, shipped_text("calibration")
+    ids = windows(text, tokenizer, CALIBRATION_WINDOWS, min(CALIBRATION_TOKENS, spec.max_positions))
+    check_ids(ids, checkpoint)
+    moments, residual_max = _pass(
+        spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
+    )
+    return Calibration(text.sha256, moments, residual_max)
 
 
 def input_mean_squares(
@@ -19,12 +50,28 @@ def input_mean_squares(
 
     The first token counts too: the super activation that it carries is what a matrix must not lose.
     """
+    return _pass(spec, weights, ids, progress)[0]
+
+
+def _pass(
+    spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None
+) -> tuple[dict[str, np.ndarray], float]:
+    """The mean squares, and the largest magnitude in the residual stream."""
     moments: dict[str, np.ndarray] = {}
+    last: tuple[weakref.ref[torch.Tensor], np.ndarray] | None = None
 
     def observe(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
-        moments[name] = x.square().mean((0, 1)).numpy()
+        nonlocal last
+        if last is None or last[0]() is not x:
+            # A copy in numpy's own memory: a small block of torch's that is kept pins the large ones freed around it,
+            # and what is resident grows by a gigabyte.
+            last = weakref.ref(x), x.square().mean((0, 1)).numpy().copy()
+        moments[name] = last[1]  # matrices that read one tensor (query, key and value; gate and up) share its vector
 
-    for layer, _ in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):
+    largest = 0.0
+    for layer, x in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):
+        least, most = x.aminmax()  # unlike abs().max(), without a copy of the stream
+        largest = max(largest, -float(least), float(most))
         if progress:
             progress(layer)
-    return moments
+    return moments, largest

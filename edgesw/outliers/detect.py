@@ -3,146 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.found import SuperActivation, SuperOutliers, SuperWeight
-from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.outliers.activations import super_activations
+from edgesw.outliers.candidates import Candidates, find_candidates, first_made, is_massive_at
+from edgesw.outliers.found import (
+    CancellingScalar,
+    Effect,
+    FirstTokenCheck,
+    RejectedCandidate,
+    Scalar,
+    SuperOutliers,
+    SuperWeight,
+)
+from edgesw.outliers.judge import TIMES_NULL, measure
+from edgesw.outliers.run import Run
 
 # The paper's own prompt (arXiv 2411.07191).
 PROMPT = "Apple Inc. is a worldwide tech company."
 
-# A hidden state is massive above 100 and above 1,000 times the median magnitude of its layer (arXiv 2402.17762).
-MASSIVE, MASSIVE_RATIO = 100.0, 1000.0
-# A layer makes a super activation when its down_proj gives at least this share of it, ...
-MADE_SHARE = 0.5
-# ... it keeps at least this share of its size in the layers that follow, and ...
-KEPT_SHARE = 0.5
-# ... one scalar brings at least this share of the down_proj output. Below that there is no scalar to hold out.
-SCALAR_SHARE = 0.1
-MOST_SUPER_WEIGHTS = 32
-
-
-@dataclass(frozen=True)
-class _Spike:
-    """The largest output of one down_proj, and the scalar that contributes most to it."""
-
-    token: int
-    row: int
-    output: float
-    column: int
-    input: float
-    weight: float
-
-    @property
-    def share(self) -> float:
-        return abs(self.input * self.weight / self.output)
-
 
 def detect(
-    spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[str, int], None] | None = None
+    spec: DecoderSpec,
+    weights: Weights,
+    ids: np.ndarray,
+    progress: Callable[[str, int], None] | None = None,
+    *,
+    confirm: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> SuperOutliers:
     """Super outliers that the prompt `ids`, int (tokens,), brings out. Weights are streamed: one at a time in memory.
 
-    A super weight is the scalar of `down_proj` with the largest contribution |x[column] * W[row, column]| to a super
-    activation that its layer makes and later layers keep. It is removed and the pass is repeated from its layer, until
-    no super activation is made. `progress(stage, layer)` is called after each layer.
+    A super weight is the scalar of `down_proj` with the largest part in a super activation that its layer makes, found
+    by zeroing it and passing again from its layer until none is made; and zeroing it changes the next-token
+    distribution far more than zeroing the largest ordinary scalars of the same matrix does. `confirm=False` leaves the
+    second half out. `dtype` is what the decoder computes in. `progress(stage, layer)` is called after each layer.
     """
-    run = _Run(spec, weights, ids, progress)
+    changed = _first_tokens(ids, spec)
+    run = Run(spec, weights, np.stack([ids, *changed.values()]), dtype, progress)
     run.forward(0)
-    activations = _super_activations(run.stream)
-    found: list[SuperWeight] = []
-    while len(found) < MOST_SUPER_WEIGHTS:
-        layer = _made_in(run)
-        if layer is None:
-            break
-        spike = run.spikes[layer]
-        found.append(SuperWeight(layer, spike.row, spike.column, spike.weight, spike.input, spike.output))
-        run.removed.add((layer, spike.row, spike.column))
-        run.forward(layer)
-    return SuperOutliers(tuple(found), tuple(_tie(activation, found) for activation in activations))
+    stream, float_run = run.stream_of(0), run.copy()
+    candidates = find_candidates(run)
+    told = (lambda layer: progress("confirming", layer)) if progress else None
+    effects = measure(spec, weights, ids, stream, candidates, dtype, told) if confirm else {}
+    found = tuple(_super_weights(candidates, effects, confirm))
+    return SuperOutliers(
+        found,
+        super_activations(stream, found),
+        tuple(CancellingScalar(**_fields(scalar, effects)) for scalar in candidates.cancelling),
+        tuple(_rejected(candidates, effects, confirm)),
+        tuple(float_run.seen[layer].peak for layer in sorted(float_run.seen)),
+        tuple(
+            _check_first_token(how, prompt, float_run, run, candidates, found)
+            for prompt, how in enumerate(changed, start=1)
+        ),
+        confirm,
+    )
 
 
-class _Run:
-    """A prompt's residual stream before each layer and after the last, and each layer's spike."""
-
-    def __init__(
-        self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[str, int], None] | None
-    ) -> None:
-        self.spec, self._weights, self._progress = spec, weights, progress
-        self._ids = ids.reshape(1, -1)
-        self.stream: list[torch.Tensor] = []  # (tokens, hidden) each
-        self.spikes: dict[int, _Spike] = {}
-        self.removed: set[tuple[int, int, int]] = set()
-
-    def forward(self, first: int) -> None:
-        """Run from layer `first` on, without the removed scalars."""
-        ops = TorchOps(self.spec, self, self._ids, self._observe)
-        start = self.stream[first][None] if first else None
-        del self.stream[first:]
-        for layer, x in enumerate(residual_stream(ops, first, start), start=first):
-            self.stream.append(x[0])
-            if self._progress:
-                self._progress(f"pass {len(self.removed) + 1}", layer)
-
-    def tensor(self, name: str) -> np.ndarray:
-        values = self._weights.tensor(name)
-        for layer, row, column in self.removed:
-            if name == f"layers.{layer}.down_proj":
-                values[row, column] = 0
-        return values
-
-    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._weights.rows(name, rows)
-
-    def _observe(self, name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
-        _, layer, *kind = name.split(".")
-        if kind != ["down_proj"]:
-            return
-        token, row = divmod(int(y[0].abs().argmax()), y.shape[-1])
-        column = int((x[0, token] * weight[row]).abs().argmax())
-        self.spikes[int(layer)] = _Spike(
-            token, row, float(y[0, token, row]), column, float(x[0, token, column]), float(weight[row, column])
-        )
+def _super_weights(candidates: Candidates, effects: dict[Scalar, Effect], confirmed: bool) -> list[SuperWeight]:
+    chosen = [scalar for scalar in (*candidates.made, *candidates.passing) if confirmed and _counts(effects[scalar])]
+    return [SuperWeight(**_fields(scalar, effects)) for scalar in (chosen if confirmed else candidates.made)]
 
 
-def _made_in(run: _Run) -> int | None:
-    """The first layer whose down_proj makes a super activation out of one scalar, or None."""
-    lasts = run.spec.layers // 8 + 1
-    for layer, spike in sorted(run.spikes.items()):
-        if layer + lasts > run.spec.layers or spike.share < SCALAR_SHARE:
-            continue
-        made = float(run.stream[layer + 1][spike.token, spike.row])
-        later = [abs(float(x[spike.token, spike.row])) for x in run.stream[layer + 1 : layer + 1 + lasts]]
-        if (
-            abs(made) > _massive(run.stream[layer + 1])
-            and abs(spike.output) >= MADE_SHARE * abs(made)
-            and min(later) >= KEPT_SHARE * abs(made)
-        ):
-            return layer
-    return None
+def _counts(effect: Effect) -> bool:
+    return effect.margin >= TIMES_NULL
 
 
-def _massive(x: torch.Tensor) -> float:
-    return max(MASSIVE, MASSIVE_RATIO * float(x.abs().median()))
+def _rejected(candidates: Candidates, effects: dict[Scalar, Effect], confirmed: bool) -> list[RejectedCandidate]:
+    rejected = []
+    for scalar in (*candidates.made, *candidates.passing):
+        if confirmed and not _counts(effects[scalar]):
+            margin = effects[scalar].margin
+            why = f"{margin:.1f} times its null: {TIMES_NULL:.0f} are needed"
+            rejected.append(RejectedCandidate(**_fields(scalar, effects), why=why))
+        elif not confirmed and scalar in candidates.passing:
+            why = "massive value that does not stay, effect not measured"
+            rejected.append(RejectedCandidate(**_fields(scalar, effects), why=why))
+    rejected += [RejectedCandidate(**_fields(scalar, effects), why=why) for scalar, why in candidates.ruled_out]
+    return rejected
 
 
-def _super_activations(stream: list[torch.Tensor]) -> list[SuperActivation]:
-    """Channels of the residual stream that are massive, by first layer: `layer` is the one after which they are."""
-    found: dict[int, SuperActivation] = {}
-    for layer, x in enumerate(stream[1:]):
-        for token, channel in (x.abs() > _massive(x)).nonzero().tolist():
-            magnitude = abs(float(x[token, channel]))
-            old = found.setdefault(channel, SuperActivation(channel, (), 0.0, layer, layer, False))
-            tokens = tuple(sorted({*old.tokens, token}))
-            found[channel] = replace(old, tokens=tokens, magnitude=max(old.magnitude, magnitude), last_layer=layer)
-    return list(found.values())
+def _fields(scalar: Scalar, effects: dict[Scalar, Effect]) -> dict[str, Any]:
+    return vars(replace(scalar, effect=effects.get(scalar)))
 
 
-def _tie(activation: SuperActivation, weights: list[SuperWeight]) -> SuperActivation:
-    tied = any(w.row == activation.channel and w.layer == activation.first_layer for w in weights)
-    return replace(activation, from_super_weight=tied)
+def _first_tokens(ids: np.ndarray, spec: DecoderSpec) -> dict[str, np.ndarray]:
+    """How the prompt's first token can be changed -> the changed prompt, as long as the prompt itself."""
+    bos = spec.bos_token_id
+    own = ids[1:] if len(ids) and ids[0] == bos else ids
+    if len(own) < 3:
+        return {}
+    if len(own) < len(ids):
+        return {"without BOS": np.append(own, own[-1])}
+    shorter = {"without its first token": np.append(own[1:], own[-1])}
+    if bos is None or not 0 <= bos < spec.vocab_size:
+        return shorter
+    return {"with BOS before it": np.append(bos, own[:-1]), **shorter}
+
+
+def _check_first_token(
+    how: str, prompt: int, before: Run, after: Run, candidates: Candidates, found: tuple[SuperWeight, ...]
+) -> FirstTokenCheck:
+    """Whether the super weights make their activations on another prompt, and nothing is left to make one there."""
+    missing = tuple(w.coordinates for w in found if not is_massive_at(before, prompt, w.layer, w.row))
+    other = first_made(after, prompt)
+    known = {scalar.coordinates for scalar in (*candidates.made, *candidates.passing)}
+    others = () if other is None else ((other.layer, other.row, other.parts[0].column),)
+    return FirstTokenCheck(how, missing, tuple(place for place in others if place not in known))

@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.plan import CompressionPlan
+from edgesw.outliers.agreement import RecipeAgreement
 from edgesw.package import Manifest
 
 
@@ -26,6 +27,7 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         name=source.hub_id or manifest.source["name"],
         base_model=source.hub_id,
         licence=source.recipe.license if source.recipe else None,
+        agreement=RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None,
         parameters=checkpoint.parameters(),
         sizes=sizes,
     )

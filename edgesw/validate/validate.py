@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.errors import UsageError
 from edgesw.package import Manifest, check_files, read_manifest
+from edgesw.progress import Progress
 from edgesw.runtime.package import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets import TARGETS
+from edgesw.targets import open_decoder
 from edgesw.texts import Text, windows
 from edgesw.tokenizer import Tokenizer
 from edgesw.validate.measure import Agreement, measure
-
-Progress = Callable[[str, str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,6 @@ def float_model(manifest: Manifest, against: str | None) -> Checkpoint:
             f"{manifest.decoder.vocab_size}: --against must be the model it was made from."
         )
     return checkpoint
-
-
-def open_decoder(package: Path, manifest: Manifest, target: str, precision: str = "float16") -> PackagedDecoder:
-    """What runs the package's model for `target` on this machine."""
-    if target not in manifest.models or target not in TARGETS:
-        raise UsageError(f"'{package}' has no {target} model: it has {', '.join(manifest.models)}.")
-    return TARGETS[target].run(package / manifest.models[target], manifest.context, precision)
 
 
 def validate(

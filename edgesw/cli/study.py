@@ -1,0 +1,96 @@
+"""edgesw study"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgesw.cli.progress import Bar
+from edgesw.cli.tables import print_json, print_table
+
+if TYPE_CHECKING:
+    from edgesw.study.result import StudyResult
+
+# As in edgesw.study.study, which takes seconds to import.
+EXPERIMENTS = ("prune", "scale", "stopwords", "blocks", "activations")
+ALL = "all"
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--experiment", required=True, type=click.Choice((*EXPERIMENTS, ALL)), help="Which one; all: one after the other."
+)
+@click.option(
+    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
+)
+@click.option("--windows", default=4, show_default=True, type=click.IntRange(1), help="Windows to measure over.")
+@click.option(
+    "--tokens", default=256, show_default=True, type=click.IntRange(2), help="Tokens per window, BOS included."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for EXPERIMENT.json and EXPERIMENT.png; those of an earlier run are replaced.  [default: study-NAME]",
+)
+@click.option("--revision", help="Branch, tag or commit on the hub.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of a table; of all: a list.")
+def study(
+    model: str,
+    experiment: str,
+    text: str | None,
+    windows: int,
+    tokens: int,
+    output: Path | None,
+    revision: str | None,
+    as_json: bool,
+) -> None:
+    """Redo an experiment of the super weight paper (arXiv 2411.07191) on MODEL.
+
+    \b
+    prune        perplexity without the super weights, or without many other large weights
+    scale        perplexity with the super weights times 0, 0.2 ... 3
+    stopwords    probability of stop words with and without the super weights
+    blocks       4-bit rounding at growing block sizes, with and without hold-out
+    activations  8-bit activations, with and without the super activation
+
+    Prints a table and writes it as JSON, with a plot.
+    """
+    from edgesw.checkpoint.checkpoint import open_checkpoint
+    from edgesw.checkpoint.source import plain_name
+    from edgesw.study.study import study as run
+    from edgesw.study.write import check_folder, write_result
+    from edgesw.texts import load_text
+    from edgesw.tokenizer import Tokenizer
+
+    folder = output or Path(f"study-{plain_name(model)}")
+    check_folder(folder)
+    loaded = load_text(text)
+    checkpoint = open_checkpoint(model, revision)
+    tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
+    names = EXPERIMENTS if experiment == ALL else (experiment,)
+    results: list[StudyResult] = []
+    written: list[Path] = []
+    with Bar() as bar:
+        for result in run(checkpoint, tokenizer, names, loaded, count=windows, tokens=tokens, progress=bar):
+            results.append(result)
+            written += write_result(result, folder)
+    if as_json:
+        printed = [result.to_dict() for result in results]
+        print_json(printed if experiment == ALL else printed[0])
+    else:
+        for index, result in enumerate(results):
+            if index:
+                click.echo()
+            columns, rows = result.findings.columns, result.findings.rows
+            print_table(
+                f"{result.model}, {result.title}: {result.text}, {result.windows} windows of {result.tokens} tokens",
+                [column.title for column in columns],
+                [[column.write(row) for column in columns] for row in rows],
+            )
+            for note in result.findings.notes:
+                click.echo(note)
+    click.echo(f"Wrote {', '.join(map(str, written))}", err=True)

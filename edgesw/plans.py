@@ -1,0 +1,68 @@
+"""Settings and Plans: what a conversion is asked for, what it will do target by target, and what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.compress.plan import CompressionPlan, make_plan
+from edgesw.errors import UsageError
+from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
+from edgesw.targets import TARGETS
+
+DEFAULT_CONTEXT = 2048
+# Beside its weights a package holds the graph, the tokenizer and vectors: a few megabytes.
+OTHER_BYTES = 8 << 20
+LIBRARY_BYTES = 330 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for. `context` 0: the model's own, at most 2048 tokens."""
+
+    targets: tuple[str, ...]
+    bits: int = 4
+    scheme: str | None = None
+    group_size: int | None = None
+    context: int = 0
+    hold_out: bool = True
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What a conversion will do, target by target, and what it needs."""
+
+    spec: DecoderSpec
+    context: int
+    by_target: dict[str, CompressionPlan]
+
+    @property
+    def output_bytes(self) -> int:
+        """Size of the package, estimated."""
+        return sum(plan.stored_bytes for plan in self.by_target.values()) + OTHER_BYTES
+
+    @property
+    def memory_bytes(self) -> int:
+        """Peak memory, estimated: the libraries, and the larger of two stages. Calibration holds the residual stream
+        and the MLP of its windows in float32; compression holds the largest matrix in float32, its codes and its
+        packed bytes. Factors measured on SmolLM2-135M (`benchmarks/conversion.py`); they include what malloc keeps, and
+        runs differ by a fifth."""
+        tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
+        activations = 4 * tokens * (3 * self.spec.hidden_size + 4 * self.spec.intermediate_size)
+        largest = max(plan.largest for plan in self.by_target.values())
+        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest)
+
+
+def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
+    """Plan each target. Raises UsageError for settings that a target or the model cannot have."""
+    context = settings.context or min(spec.max_positions, DEFAULT_CONTEXT)
+    if not 1 <= context <= spec.max_positions:
+        raise UsageError(f"--context {context} is out of range: this model has 1 to {spec.max_positions} positions.")
+    plans = {}
+    for name in settings.targets:
+        try:
+            can = TARGETS[name].capabilities
+            plans[name] = make_plan(spec, can, settings.bits, settings.scheme, settings.group_size)
+        except UsageError as error:
+            raise UsageError(f"--target {name}: {error}") from error
+    return Plans(spec, context, plans)

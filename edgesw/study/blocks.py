@@ -1,0 +1,70 @@
+"""Blocks: round-to-nearest at growing block sizes, with and without hold-out (arXiv 2411.07191, section 5.2)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgesw.study.evaluation import Condition, Evaluation
+from edgesw.study.result import Column, Findings, Row
+from edgesw.study.rounding import BITS, round_blocks
+from edgesw.study.weights import Changed, places_of
+
+TITLE = f"round-to-nearest in {BITS} bits, block by block"
+# Columns of a row that share a range; 0 is the whole row, None the whole matrix.
+BLOCKS: tuple[int | None, ...] = (32, 64, 128, 256, 512, 0, None)
+# Values farther than this from their block's mean are clipped. See docs/study.md for how it was chosen.
+SIGMAS = 9.0
+WAYS = ("plain", "clipped", "held_out")
+COLUMNS = (
+    Column("condition", "block"),
+    Column("plain", "plain", ",.2f"),
+    Column("clipped", "clipped", ",.2f"),
+    Column("held_out", "clipped, held out", ",.2f"),
+    Column("plain_agreement", "top-1: plain", ".1%"),
+    Column("clipped_agreement", "clipped", ".1%"),
+    Column("held_out_agreement", "clipped, held out", ".1%"),
+)
+
+
+def run(evaluation: Evaluation) -> Findings:
+    """Every matrix of the layers in BITS bits: plain, clipped, and clipped with the super weights put back exactly."""
+    conditions = [
+        Condition(f"{name_of(block)}, {way.replace('_', ' ')}", rounded(evaluation, block, way))
+        for block in BLOCKS
+        for way in WAYS
+    ]
+    unchanged = evaluation.measure(evaluation.float)
+    results = iter(evaluation.measure_all("blocks", conditions))
+    rows = []
+    for block in BLOCKS:
+        row: Row = {"condition": name_of(block), "block": block}
+        for way in WAYS:
+            result = next(results)
+            row |= {way: result.perplexity, f"{way}_accuracy": result.accuracy, f"{way}_agreement": result.agreement}
+        rows.append(row)
+    notes = (
+        f"Perplexity and top-1 agreement; the float model's perplexity is {unchanged.perplexity:.2f}.",
+        f"Clipped: to {SIGMAS:g} standard deviations from the mean of each block. Embedding and head stay in float.",
+    )
+    return Findings(COLUMNS, tuple(rows), notes)
+
+
+def name_of(block: int | None) -> str:
+    """How the table calls a block size."""
+    return {0: "row", None: "matrix"}.get(block, str(block))
+
+
+def rounded(evaluation: Evaluation, block: int | None, way: str) -> Changed:
+    """The float weights with each matrix of the layers rounded in one of WAYS."""
+    matrices = set(evaluation.spec.matrices())
+    held_out = places_of(evaluation.coordinates) if way == "held_out" else {}
+
+    def change(name: str, values: np.ndarray) -> np.ndarray:
+        if name not in matrices:
+            return values
+        made = round_blocks(values, block, None if way == "plain" else SIGMAS)
+        if name in held_out:
+            made[held_out[name]] = values[held_out[name]]
+        return made
+
+    return Changed(evaluation.weights, change)

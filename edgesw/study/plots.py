@@ -1,0 +1,134 @@
+"""One picture an experiment, drawn with matplotlib's objects: no display and no state shared with the caller."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgesw.study.result import Row, StudyResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+# Colours that stay apart for colour-blind readers (Okabe and Ito).
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+
+
+def plot(result: StudyResult, file: Path) -> None:
+    """Draw the result into a PNG file; equal results give equal bytes."""
+    # It takes most of a second to import.
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = result.findings.rows
+    tall = 1.4 + 0.32 * len(rows) if result.experiment in ("prune", "stopwords", "activations") else 4.2
+    # Tokens and names are what they are: "$" begins no formula, and a script the font lacks is boxes, not a warning.
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure = Figure(figsize=(8, max(3.0, tall)), dpi=120, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(f"{result.model}: {result.title}", fontsize=12)
+        DRAWN[result.experiment](figure.subplots(), rows)
+        figure.supxlabel(f"{result.text}, {result.windows} windows of {result.tokens} tokens", fontsize=8, color=GREY)
+        # Without a version in it, so that the file does not change with the library's.
+        figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def perplexity_bars(axes: Axes, rows: Sequence[Row]) -> None:
+    """A bar for each condition; perplexity is on a logarithmic axis where it has to be."""
+    names, values = [row["condition"] for row in rows], [row["perplexity"] for row in rows]
+    # A model that overflowed has no bar: 1 is where perplexity begins. Its label says what it came to.
+    drawn = [value if math.isfinite(value) else 1.0 for value in values]
+    bars = axes.barh(names, drawn, color=[GREY, *[BLUE] * (len(rows) - 1)], height=0.7)
+    axes.bar_label(bars, [f"{value:,.1f}" for value in values], padding=4, fontsize=9)
+    if max(drawn) > 20 * min(drawn):
+        _logarithmic(axes, axes.xaxis, _whole)
+    axes.margins(x=0.25)
+    axes.invert_yaxis()
+    axes.set_xlabel("perplexity")
+    _plain(axes)
+
+
+def scale_lines(axes: Axes, rows: Sequence[Row]) -> None:
+    """Perplexity over the factor: all of it on a logarithmic axis, and inside that the floor of the curve as it is."""
+    factors, values = [row["factor"] for row in rows], [row["perplexity"] for row in rows]
+    axes.plot(factors, values, "o-", color=BLUE)
+    _logarithmic(axes, axes.yaxis, _whole)
+    axes.set_xlabel("super weights times")
+    axes.set_ylabel("perplexity")
+    near = [index for index, value in enumerate(values) if value < 1.25 * min(values)]
+    floor = axes.inset_axes((0.42, 0.36, 0.55, 0.58))
+    floor.plot([factors[index] for index in near], [values[index] for index in near], "o-", color=BLUE, markersize=4)
+    floor.set_title("within 25% of the lowest, linear", fontsize=9, color=GREY)
+    floor.tick_params(labelsize=8)
+    for each in (axes, floor):
+        each.axvline(1, color=ORANGE, linewidth=1, linestyle=":")
+        _plain(each)
+
+
+def probability_bars(axes: Axes, rows: Sequence[Row]) -> None:
+    """Two bars for each token: its mean probability with and without the super weights."""
+    at = range(len(rows))
+    for shift, key, colour, label in ((-0.2, "float", GREY, "float"), (0.2, "removed", ORANGE, "super weights zeroed")):
+        axes.barh([y + shift for y in at], [row[key] for row in rows], 0.4, color=colour, label=label)
+    axes.set_yticks(list(at), [row["condition"] for row in rows])
+    _logarithmic(axes, axes.xaxis, lambda value, _: f"{value:g}")
+    axes.invert_yaxis()
+    axes.set_xlabel("mean probability")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+    _plain(axes)
+
+
+def block_lines(axes: Axes, rows: Sequence[Row]) -> None:
+    """Perplexity over the block size, a line for each way: logarithmic, and inside that its floor as it is."""
+    ways = (
+        ("plain", GREY, "o-", "plain"),
+        ("clipped", ORANGE, "s--", "clipped"),
+        ("held_out", BLUE, "D:", "clipped, super weights held out"),
+    )
+    lowest = min(row["plain"] for row in rows)
+    near = [row for row in rows if all(row[key] < 5 * lowest for key, *_ in ways)]
+    floor = axes.inset_axes((0.12, 0.3, 0.6, 0.4))
+    for key, colour, style, label in ways:
+        for each, shown in ((axes, rows), (floor, near)):
+            names = [row["condition"] for row in shown]
+            each.plot(names, [row[key] for row in shown], style, color=colour, label=label, markersize=5)
+    _logarithmic(axes, axes.yaxis, _whole)
+    axes.set_xlabel("block: values that share a range")
+    axes.set_ylabel("perplexity")
+    axes.legend(loc="upper left", frameon=False)
+    floor.set_title("the same, linear", fontsize=9, color=GREY)
+    floor.tick_params(labelsize=8)
+    _plain(axes)
+    _plain(floor)
+
+
+DRAWN = {
+    "prune": perplexity_bars,
+    "scale": scale_lines,
+    "stopwords": probability_bars,
+    "blocks": block_lines,
+    "activations": perplexity_bars,
+}
+
+
+def _logarithmic(axes: Axes, axis: Axis, write: Callable[[float, float], str]) -> None:
+    """A logarithmic axis with `write` for its ticks: matplotlib's own are formulas, and those are off."""
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    axis.set_major_formatter(write)
+    axis.set_minor_formatter("")
+
+
+def _whole(value: float, _: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="both", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)

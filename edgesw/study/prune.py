@@ -1,0 +1,88 @@
+"""Prune: what a few super weights carry, beside many other large weights (arXiv 2411.07191, table 1)."""
+
+from __future__ import annotations
+
+import torch
+
+from edgesw.study.evaluation import Condition, Evaluation
+from edgesw.study.largest import how_many, largest_others
+from edgesw.study.result import Column, Findings
+from edgesw.study.weights import Coordinates, multiplied, places_of
+
+TITLE = "super weights removed"
+COLUMNS = (
+    Column("condition", "condition"),
+    Column("removed", "removed", ",d"),
+    Column("perplexity", "perplexity", ",.2f"),
+    Column("accuracy", "next token right", ".1%"),
+    Column("agreement", "top-1 as float", ".1%"),
+)
+# Removing the super weights shifts their channel at many tokens; a spike moves by at least this share of the largest
+# shift, and only spikes are put back.
+SPIKE_SHARE = 0.1
+
+
+def run(evaluation: Evaluation) -> Findings:
+    """Zero the super weights (each, all, all with the super activation restored), and the largest others."""
+    spec, weights, found = evaluation.spec, evaluation.weights, evaluation.coordinates
+    everything = places_of(found)
+    zeroed = multiplied(weights, everything, 0)
+    restore = Restore(evaluation)
+    largest = largest_others(
+        spec,
+        weights,
+        how_many(spec),
+        everything,
+        lambda done: evaluation.progress("Largest others", "", done, len(spec.matrices())),
+    )
+    planned = [
+        (evaluation.float, 0),
+        *((_alone(evaluation, scalar), 1) for scalar in (found if len(found) > 1 else [])),
+        (Condition("all super weights zeroed", zeroed, evaluation.first), len(found)),
+        (
+            Condition("the same, super activation restored", zeroed, evaluation.first, after=restore),
+            len(found),
+        ),
+        (Condition("the largest others zeroed", multiplied(weights, largest.places, 0)), largest.count),
+    ]
+    results = evaluation.measure_all("prune", [condition for condition, _ in planned])
+    rows = tuple(
+        {"condition": condition.name, "removed": removed, **vars(result)}
+        for (condition, removed), result in zip(planned, results, strict=True)
+    )
+    smallest = min(abs(weight.value) for weight in evaluation.super_weights)
+    channels = ", ".join(f"{row} after layer {layer}" for layer, row in sorted(evaluation.channels))
+    notes = (
+        f"The {largest.count:,} largest other weights of the layers' matrices have a magnitude of "
+        f"{largest.smallest:.2f} or more; the super weights, of {smallest:.2f} or more.",
+        f"Restored: {restore.entries:,} of {evaluation.ids.size:,} tokens, in channel {channels}.",
+    )
+    return Findings(COLUMNS, rows, notes)
+
+
+class Restore:
+    """Puts the float model's spikes back into the channels that super weights write to, right after their layers.
+
+    A spike is a token at which the channel is off by at least `SPIKE_SHARE` of its largest deviation.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._channels = evaluation.channels
+        self.entries = 0  # how many values were put back in the last run
+
+    def __call__(self, layer: int, x: torch.Tensor) -> None:
+        if layer == min(at for at, _ in self._channels):
+            self.entries = 0
+        for (at, row), expected in self._channels.items():
+            if at == layer:
+                off = (expected - x[..., row]).abs()
+                # A text that makes no super activation has nothing to restore.
+                spikes = (off >= SPIKE_SHARE * off.max()) & (off > 0)
+                x[..., row] = torch.where(spikes, expected, x[..., row])
+                self.entries += int(spikes.sum())
+
+
+def _alone(evaluation: Evaluation, scalar: Coordinates) -> Condition:
+    weights = multiplied(evaluation.weights, places_of([scalar]), 0)
+    layer, row, column = scalar
+    return Condition(f"({layer}, {row}, {column}) zeroed", weights, layer)

@@ -1,0 +1,70 @@
+"""StudyResult: what an experiment found, as a table that can be printed, saved and plotted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its key in the rows, its title, and how its figures are written (a format spec)."""
+
+    key: str
+    title: str
+    format: str = ""
+
+    def write(self, row: Row) -> str:
+        """The figure of this column as text; empty where the row has none."""
+        value = row.get(self.key)
+        return "" if value is None else format(value, self.format)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one experiment measured: a row for each condition, and what one must know to read them."""
+
+    columns: tuple[Column, ...]  # the first one holds words, the others figures
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """An experiment's findings, and on which model and text they were made."""
+
+    experiment: str
+    title: str
+    model: str
+    origin: str
+    revision: str | None
+    text: str
+    text_sha256: str
+    windows: int
+    tokens: int  # per window
+    super_weights: tuple[tuple[int, int, int], ...]  # (layer, row, column)
+    findings: Findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: a figure that is infinite or not a number is None, for JSON has no word for it."""
+        return {
+            "experiment": self.experiment,
+            "title": self.title,
+            "model": self.model,
+            "origin": self.origin,
+            "revision": self.revision,
+            "text": self.text,
+            "text_sha256": self.text_sha256,
+            "windows": self.windows,
+            "tokens_per_window": self.tokens,
+            "super_weights": [list(coordinates) for coordinates in self.super_weights],
+            "rows": [{key: _finite(value) for key, value in row.items()} for row in self.findings.rows],
+            "notes": list(self.findings.notes),
+        }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

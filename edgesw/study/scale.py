@@ -1,0 +1,39 @@
+"""Scale: super weights made smaller and larger (arXiv 2411.07191, section 3.4)."""
+
+from __future__ import annotations
+
+from edgesw.study.evaluation import Condition, Evaluation
+from edgesw.study.result import Column, Findings
+from edgesw.study.weights import multiplied, places_of
+
+TITLE = "super weights scaled"
+FACTORS = tuple(step / 5 for step in range(16))  # 0, 0.2, ... 3
+COLUMNS = (
+    Column("condition", "super weights"),
+    Column("perplexity", "perplexity", ",.2f"),
+    Column("increase", "over float", "+,.1%"),
+    Column("accuracy", "next token right", ".1%"),
+    Column("agreement", "top-1 as float", ".1%"),
+)
+
+
+def run(evaluation: Evaluation) -> Findings:
+    """All super weights times each of FACTORS."""
+    places = places_of(evaluation.coordinates)
+    conditions = [
+        Condition(f"times {factor:g}", multiplied(evaluation.weights, places, factor), evaluation.first)
+        for factor in FACTORS
+    ]
+    results = evaluation.measure_all("scale", conditions)
+    unchanged = results[FACTORS.index(1.0)].perplexity
+    rows = tuple(
+        {
+            "condition": condition.name,
+            "factor": factor,
+            **vars(result),
+            "increase": result.perplexity / unchanged - 1,
+        }
+        for factor, condition, result in zip(FACTORS, conditions, results, strict=True)
+    )
+    best = min(rows, key=lambda row: row["perplexity"])
+    return Findings(COLUMNS, rows, (f"Lowest perplexity: {best['perplexity']:.2f}, {best['condition']}.",))

@@ -1,0 +1,70 @@
+"""The paper's experiments (arXiv 2411.07191) by name, on any model and text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.source import plain_name
+from edgesw.errors import CheckpointError, EdgeswError
+from edgesw.outliers.find import find_outliers
+from edgesw.study import activations, blocks, prune, scale, stopwords
+from edgesw.study.evaluation import Evaluation, Progress
+from edgesw.study.result import Findings, StudyResult
+from edgesw.texts import Text, windows
+from edgesw.tokenizer import Tokenizer
+
+EXPERIMENTS: dict[str, tuple[str, Callable[[Evaluation, Tokenizer], Findings]]] = {
+    "prune": (prune.TITLE, lambda evaluation, _: prune.run(evaluation)),
+    "scale": (scale.TITLE, lambda evaluation, _: scale.run(evaluation)),
+    "stopwords": (stopwords.TITLE, stopwords.run),
+    "blocks": (blocks.TITLE, lambda evaluation, _: blocks.run(evaluation)),
+    "activations": (activations.TITLE, lambda evaluation, _: activations.run(evaluation)),
+}
+"""Name -> title and what runs it."""
+
+
+def study(
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    experiments: Iterable[str],
+    text: Text,
+    *,
+    count: int,
+    tokens: int,
+    progress: Progress,
+) -> Iterator[StudyResult]:
+    """Run `experiments` one after the other over `count` windows of `tokens` tokens of the text.
+
+    EdgeswError for a model without super weights, UsageError for a text too short to measure on, CheckpointError for a
+    tokenizer that does not belong to the model.
+    """
+    spec, source = checkpoint.spec, checkpoint.source
+    ids = windows(text, tokenizer, count, min(tokens, spec.max_positions))
+    if ids.max() >= spec.vocab_size:
+        raise CheckpointError(
+            f"{source.path}: the tokenizer gives token {ids.max()} and the model has {spec.vocab_size}: "
+            "they do not belong together."
+        )
+    outliers = find_outliers(checkpoint, tokenizer, progress)
+    if not outliers.super_weights:
+        raise EdgeswError(
+            f"'{source.name}' has no super weights that detection finds, so there is nothing to study: try another "
+            "model, such as smollm2-135m."
+        )
+    evaluation = Evaluation(spec, checkpoint, ids, outliers, progress)
+    for name in experiments:
+        title, run = EXPERIMENTS[name]
+        yield StudyResult(
+            experiment=name,
+            title=title,
+            model=plain_name(source.name) if source.is_local else source.name,
+            origin=source.origin,
+            revision=source.revision,
+            text=text.name,
+            text_sha256=text.sha256,
+            windows=ids.shape[0],
+            tokens=ids.shape[1],
+            super_weights=tuple(evaluation.coordinates),
+            findings=run(evaluation, tokenizer),
+        )

@@ -1,0 +1,66 @@
+"""Float weights with something changed on the way: what a condition of an experiment runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from edgesw.decoder.ops import Weights
+
+Coordinates = tuple[int, int, int]
+"""(layer, row, column) of down_proj."""
+
+Places = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Scalars by the canonical name of their matrix: row numbers and column numbers, int64 (scalars,) each."""
+
+
+class Changed:
+    """`Weights` whose tensors go through `change(name, values)` when they are read; the embedding's rows do not."""
+
+    def __init__(self, weights: Weights, change: Callable[[str, np.ndarray], np.ndarray]) -> None:
+        self._weights, self._change = weights, change
+
+    def tensor(self, name: str) -> np.ndarray:
+        return self._change(name, self._weights.tensor(name))
+
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self._weights.rows(name, rows)
+
+
+class HeadKept:
+    """`Weights` that keep the output head in memory once it was read: every window of every condition needs it."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._head: np.ndarray | None = None
+
+    def tensor(self, name: str) -> np.ndarray:
+        if name != "lm_head":
+            return self._weights.tensor(name)
+        if self._head is None:
+            self._head = self._weights.tensor(name)
+        return self._head
+
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self._weights.rows(name, rows)
+
+
+def places_of(coordinates: Iterable[Coordinates]) -> Places:
+    """Super weights as places in their matrices."""
+    by_name: dict[str, list[tuple[int, int]]] = {}
+    for layer, row, column in coordinates:
+        by_name.setdefault(f"layers.{layer}.down_proj", []).append((row, column))
+    return {name: (np.array(pairs)[:, 0], np.array(pairs)[:, 1]) for name, pairs in by_name.items()}
+
+
+def multiplied(weights: Weights, places: Places, factor: float) -> Changed:
+    """The weights with the scalars at `places` times `factor`; 0 removes them."""
+
+    def change(name: str, values: np.ndarray) -> np.ndarray:
+        if name in places:
+            values = values.copy()
+            values[places[name]] *= factor
+        return values
+
+    return Changed(weights, change)
