@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
-# Rows of a histogram that one thread adds at a time, in values: large matrices share one palette among few threads.
-CHUNK = 1 << 22
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 def fit_palettes(
@@ -22,8 +22,9 @@ def fit_palettes(
 ) -> np.ndarray:
     """Palettes, float16 (groups, 2**bits) ascending, for every `group` rows (0: all) of float32 (rows, columns).
 
-    The least squared error there is, before entries are rounded to float16. That of a column is weighted by its
-    `importance` (columns,). Values where the boolean mask `held_out` is set do not count.
+    For weights that float16 holds exactly, the least squared error there is before entries are rounded to float16; for
+    others, of weights cut off to float16. That of a column is weighted by its `importance` (columns,). Values where
+    the boolean mask `held_out` is set do not count. An entry beyond float16's range becomes its largest number.
     """
     from edgesw.compress.kmeans import BINS, add_to_histogram, exact_clusters
 
@@ -31,48 +32,69 @@ def fit_palettes(
     step = group or rows
     weights = np.ascontiguousarray(weights, np.float32)
     each = np.ones(columns) if importance is None else importance / max(float(importance.mean()), 1e-30) + 1e-6
+    each = each.astype(np.float64)
     nothing = np.zeros((0, 0), bool)
 
-    def histogram(part: slice) -> np.ndarray:
-        found = np.zeros((2, BINS))
+    def empty() -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((BINS, 2)), np.zeros(BINS // 8, bool)
+
+    def add(part: slice, histogram: np.ndarray, filled: np.ndarray) -> None:
         mask = nothing if held_out is None else np.ascontiguousarray(held_out[part])
-        add_to_histogram(weights[part], each.astype(np.float64), mask, found[0], found[1])
+        add_to_histogram(weights[part], each, mask, histogram, filled)
+
+    def part_of_one(part: slice) -> tuple[np.ndarray, np.ndarray]:
+        histogram, filled = empty()
+        add(part, histogram, filled)
+        return histogram, filled
+
+    def palettes_of(groups: slice) -> list[np.ndarray]:
+        histogram, filled = empty()
+        found = []
+        for start in range(groups.start, groups.stop, step):
+            add(slice(start, min(start + step, groups.stop)), histogram, filled)
+            found.append(exact_clusters(histogram, filled, 2**bits))
         return found
 
-    def palette(start: int) -> np.ndarray:
-        end = min(start + step, rows)
-        lines = max(1, CHUNK // columns)
-        if end - start <= lines:
-            found = histogram(slice(start, end))
-        else:  # one large group: its parts are what threads share
-            parts = [slice(first, min(first + lines, end)) for first in range(start, end, lines)]
-            found = sum(_threaded(histogram, parts), np.zeros((2, BINS)))
-        return exact_clusters(found[0], found[1], 2**bits)
-
-    starts = range(0, rows, step)
-    return np.stack(_threaded(palette, starts) if len(starts) > 1 else [palette(0)]).astype(np.float16)
+    if step >= rows:  # one large group: its rows are what threads share
+        parts = _threaded(part_of_one, _shares(rows, 1))
+        found = [exact_clusters(sum(part[0] for part in parts), np.any([part[1] for part in parts], 0), 2**bits)]
+    else:
+        found = [palette for share in _threaded(palettes_of, _shares(rows, step)) for palette in share]
+    return np.clip(found, -_LARGEST, _LARGEST).astype(np.float16)
 
 
 def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
     """Codes, uint8 (rows, columns): the nearest entry of each value's palette."""
-    from edgesw.compress.kmeans import nearest
+    from edgesw.compress.kmeans import encode
 
-    rows, columns = weights.shape
+    rows = len(weights)
     step = group or rows
     weights = np.ascontiguousarray(weights, np.float32)
     codes = np.empty(weights.shape, np.uint8)
-    lines = min(step, max(1, CHUNK // columns))
 
-    def encode(start: int) -> None:
-        end = min(start + lines, start - start % step + step)
-        nearest(weights[start:end], palettes[start // step].astype(np.float32), codes[start:end])
+    def encode_share(share: slice) -> None:
+        for start in range(share.start, share.stop, step):
+            part = slice(start, min(start + step, share.stop))
+            encode(weights[part], palettes[start // step].astype(np.float32), codes[part])
 
-    _threaded(encode, [start for group_start in range(0, rows, step)
-                       for start in range(group_start, min(group_start + step, rows), lines)])  # fmt: skip
+    _threaded(encode_share, _shares(rows, 1 if step >= rows else step))
     return codes
 
 
-def _threaded(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def _shares(rows: int, step: int) -> list[slice]:
+    """The rows, as many slices as there are threads, each of whole groups of `step` rows."""
+    each = -(-rows // step // _threads()) * step or rows
+    return [slice(start, min(start + each, rows)) for start in range(0, rows, each)]
+
+
+def _threads() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threaded(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """The results in order. What is compiled runs outside the interpreter's lock."""
-    with ThreadPoolExecutor() as threads:
+    if len(items) == 1:
+        return [work(items[0])]
+    with ThreadPoolExecutor(len(items)) as threads:
         return list(threads.map(work, items))
