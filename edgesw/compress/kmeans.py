@@ -23,13 +23,19 @@ _PASSES = 200  # more than any search takes; each pass is one over the distinct 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled without the interpreter's lock, and kept on disk where there is a place for it."""
+    options = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # nowhere to write: compiled anew in each process
-        return numba.njit(nogil=True, error_model="numpy")(function)
+        return numba.njit(**options)(function)
 
 
-@_compiled
+def _part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled as part of what calls it, which is quicker than to make it callable from Python too."""
+    return numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)(function)
+
+
+@_part
 def _bin(value: float, bits: int) -> int:
     """The bin of a float32, given also as its bits: float16's order, subnormals included, cut off towards zero."""
     magnitude = np.int64(bits & np.uint32(0x7FFFFFFF))
@@ -64,34 +70,34 @@ def add_to_histogram(
             filled[at >> 3] = True
 
 
-@_compiled
+@_part
 def _running_totals(histogram: np.ndarray, filled: np.ndarray) -> tuple[np.ndarray, float]:
     """Running totals (n + 1, 2) of the filled bins, of weight and weight * (value - mean), and the mean. Empties both
     arguments."""
+    totals = np.empty((BINS + 1, 2))
+    totals[0, 0] = totals[0, 1] = 0.0
     count, weight, total = 0, 0.0, 0.0
-    for eight in range(filled.shape[0]):
-        if filled[eight]:
-            for at in range(8 * eight, 8 * eight + 8):
-                if histogram[at, 0] > 0:
-                    count, weight, total = count + 1, weight + histogram[at, 0], total + histogram[at, 1]
-    mean = total / weight if count else 0.0
-    totals = np.zeros((count + 1, 2))
-    end, weight, total = 0, 0.0, 0.0
     for eight in range(filled.shape[0]):
         if filled[eight]:
             filled[eight] = False
             for at in range(8 * eight, 8 * eight + 8):
                 if histogram[at, 0] > 0:
-                    weight += histogram[at, 0]
-                    total += histogram[at, 1] - mean * histogram[at, 0]
-                    histogram[at, 0] = histogram[at, 1] = 0
-                    if weight > totals[end, 0]:  # a weight too small to tell joins the next
-                        end += 1
-                        totals[end, 0], totals[end, 1] = weight, total
+                    count += 1
+                    totals[count, 0], totals[count, 1] = histogram[at, 0], histogram[at, 1]
+                    weight, total = weight + histogram[at, 0], total + histogram[at, 1]
+                    histogram[at, 0] = histogram[at, 1] = 0.0
+    mean = total / weight if count else 0.0
+    end, weight, total = 0, 0.0, 0.0
+    for at in range(1, count + 1):
+        total += totals[at, 1] - mean * totals[at, 0]
+        weight += totals[at, 0]
+        if weight > totals[end, 0]:  # a weight too small to tell joins the next
+            end += 1
+        totals[end, 0], totals[end, 1] = weight, total
     return totals[: end + 1], mean
 
 
-@_compiled
+@_part
 def _better(best: np.ndarray, totals: np.ndarray, new: int, known: int, end: int) -> bool:
     """Is the run from `new` to `end`, after the best up to `new`, as good as that from `known`? A run takes
     sum^2 / weight off the error. Both sides are multiplied by both weights: two divisions would take longer."""
@@ -101,7 +107,7 @@ def _better(best: np.ndarray, totals: np.ndarray, new: int, known: int, end: int
     return bool(left >= known_sums * known_sums * weight)
 
 
-@_compiled
+@_part
 def _best_runs(totals: np.ndarray, price: float, before: np.ndarray) -> tuple[int, float]:
     """How many runs the partition with the largest sum of (sum^2 / weight - price) over its runs has, and that sum
     without the price. `before` gets the start of the last run for each end.
@@ -152,7 +158,7 @@ def _best_runs(totals: np.ndarray, price: float, before: np.ndarray) -> tuple[in
     return runs, best[count] + runs * price
 
 
-@_compiled
+@_part
 def _starting_price(totals: np.ndarray, clusters: int) -> float:
     """The price for about this many runs: error falls with the cube of the integral of the density's cube root, over
     12 k^2 (Panter and Dite, 1951)."""
@@ -163,11 +169,11 @@ def _starting_price(totals: np.ndarray, clusters: int) -> float:
         here = (totals[cell, 1] - totals[cell - 1, 1]) / (totals[cell, 0] - totals[cell - 1, 0])
         after = cell + step
         there = (totals[after, 1] - totals[after - 1, 1]) / (totals[after, 0] - totals[after - 1, 0])
-        root += np.cbrt(weight) * np.cbrt((there - here) ** 2)
+        root += (weight * (there - here) ** 2) ** (1 / 3)
     return max(root**3 / 6 / clusters**3, 1e-300)
 
 
-@_compiled
+@_part
 def _joined(more: np.ndarray, fewer: np.ndarray, clusters: int) -> np.ndarray:
     """Ends of a partition into `clusters` runs, no worse than two that are best at one price and have more and fewer.
 
@@ -178,12 +184,12 @@ def _joined(more: np.ndarray, fewer: np.ndarray, clusters: int) -> np.ndarray:
     while more[at + 1 + ahead] > fewer[at + 1]:
         at += 1
     ends = np.empty(clusters + 1, np.int64)
-    ends[: at + ahead + 1] = more[: at + ahead + 1]
-    ends[at + ahead + 1 :] = fewer[at + 1 :]
+    for end in range(clusters + 1):
+        ends[end] = more[end] if end <= at + ahead else fewer[end - ahead]
     return ends
 
 
-@_compiled
+@_part
 def _ends(before: np.ndarray, runs: int, count: int) -> np.ndarray:
     """Ends of a partition's runs (runs + 1,), with 0 at the front."""
     ends = np.zeros(runs + 1, np.int64)
@@ -193,7 +199,7 @@ def _ends(before: np.ndarray, runs: int, count: int) -> np.ndarray:
     return ends
 
 
-@_compiled
+@_part
 def _partition(totals: np.ndarray, clusters: int, price: float) -> tuple[np.ndarray, float]:
     """Ends (clusters + 1,) of the best partition into `clusters` runs, and the price that gave it, from a first guess.
 
@@ -203,7 +209,7 @@ def _partition(totals: np.ndarray, clusters: int, price: float) -> tuple[np.ndar
     count = totals.shape[0] - 1
     before = np.zeros(count + 1, np.int64)
     # What is best at no price and at any price: every value by itself, and all together.
-    more, fewer = np.arange(count + 1), np.array([0, count])
+    more, fewer = np.arange(count + 1), np.arange(0, 2 * count, count)
     low, high, gain_of_more, gain_of_fewer = 0.0, np.inf, 0.0, 0.0
     for value in range(count):
         weight, sums = totals[value + 1, 0] - totals[value, 0], totals[value + 1, 1] - totals[value, 1]
@@ -226,34 +232,35 @@ def _partition(totals: np.ndarray, clusters: int, price: float) -> tuple[np.ndar
         elif low > 0 and high < np.inf:
             part = np.log((len(more) - 1) / clusters) / np.log((len(more) - 1) / (len(fewer) - 1))
             price = low * (high / low) ** part
-        else:  # a little further than the law says, so as to have a price on either side
-            price *= (runs / clusters) ** 3 * (1.1 if runs > clusters else 0.9)
+        else:  # further than the law says, more so every time, so as to have a price on either side
+            further = min(0.5, 2.0**turn * 0.5 / clusters)
+            price *= (runs / clusters) ** 3 * (1 + further if runs > clusters else 1 - further)
     return _joined(more, fewer, clusters), price
 
 
-@_compiled
+@_part
 def _centroids(totals: np.ndarray, mean: float, centroids: np.ndarray) -> None:
     """Write to `centroids` (clusters,) those with the least weighted squared error of all, ascending. Where there are
     fewer values than clusters, each value is one and the last repeats; 0 where there are none."""
     count, clusters = totals.shape[0] - 1, len(centroids)
-    centroids[:] = 0
+    for cluster in range(clusters):
+        centroids[cluster] = 0.0
     if count <= clusters:
         ends = np.arange(count + 1)
     else:
         price = _starting_price(totals, clusters)
-        step = count // (32 * clusters)
+        step = count // (16 * clusters)
         if step > 1:  # a coarse look at it, cheap, brings the price close
-            offset = count % step
             coarse = np.zeros((count // step + 1, 2))
             for at in range(1, len(coarse)):
-                coarse[at] = totals[offset + at * step]
+                coarse[at, 0], coarse[at, 1] = totals[count % step + at * step, 0], totals[count % step + at * step, 1]
             price = _partition(coarse, clusters, price)[1]
         ends = _partition(totals, clusters, price)[0]
     for run in range(len(ends) - 1):
         start, end = ends[run], ends[run + 1]
         centroids[run] = mean + (totals[end, 1] - totals[start, 1]) / (totals[end, 0] - totals[start, 0])
-    if 0 < count < clusters:
-        centroids[count:] = centroids[count - 1]
+    for cluster in range(max(1, count), clusters):
+        centroids[cluster] = centroids[cluster - 1]
 
 
 @_compiled
@@ -271,16 +278,16 @@ def encode(values: np.ndarray, palette: np.ndarray, codes: np.ndarray) -> None:
 
     A table by bin says how many edges lie below the whole bin; those within it are compared one by one.
     """
-    edges = np.empty(len(palette), np.float32)
-    edges[:-1] = (palette[1:] + palette[:-1]) / 2
-    edges[-1] = np.inf
+    edges = np.full(len(palette), np.float32(np.inf))
+    for code in range(len(palette) - 1):
+        edges[code] = (palette[code] + palette[code + 1]) / 2
     edge_bits, bits = edges.view(np.uint32), values.view(np.uint32)
     table = np.empty(BINS, np.uint8)
     start = 0
     for code in range(len(palette)):
         end = _bin(edges[code], edge_bits[code]) + 1 if code < len(palette) - 1 else BINS
         table[start:end] = code
-        start = max(start, end)
+        start = end
     for row in range(values.shape[0]):
         for column in range(values.shape[1]):
             value = values[row, column]
