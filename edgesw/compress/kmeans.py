@@ -2,7 +2,7 @@
 
 The optimum for k clusters is a partition of the sorted values into k runs. It is found by paying a price for each run:
 for a given price the best partition into any number of runs takes one pass over the values, and the price at which it
-has k runs is soon found, since runs fall with the cube root of the price (Grønlund et al., arXiv 1701.07204, section 4).
+has k runs is soon found, since runs fall with the price's cube root (Grønlund et al., arXiv 1701.07204, section 4).
 Values so regular that no price gives k runs have a price at which more and fewer are equally good: two such partitions
 are joined to one of k (Aggarwal, Schieber and Tokuyama, 1994, lemma 4).
 
@@ -23,16 +23,16 @@ _PASSES = 200  # more than any search takes; each pass is one over the distinct 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled without the interpreter's lock, and kept on disk where there is a place for it."""
-    options = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:  # nowhere to write: compiled anew in each process
-        return numba.njit(**options)(function)
+        return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 def _part(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled as part of what calls it, which is quicker than to make it callable from Python too."""
-    return numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True)(function)
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True}
+    return numba.njit(**options)(function)
 
 
 @_part
@@ -43,7 +43,7 @@ def _bin(value: float, bits: int) -> int:
         key = np.int64(abs(value) * np.float32(16777216.0))
     else:
         key = min((magnitude >> 13) - (112 << 10), np.int64(0x7BFF))
-    return 0x8000 + key if value >= 0 else 0x7FFF - key
+    return int(0x8000 + key if value >= 0 else 0x7FFF - key)
 
 
 @_compiled
