@@ -64,6 +64,12 @@ def fit_palettes(
     return np.clip(found, -_LARGEST, _LARGEST).astype(np.float16)
 
 
+def prepare() -> None:
+    """Compile what fits palettes, or load what was compiled before: about ten seconds, once on a machine."""
+    few = np.zeros((1, 1), np.float32)
+    encode_palettes(few, fit_palettes(few, 1, 0), 0)
+
+
 def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
     """Codes, uint8 (rows, columns): the nearest entry of each value's palette."""
     from edgesw.compress.kmeans import encode
