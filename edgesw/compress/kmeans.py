@@ -249,7 +249,7 @@ def _centroids(totals: np.ndarray, mean: float, centroids: np.ndarray) -> None:
         ends = np.arange(count + 1)
     else:
         price = _starting_price(totals, clusters)
-        step = count // (16 * clusters)
+        step = count // (8 * clusters)
         if step > 1:  # a coarse look at it, cheap, brings the price close
             coarse = np.zeros((count // step + 1, 2))
             for at in range(1, len(coarse)):
