@@ -11,6 +11,7 @@ from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
 from edgesw.checkpoint.spec import Coordinates
+from edgesw.compress import palette
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.errors import EdgeswError
@@ -48,6 +49,9 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
         tokenizer = _write_tokenizer(checkpoint, folder)
         held_out = _find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
         calibration = calibrate(checkpoint, tokenizer, progress)
+        if any(matrix.scheme.kind == "palette" for plan in plans.by_target.values() for matrix in plan.matrices):
+            progress("Compiling the palette search", "once on this machine", 0, 1)
+            palette.prepare()
         for name, plan in plans.by_target.items():
             target = TARGETS[name]
             watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))

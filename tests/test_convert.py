@@ -170,3 +170,17 @@ def test_progress_never_runs_backwards_or_past_its_end(tiny_llama: Path, tmp_pat
         if stage != "Finding super weights":  # every pass begins anew
             assert [done for done, _ in steps] == sorted({done for done, _ in steps}), stage
     assert len(seen["Writing ONNX"]) == 2 * 7 + 1, "seven matrices a layer and the embedding"
+
+
+def test_compiling_the_palette_search_is_said_before_it_is_waited_for(tiny_llama: Path, tmp_path: Path) -> None:
+    """The first conversion to palettes on a machine compiles for ten seconds: unannounced it would look hung."""
+    stages: list[str] = []
+    settings = Settings(("coreml",), 3)
+    convert(
+        open_checkpoint(str(tiny_llama)),
+        settings,
+        tmp_path / "x",
+        force=False,
+        progress=lambda stage, detail, done, total: stages.append(stage),
+    )
+    assert stages.index("Compiling the palette search") < stages.index("Writing Core ML")

@@ -1,10 +1,17 @@
-"""Palettes: one-dimensional k-means over the values of a group of rows."""
+"""Palettes: exact one-dimensional k-means over the values of a group of rows."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
 import numpy as np
 
-LLOYD_STEPS = 20
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 def fit_palettes(
@@ -16,57 +23,85 @@ def fit_palettes(
 ) -> np.ndarray:
     """Palettes, float16 (groups, 2**bits) ascending, for every `group` rows (0: all) of float32 (rows, columns).
 
-    The squared error of a column is weighted by its `importance` (columns,). Values where the boolean mask `held_out`
-    is set do not count. Lloyd's iteration on the distinct values: each step is a few prefix sums.
+    For weights that float16 holds exactly, the least squared error there is before entries are rounded to float16; for
+    others, of weights cut off to float16. That of a column is weighted by its `importance` (columns,). Values where
+    the boolean mask `held_out` is set do not count. An entry beyond float16's range becomes its largest number.
     """
+    from edgesw.compress.kmeans import BINS, add_to_histogram, exact_clusters
+
     rows, columns = weights.shape
     step = group or rows
+    weights = np.ascontiguousarray(weights, np.float32)
     each = np.ones(columns) if importance is None else importance / max(float(importance.mean()), 1e-30) + 1e-6
-    palettes = []
-    for start in range(0, rows, step):
-        values = weights[start : start + step]
-        counts = np.broadcast_to(each, values.shape)
-        if held_out is not None:
-            counts = np.where(held_out[start : start + step], 0, counts)
-        palettes.append(_palette(values.ravel(), counts.ravel(), 2**bits))
-    return np.stack(palettes).astype(np.float16)
+    each = each.astype(np.float64)
+    nothing = np.zeros((0, 0), bool)
+
+    def empty() -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((BINS, 2)), np.zeros(BINS // 8, bool)
+
+    def add(part: slice, histogram: np.ndarray, filled: np.ndarray) -> None:
+        mask = nothing if held_out is None else np.ascontiguousarray(held_out[part])
+        add_to_histogram(weights[part], each, mask, histogram, filled)
+
+    def part_of_one(part: slice) -> tuple[np.ndarray, np.ndarray]:
+        histogram, filled = empty()
+        add(part, histogram, filled)
+        return histogram, filled
+
+    def palettes_of(groups: slice) -> list[np.ndarray]:
+        histogram, filled = empty()
+        found = []
+        for start in range(groups.start, groups.stop, step):
+            add(slice(start, min(start + step, groups.stop)), histogram, filled)
+            found.append(exact_clusters(histogram, filled, 2**bits))
+        return found
+
+    if step >= rows:  # one large group: its rows are what threads share
+        parts = _threaded(part_of_one, _shares(rows, 1))
+        found = [exact_clusters(sum(part[0] for part in parts), np.any([part[1] for part in parts], 0), 2**bits)]
+    else:
+        found = [palette for share in _threaded(palettes_of, _shares(rows, step)) for palette in share]
+    return np.clip(found, -_LARGEST, _LARGEST).astype(np.float16)
+
+
+def prepare() -> None:
+    """Compile what fits palettes, or load what was compiled before: about ten seconds, once on a machine."""
+    few = np.zeros((1, 1), np.float32)
+    encode_palettes(few, fit_palettes(few, 1, 0), 0)
 
 
 def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
     """Codes, uint8 (rows, columns): the nearest entry of each value's palette."""
-    rows = weights.shape[0]
+    from edgesw.compress.kmeans import encode
+
+    rows = len(weights)
     step = group or rows
+    weights = np.ascontiguousarray(weights, np.float32)
     codes = np.empty(weights.shape, np.uint8)
-    for index, start in enumerate(range(0, rows, step)):
-        palette = palettes[index].astype(np.float32)
-        edges = (palette[1:] + palette[:-1]) / 2
-        codes[start : start + step] = np.searchsorted(edges, weights[start : start + step])
+
+    def encode_share(share: slice) -> None:
+        for start in range(share.start, share.stop, step):
+            part = slice(start, min(start + step, share.stop))
+            encode(weights[part], palettes[start // step].astype(np.float32), codes[part])
+
+    _threaded(encode_share, _shares(rows, 1 if step >= rows else step))
     return codes
 
 
-def _palette(values: np.ndarray, weights: np.ndarray, entries: int) -> np.ndarray:
-    # Checkpoints hold 16-bit floats, so the distinct values are few and a histogram is exact.
-    distinct, index = np.unique(values, return_inverse=True)
-    counts = np.bincount(index, weights)
-    distinct, counts = distinct[counts > 0], counts[counts > 0]
-    if len(distinct) <= entries:
-        return np.pad(distinct, (0, entries - len(distinct)), mode="edge")
-    position = np.concatenate([[0.0], np.cumsum(counts)])
-    total = np.concatenate([[0.0], np.cumsum(distinct * counts)])
-    palette = _start(distinct, counts, entries)
-    for _ in range(LLOYD_STEPS):
-        edges = np.searchsorted(distinct, (palette[1:] + palette[:-1]) / 2)
-        edges = np.concatenate([[0], edges, [len(distinct)]])
-        weight, sums = np.diff(position[edges]), np.diff(total[edges])
-        filled = np.diff(edges) > 0
-        palette = np.sort(np.divide(sums, weight, out=palette, where=filled))
-    return palette
+def _shares(rows: int, step: int) -> list[slice]:
+    """The rows, as many slices as there are threads, each of whole groups of `step` rows."""
+    each = -(-rows // step // _threads()) * step or rows
+    return [slice(start, min(start + each, rows)) for start in range(0, rows, each)]
 
 
-def _start(distinct: np.ndarray, counts: np.ndarray, entries: int) -> np.ndarray:
-    """Where Lloyd's iteration starts: entries as dense as the cube root of the density, which is optimal for many
-    entries (Panter and Dite, 1951), and unlike quantiles reaches out to lone outliers."""
-    edges = np.linspace(float(distinct[0]), float(distinct[-1]), 1025)
-    density, _ = np.histogram(distinct, edges, weights=counts)
-    reached = np.concatenate([[0.0], np.cumsum(np.cbrt(density))])
-    return np.interp((np.arange(entries) + 0.5) * reached[-1] / entries, reached, edges)
+def _threads() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threaded(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The results in order. What is compiled runs outside the interpreter's lock."""
+    if len(items) == 1:
+        return [work(items[0])]
+    with ThreadPoolExecutor(len(items)) as threads:
+        return list(threads.map(work, items))

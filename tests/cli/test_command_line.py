@@ -35,6 +35,7 @@ def test_help_answers_at_once() -> None:
         f"for words in {[[], *([command] for command in COMMANDS)]}:\n"
         "    assert _run([*words, '--help']) == 0\n"
         "slow = {'torch', 'coremltools', 'onnx', 'onnxruntime', 'transformers', 'matplotlib', 'huggingface_hub'}\n"
+        "slow |= {'numba', 'edgesw.compress.kmeans'}\n"
         "slow &= set(sys.modules)\n"
         "assert not slow, slow"
     )

@@ -1,0 +1,125 @@
+"""Ours and other one-dimensional k-means, all by one interface: weights to palettes and codes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesw.compress.palette import encode_palettes, fit_palettes
+from edgesw.quiet import coremltools
+
+
+@dataclass(frozen=True)
+class Palettizer:
+    """`palettize(weights, bits, group)` takes float32 (rows, columns), each value a 16-bit float, and returns palettes
+    (groups, 2**bits) and codes (rows, columns). `slow`: seconds per million weights, so it gets fewer."""
+
+    title: str
+    palettize: Callable[[np.ndarray, int, int], tuple[np.ndarray, np.ndarray]]
+    slow: bool = True
+    module: str | None = None  # what must be installed
+
+    def available(self) -> bool:
+        return self.module is None or importlib.util.find_spec(self.module) is not None
+
+
+def ours(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
+    palettes = fit_palettes(weights, bits, group)
+    return palettes, encode_palettes(weights, palettes, group)
+
+
+def core_ml(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """`palettize_weights` of coremltools' Core ML side, one process, its exact k-means whatever the group's size."""
+    coremltools()
+    from coremltools.models.neural_network.quantization_utils import _get_kmeans_lookup_table_and_weight
+    from coremltools.optimize.coreml._quantization_passes import palettize_weights
+
+    def exact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lut, codes = _get_kmeans_lookup_table_and_weight(bits, values, force_kmeans1d=True)
+        return lut.astype(values.dtype), codes.astype(np.uint8)
+
+    params = palettize_weights.blockwise_compress(
+        weights.astype(np.float16), "CUSTOM", None, block_sizes=[group, 0], lut_function=exact
+    )
+    return params.lut.reshape(-1, 2**bits), params.indices.reshape(weights.shape)
+
+
+def torch_palettizer(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """`PostTrainingPalettizer`, its defaults but for the groups, on one linear layer of float32 weights."""
+    coremltools()
+    import torch
+    from coremltools.optimize.torch.palettization import PostTrainingPalettizer, PostTrainingPalettizerConfig
+
+    torch.set_num_threads(1)
+    layer = torch.nn.Linear(weights.shape[1], weights.shape[0], bias=False)
+    layer.weight.data = torch.from_numpy(weights.copy())
+    options: dict[str, object] = {"n_bits": bits, "granularity": "per_tensor"}
+    if group:
+        options = {"n_bits": bits, "granularity": "per_grouped_channel", "group_size": group}
+    config = PostTrainingPalettizerConfig.from_dict({"global_config": options})
+    model = PostTrainingPalettizer(torch.nn.Sequential(layer), config).compress(num_kmeans_workers=1)
+    stands_for = model[0].weight.detach().numpy()
+    palettes, codes = [], np.empty(weights.shape, np.int64)
+    each = group or len(weights)
+    for start in range(0, len(weights), each):  # it returns float weights: the palette is what they consist of
+        part = slice(start, start + each)
+        entries, inverse = np.unique(stands_for[part], return_inverse=True)
+        palettes.append(np.pad(entries, (0, 2**bits - len(entries)), mode="edge"))
+        codes[part] = inverse.reshape(weights[part].shape)
+    return np.stack(palettes), codes
+
+
+def kmeans1d_histogram(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """kmeans1d on the distinct values, weighted by how often each occurs."""
+    return _kmeans1d(weights, bits, group, True)
+
+
+def kmeans1d_plain(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """kmeans1d on all values."""
+    return _kmeans1d(weights, bits, group, False)
+
+
+def _kmeans1d(weights: np.ndarray, bits: int, group: int, histogram: bool) -> tuple[np.ndarray, np.ndarray]:
+    coremltools()
+    from coremltools._deps import kmeans1d
+
+    each = group or len(weights)
+    palettes, codes = [], np.empty(weights.shape, np.int64)
+    for start in range(0, len(weights), each):
+        part = weights[start : start + each]
+        if histogram:
+            distinct, inverse, counts = np.unique(part, return_inverse=True, return_counts=True)
+            found, entries = kmeans1d.cluster(distinct, 2**bits, weights=counts)
+            codes[start : start + each] = np.array(found)[inverse.reshape(part.shape)]
+        else:
+            found, entries = kmeans1d.cluster(part.ravel(), 2**bits)
+            codes[start : start + each] = np.array(found).reshape(part.shape)
+        palettes.append(np.pad(entries, (0, 2**bits - len(entries)), mode="edge"))
+    return np.stack(palettes), codes
+
+
+def scikit_learn(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """KMeans with its defaults: one start by k-means++, Lloyd's iteration."""
+    from sklearn.cluster import KMeans
+
+    each = group or len(weights)
+    palettes, codes = [], np.empty(weights.shape, np.int64)
+    for start in range(0, len(weights), each):
+        part = weights[start : start + each]
+        fitted = KMeans(2**bits, random_state=0).fit(part.reshape(-1, 1))
+        palettes.append(fitted.cluster_centers_[:, 0])
+        codes[start : start + each] = fitted.labels_.reshape(part.shape)
+    return np.stack(palettes), codes
+
+
+OURS = Palettizer("edgesw", ours, slow=False)
+PALETTIZERS = (
+    Palettizer("coremltools palettize_weights", core_ml),
+    Palettizer("coremltools PostTrainingPalettizer", torch_palettizer),
+    Palettizer("kmeans1d, on the histogram", kmeans1d_histogram),
+    Palettizer("kmeans1d, on all values", kmeans1d_plain),
+    Palettizer("scikit-learn KMeans", scikit_learn, module="sklearn"),
+)
