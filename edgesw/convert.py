@@ -10,8 +10,8 @@ from pathlib import Path
 from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
+from edgesw.compress.streamed import compressed_decoder
 from edgesw.errors import EdgeswError
 from edgesw.outliers.agreement import RecipeAgreement, compare
 from edgesw.outliers.calibrate import Calibration, calibrate
@@ -47,11 +47,11 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
     with publish(output, force) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
         held_out = _find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
-        calibration = calibrate(checkpoint, tokenizer, progress)
+        calibration = calibrate(checkpoint, tokenizer, settings.calibration, progress)
         for name, plan in plans.by_target.items():
             target = TARGETS[name]
             watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
-            compressed = CompressedDecoder(checkpoint, plan, calibration.mean_squares, held_out.values, watch)
+            compressed = compressed_decoder(checkpoint, plan, calibration.ids, held_out.values, watch)
             path, largest = folder / target.file, max(held_out.residual_max, calibration.residual_max)
             target.write(compressed, checkpoint.spec, plans.context, _plain_name(checkpoint), path, largest)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.plan import CompressionPlan, make_plan
 from edgesw.errors import UsageError
 from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
 from edgesw.targets import TARGETS
+from edgesw.texts import Text, shipped_text
 
 DEFAULT_CONTEXT = 2048
 # Beside its weights a package holds the graph, the tokenizer and vectors: a few megabytes.
@@ -26,6 +27,8 @@ class Settings:
     group_size: int | None = None
     context: int = 0
     hold_out: bool = True
+    calibration: Text | None = field(default_factory=lambda: shipped_text("calibration"))
+    """What the matrices are fitted to; None: each to itself."""
 
 
 @dataclass(frozen=True)

@@ -40,15 +40,25 @@ def load_text(name: str | None) -> Text:
     """The shipped validation text for None, WikiText-2 for `wikitext2`, else a UTF-8 file. UsageError, EdgeswError."""
     if name is None:
         return shipped_text("validation")
-    path = Path(name)
-    if name == "wikitext2" and not path.exists():
+    if name == "wikitext2" and not Path(name).exists():
         return Text("WikiText-2 test", _wikitext2())
+    return _read(name, "--text", "wikitext2")
+
+
+def calibration_text(name: str) -> Text | None:
+    """The shipped calibration text for `default`, None for `none`, else a UTF-8 file. UsageError."""
+    if name == "default":
+        return shipped_text("calibration")
+    return None if name == "none" else _read(name, "--calibrate", "default or none")
+
+
+def _read(name: str, option: str, others: str) -> Text:
     try:
-        return Text(path.name, path.read_text(encoding="utf-8"))
+        return Text(Path(name).name, Path(name).read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise UsageError(f"'{name}' is not UTF-8 text: {error.reason} at byte {error.start}.") from error
     except OSError as error:
-        raise UsageError(f"--text '{name}': {error.strerror}. Give a text file, or wikitext2.") from error
+        raise UsageError(f"{option} '{name}': {error.strerror}. Give a text file, or {others}.") from error
 
 
 def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.ndarray:

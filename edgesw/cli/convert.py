@@ -44,6 +44,13 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [default: NAME-BITSbit]")
 @click.option("--no-hold-out", is_flag=True, help="Compress the super weights like all others.")
+@click.option(
+    "--calibrate",
+    default="default",
+    show_default=True,
+    metavar="default|FILE|none",
+    help="Text that the matrices are fitted to: the one that ships with edgesw, a UTF-8 file, or none.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan, the size it comes to and the memory it needs; write nothing."
@@ -59,6 +66,7 @@ def convert(
     context: int,
     output: Path | None,
     no_hold_out: bool,
+    calibrate: str,
     force: bool,
     dry_run: bool,
     revision: str | None,
@@ -71,9 +79,10 @@ def convert(
     from edgesw.outliers.agreement import RecipeAgreement
     from edgesw.package import check_output
     from edgesw.plans import Settings, make_plans
+    from edgesw.texts import calibration_text
 
     targets = tuple(dict.fromkeys(targets))
-    settings = Settings(targets, bits, scheme, group_size, context, not no_hold_out)
+    settings = Settings(targets, bits, scheme, group_size, context, not no_hold_out, calibration_text(calibrate))
     output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{bits}bit")
     if not dry_run:
         check_output(output, force)  # before a model is fetched

@@ -58,8 +58,9 @@ class CompressedDecoder:
         """The compressed matrix, made now. CheckpointError for one that holds NaN or infinity."""
         if self._progress:
             self._progress(name)
-        places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
-        return compress_matrix(self._finite(name), self.plan.scheme(name), self._importance.get(name), places)
+        return compress_matrix(
+            self._finite(name), self.plan.scheme(name), self._importance.get(name), self._places(name)
+        )
 
     def vector(self, name: str) -> np.ndarray:
         """A norm's weights or a bias, float32."""
@@ -73,6 +74,10 @@ class CompressedDecoder:
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
         return self.tensor(name)[rows]
+
+    def _places(self, name: str) -> list[tuple[int, int]]:
+        """(row, column) of what is held out of a matrix."""
+        return [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
 
     def _finite(self, name: str) -> np.ndarray:
         values = self._weights.tensor(name)

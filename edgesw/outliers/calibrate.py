@@ -1,4 +1,4 @@
-"""How much each input channel of each matrix matters: its mean square over a text, in one streamed pass."""
+"""What the float model makes of a text: the range of its residual stream, the mean squares of its matrices' inputs."""
 
 from __future__ import annotations
 
@@ -15,32 +15,42 @@ from edgesw.decoder.ops import Weights
 from edgesw.outliers.find import check_ids
 from edgesw.progress import Progress
 from edgesw.runtime.torch import TorchOps, residual_stream
-from edgesw.texts import shipped_text, windows
+from edgesw.texts import Text, shipped_text, windows
 from edgesw.tokenizer import Tokenizer
 
-CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
+CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 16, 512
+# Enough to see how large the residual stream grows: the super activation is there from the first token.
+RANGE_WINDOWS = 1
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the shipped calibration text says of each matrix's input."""
+    """What matrices are fitted to, and what the float model makes of it."""
 
-    text_sha256: str
-    mean_squares: dict[str, np.ndarray]
-    """Float32 (columns,) by matrix name."""
+    text_sha256: str | None
+    """None: they are fitted to nothing but themselves."""
+    ids: np.ndarray | None
+    """The text's windows, int64 (windows, tokens)."""
     residual_max: float
     """Largest magnitude in the residual stream."""
 
 
-def calibrate(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> Calibration:
-    """One streamed pass over the shipped text. CheckpointError when the tokenizer is another model's."""
-    spec, text = checkpoint.spec, shipped_text("calibration")
-    ids = windows(text, tokenizer, CALIBRATION_WINDOWS, min(CALIBRATION_TOKENS, spec.max_positions))
+def calibrate(checkpoint: Checkpoint, tokenizer: Tokenizer, text: Text | None, progress: Progress) -> Calibration:
+    """The windows of `text`, and one streamed pass over some of a text: the shipped one, if there is no other.
+
+    CheckpointError when the tokenizer is another model's, UsageError for a text of less than two tokens.
+    """
+    spec = checkpoint.spec
+    tokens = min(CALIBRATION_TOKENS, spec.max_positions)
+    ids = windows(text or shipped_text("calibration"), tokenizer, CALIBRATION_WINDOWS, tokens)
     check_ids(ids, checkpoint)
-    moments, residual_max = _pass(
-        spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
-    )
-    return Calibration(text.sha256, moments, residual_max)
+    residual_max = _pass(
+        spec,
+        checkpoint,
+        ids[:RANGE_WINDOWS],
+        lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers),
+    )[1]
+    return Calibration(text.sha256 if text else None, ids if text else None, residual_max)
 
 
 def input_mean_squares(
