@@ -18,7 +18,7 @@ from rows import Bench, Row, eight_bit_ends, headline_layers, headline_rows, own
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.convert import convert
 from edgesw.errors import EdgeswError
-from edgesw.outliers.calibrate import CALIBRATION_WINDOWS, input_mean_squares
+from edgesw.outliers.calibrate import calibrate
 from edgesw.package import Manifest
 from edgesw.plans import Settings, make_plans
 from edgesw.runtime.torch import FloatLogits
@@ -91,12 +91,11 @@ def run(model: str, text: Text, count: int) -> None:
 def _bench(checkpoint: Checkpoint, tokenizer: Tokenizer, ids: np.ndarray, manifest: Manifest) -> Bench:
     spec = checkpoint.spec
     say("calibrating, for the rows without a package")
-    calibration = windows(shipped_text("calibration"), tokenizer, CALIBRATION_WINDOWS, min(TOKENS, spec.max_positions))
-    importance = input_mean_squares(spec, checkpoint, calibration)
+    calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), lambda *_: None)
     say("compressing embedding and head")
     ends = eight_bit_ends(checkpoint, make_plans(spec, Settings(("coreml",))).by_target["coreml"])
     held_out = tuple((weight["layer"], weight["row"], weight["column"]) for weight in manifest.held_out)
-    return Bench(checkpoint, ids, importance, held_out, ends)
+    return Bench(checkpoint, ids, calibration, held_out, ends)
 
 
 def _measure(bench: Bench, rows: list[Row]) -> list[Agreement]:

@@ -16,6 +16,8 @@ from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import CompressionPlan
+from edgesw.compress.streamed import compressed_decoder
+from edgesw.outliers.calibrate import Calibration
 from edgesw.package import Manifest
 from edgesw.plans import Settings, make_plans
 from edgesw.recipes import Coordinates
@@ -46,7 +48,7 @@ class Bench:
 
     checkpoint: Checkpoint
     ids: np.ndarray  # (windows, tokens)
-    importance: dict[str, np.ndarray]  # the calibration that `edgesw convert` does
+    calibration: Calibration  # what `edgesw convert` does
     held_out: tuple[Coordinates, ...]  # the super weights that it found
     ends: dict[str, np.ndarray]  # embedding and head, in 8 bits and dequantised
 
@@ -87,7 +89,7 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     for plan, held_out in [*((plan, held_out) for plan in plans for held_out in hold_outs), (symmetric, ())]:
         title = f"edgesw {plan.matrices[0].scheme}"
         title += ", held out" if held_out else ", symmetric (not a setting)" if plan is symmetric else ""
-        compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out)
+        compressed = compressed_decoder(bench.checkpoint, plan, bench.calibration, held_out)
         bits = bits_per_weight(spec, plan, held_out, CORE_ML.capabilities.scale_bits)
         yield Row(title, bits, bench.numerics(title, compressed.tensor, frozenset(spec.matrices())))
 

@@ -51,7 +51,7 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
         for name, plan in plans.by_target.items():
             target = TARGETS[name]
             watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
-            compressed = compressed_decoder(checkpoint, plan, calibration.ids, held_out.values, watch)
+            compressed = compressed_decoder(checkpoint, plan, calibration, held_out.values, watch)
             path, largest = folder / target.file, max(held_out.residual_max, calibration.residual_max)
             target.write(compressed, checkpoint.spec, plans.context, _plain_name(checkpoint), path, largest)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.plan import CompressionPlan, make_plan
 from edgesw.errors import UsageError
-from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
+from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, COMPENSATION_WINDOWS
 from edgesw.targets import TARGETS
 from edgesw.texts import Text, shipped_text
 
@@ -50,7 +50,10 @@ class Plans:
         and the MLP of its windows in float32; compression holds the largest matrix in float32, its codes and its
         packed bytes. Factors measured on SmolLM2-135M (`benchmarks/conversion.py`); they include what malloc keeps, and
         runs differ by a fifth."""
-        tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
+        compensated = any(
+            matrix.scheme.kind == "palette" for plan in self.by_target.values() for matrix in plan.matrices
+        )
+        tokens = (COMPENSATION_WINDOWS if compensated else CALIBRATION_WINDOWS) * CALIBRATION_TOKENS
         activations = 4 * tokens * (3 * self.spec.hidden_size + 4 * self.spec.intermediate_size)
         largest = max(plan.largest for plan in self.by_target.values())
         return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest)

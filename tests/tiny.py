@@ -166,9 +166,9 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     from transformers import LlamaForCausalLM
 
     from edgesw.checkpoint.checkpoint import open_checkpoint
+    from edgesw.compress.decoder import CompressedDecoder
     from edgesw.compress.plan import make_plan
-    from edgesw.compress.streamed import StreamedDecoder
-    from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
+    from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, input_mean_squares
     from edgesw.package import read_manifest
     from edgesw.targets import TARGETS
     from edgesw.texts import windows
@@ -178,11 +178,10 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     tokenizer = Tokenizer.from_folder(folder)
     ids = windows(shipped_text("calibration"), tokenizer, CALIBRATION_WINDOWS, CALIBRATION_TOKENS)
     plan = make_plan(checkpoint.spec, TARGETS["onnx"].capabilities, manifest.settings["bits"])
-    weights = StreamedDecoder(
-        checkpoint.spec,
+    weights = CompressedDecoder(
         checkpoint,
         plan,
-        ids,
+        input_mean_squares(checkpoint.spec, checkpoint, ids),
         [(scalar["layer"], scalar["row"], scalar["column"]) for scalar in manifest.held_out],
     )
     model = LlamaForCausalLM.from_pretrained(folder)

@@ -16,6 +16,7 @@ from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.decoder import decoder_layer
 from edgesw.decoder.ops import Weights
+from edgesw.outliers.calibrate import Calibration
 from edgesw.runtime.torch import TorchOps
 
 # A token counts in the moments as if its input were no larger than this many times the median token's, squared. The
@@ -81,15 +82,15 @@ class StreamedDecoder(CompressedDecoder):
 def compressed_decoder(
     checkpoint: Checkpoint,
     plan: CompressionPlan,
-    ids: np.ndarray | None,
+    calibration: Calibration,
     held_out: Iterable[tuple[int, int, int]] = (),
     progress: Callable[[str], None] | None = None,
 ) -> CompressedDecoder:
-    """Fitted to what the windows `ids` (windows, tokens) make of the decoder, or, where there are none, each matrix to
-    itself."""
-    if ids is None:
-        return CompressedDecoder(checkpoint, plan, None, held_out, progress)
-    return StreamedDecoder(checkpoint.spec, checkpoint, plan, ids, held_out, progress)
+    """What measured best for the plan: compensation for palettes, mean squares for block integers (see
+    docs/compression.md)."""
+    if calibration.ids is None or not any(matrix.scheme.kind == "palette" for matrix in plan.matrices):
+        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, held_out, progress)
+    return StreamedDecoder(checkpoint.spec, checkpoint, plan, calibration.ids, held_out, progress)
 
 
 class _CompressingOps(TorchOps):

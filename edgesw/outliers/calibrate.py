@@ -18,9 +18,9 @@ from edgesw.runtime.torch import TorchOps, residual_stream
 from edgesw.texts import Text, shipped_text, windows
 from edgesw.tokenizer import Tokenizer
 
-CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 16, 512
-# Enough to see how large the residual stream grows: the super activation is there from the first token.
-RANGE_WINDOWS = 1
+CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
+# Correlations between channels take more text to be told from chance than their mean squares do.
+COMPENSATION_WINDOWS = 16
 
 
 @dataclass(frozen=True)
@@ -28,29 +28,33 @@ class Calibration:
     """What matrices are fitted to, and what the float model makes of it."""
 
     text_sha256: str | None
-    """None: they are fitted to nothing but themselves."""
+    """None: each matrix is fitted to itself."""
     ids: np.ndarray | None
     """The text's windows, int64 (windows, tokens)."""
+    mean_squares: dict[str, np.ndarray]
+    """Of the float model's inputs: float32 (columns,) by matrix name."""
     residual_max: float
     """Largest magnitude in the residual stream."""
 
 
 def calibrate(checkpoint: Checkpoint, tokenizer: Tokenizer, text: Text | None, progress: Progress) -> Calibration:
-    """The windows of `text`, and one streamed pass over some of a text: the shipped one, if there is no other.
+    """One streamed pass over `text`. Without one, over a window of the shipped text, and only for the residual stream.
 
     CheckpointError when the tokenizer is another model's, UsageError for a text of less than two tokens.
     """
     spec = checkpoint.spec
     tokens = min(CALIBRATION_TOKENS, spec.max_positions)
-    ids = windows(text or shipped_text("calibration"), tokenizer, CALIBRATION_WINDOWS, tokens)
+    ids = windows(text or shipped_text("calibration"), tokenizer, COMPENSATION_WINDOWS, tokens)
     check_ids(ids, checkpoint)
-    residual_max = _pass(
+    moments, residual_max = _pass(
         spec,
         checkpoint,
-        ids[:RANGE_WINDOWS],
+        ids[: CALIBRATION_WINDOWS if text else 1],
         lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers),
-    )[1]
-    return Calibration(text.sha256 if text else None, ids if text else None, residual_max)
+    )
+    if text is None:
+        return Calibration(None, None, {}, residual_max)
+    return Calibration(text.sha256, ids, moments, residual_max)
 
 
 def input_mean_squares(
