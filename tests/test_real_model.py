@@ -158,7 +158,7 @@ class OrdinaryNorm(coreml.MilOps):
         mb = self.mb
         mean = mb.reduce_mean(x=mb.mul(x=x, y=x), axes=[-1], keep_dims=True)
         scaled = mb.mul(x=x, y=mb.rsqrt(x=mean, epsilon=np.float16(self.spec.norm_eps)))
-        return mb.mul(x=scaled, y=self._source.vector(name).astype(np.float16))
+        return mb.mul(x=scaled, y=self._weights.vector(name))
 
 
 def test_an_ordinary_norm_overflows_in_float16(
