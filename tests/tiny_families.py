@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-SIZES: dict[str, Any] = {
+PLAIN_SIZES: dict[str, Any] = {
     "vocab_size": 96,
     "hidden_size": 64,
     "intermediate_size": 160,
@@ -14,6 +14,9 @@ SIZES: dict[str, Any] = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
+}
+SIZES: dict[str, Any] = {
+    **PLAIN_SIZES,
     "initializer_range": 0.2,
     "bos_token_id": 1,
     "eos_token_id": 2,

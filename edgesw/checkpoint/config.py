@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ class Config:
     """
 
     def __init__(self, where: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-        self._where = where
+        self.where = where
         self._values = {**defaults, **values}
 
     def size(self, key: str, default: int | None = None, limit: int = 2**31 - 1) -> int:
@@ -33,26 +32,25 @@ class Config:
             raise self.wrong(key, f"must be a whole number from 1 to {limit}")
         return value
 
-    def number(self, key: str) -> float:
-        """A finite number above zero."""
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite number above zero. `default` stands for a key that is absent or null."""
         value: Any = self._values.get(key)
+        if value is None and default is not None:
+            return default
         if not _positive(value):
             raise self.wrong(key, "must be a number above zero")
         return float(value)
 
     def optional_number(self, key: str) -> float | None:
         """A finite number above zero, or None where it is absent or null."""
-        return None if self._values.get(key) is None else self.number(key)
+        return None if self.absent(key) else self.number(key)
 
-    def flag(self, key: str) -> bool:
-        value = self._values.get(key)
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """True or false. `default` stands for a key that is absent or null."""
+        value = default if self.absent(key) else self._values[key]
         if not isinstance(value, bool):
             raise self.wrong(key, "must be true or false")
         return value
-
-    def switch(self, key: str) -> bool:
-        """A flag that is off where it is absent or null."""
-        return not self.absent(key) and self.flag(key)
 
     def absent(self, key: str) -> bool:
         """Whether a key is absent or null."""
@@ -63,7 +61,7 @@ class Config:
         value = self._values.get(key)
         if value is not None and value != allowed:
             found = reprlib.repr(value)
-            raise UnsupportedError(f"{self._where}: '{key}' is {found}; edgesw supports {allowed!r} only, so far")
+            raise UnsupportedError(f"{self.where}: '{key}' is {found}; edgesw supports {allowed!r} only, so far")
 
     def token_id(self, key: str) -> int | None:
         ids = self.token_ids(key)
@@ -98,7 +96,7 @@ class Config:
         for key in ("max_position_embeddings", "original_max_position_embeddings"):
             if values.get(key) is None:
                 values[key] = self._values.get(key)
-        return RopeTable(self._where, values)
+        return RopeTable(self.where, values, {})
 
     def layer_list(self, key: str, layers: int) -> list[Any] | None:
         """A list with one entry a layer, None where there is none."""
@@ -118,21 +116,17 @@ class Config:
     def wrong(self, key: str, why: str) -> CheckpointError:
         """The error for a value that is missing or makes no sense. `why` says what it must be."""
         if self._values.get(key) is None:
-            return CheckpointError(f"{self._where}: '{key}' is missing ({why})")
-        return CheckpointError(f"{self._where}: '{key}' is {reprlib.repr(self._values[key])}; it {why}")
+            return CheckpointError(f"{self.where}: '{key}' is missing ({why})")
+        return CheckpointError(f"{self.where}: '{key}' is {reprlib.repr(self._values[key])}; it {why}")
 
 
-@dataclass(frozen=True)
-class RopeTable:
-    """The settings of one rotary embedding; getters raise CheckpointError naming file and key."""
-
-    where: str
-    values: Mapping[str, Any]
+class RopeTable(Config):
+    """The settings of one rotary embedding."""
 
     @property
     def kind(self) -> str:
         """The type of scaling, by the name it has today."""
-        kind = str(self.values.get("rope_type", self.values.get("type", "default")))
+        kind = str(self._values.get("rope_type", self._values.get("type", "default")))
         return "longrope" if kind == "su" else kind
 
     @property
@@ -153,33 +147,12 @@ class RopeTable:
         """The context the model was first trained on, before it was stretched."""
         return self.number("original_max_position_embeddings", self.max_positions)
 
-    def number(self, key: str, default: float | None = None) -> float:
-        """A finite number above zero. `default` stands for a key that is absent or null."""
-        value: Any = self.values.get(key)
-        if value is None and default is not None:
-            return default
-        if not _positive(value):
-            raise self.wrong(key, "must be a number above zero")
-        return float(value)
-
     def numbers(self, key: str, count: int) -> np.ndarray:
         """That many finite numbers above zero, float64."""
-        value = self.values.get(key)
+        value = self._values.get(key)
         if not isinstance(value, list) or len(value) != count or not all(map(_positive, value)):
             raise self.wrong(key, f"must be a list of {count} numbers above zero")
         return np.array(value, np.float64)
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self.values.get(key, default)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "must be true or false")
-        return value
-
-    def wrong(self, key: str, why: str) -> CheckpointError:
-        """The error for a value that is missing or makes no sense. `why` says what it must be."""
-        if self.values.get(key) is None:
-            return CheckpointError(f"{self.where}: '{key}' is missing ({why})")
-        return CheckpointError(f"{self.where}: '{key}' is {reprlib.repr(self.values[key])}; it {why}")
 
 
 def _positive(value: Any) -> bool:

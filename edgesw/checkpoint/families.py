@@ -92,6 +92,8 @@ _MLP = ("gate_proj", "up_proj", "down_proj")
 def _decoder(config: Config, family: str, *, rms_eps: bool = True, **switches: Any) -> DecoderSpec:
     """What all families' configs have in common. `switches` are fields of DecoderSpec."""
     config.only("quantization_config", None)
+    if "activation" not in switches:
+        config.only("hidden_act", "silu")
     layers = config.size("num_hidden_layers", limit=1000)
     heads = config.size("num_attention_heads")
     kv_heads = config.size("num_key_value_heads", default=heads)
@@ -126,7 +128,10 @@ def _decoder(config: Config, family: str, *, rms_eps: bool = True, **switches: A
 
 def _biased(config: Config) -> tuple[str, ...]:
     """The matrices that `attention_bias` and `mlp_bias` give biases to."""
-    return (*(_ATTENTION if config.switch("attention_bias") else ()), *(_MLP if config.switch("mlp_bias") else ()))
+    return (
+        *(_ATTENTION if config.flag("attention_bias", False) else ()),
+        *(_MLP if config.flag("mlp_bias", False) else ()),
+    )
 
 
 def _windows(config: Config, layers: int, sliding: Callable[[int], bool]) -> tuple[int | None, ...]:
@@ -140,31 +145,32 @@ def _windows(config: Config, layers: int, sliding: Callable[[int], bool]) -> tup
 
 
 def _llama(config: Config) -> DecoderSpec:
-    config.only("hidden_act", "silu")
     return _decoder(config, "llama", biased=_biased(config))
 
 
-def _mistral(config: Config) -> DecoderSpec:
-    config.only("hidden_act", "silu")
-    spec = _decoder(config, "mistral")
-    return replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: True))
+def _windowed(family: str) -> Callable[[Config], DecoderSpec]:
+    """Llama's decoder with the window, where there is one, in every layer."""
+
+    def spec(config: Config) -> DecoderSpec:
+        whole = _decoder(config, family)
+        return replace(whole, layer_windows=_windows(config, whole.layers, lambda layer: True))
+
+    return spec
 
 
 def _smollm3(config: Config) -> DecoderSpec:
     """Some layers have no position embedding: those with 0 in `no_rope_layers`, or every fourth."""
-    config.only("hidden_act", "silu")
     spec = _decoder(config, "smollm3", biased=_biased(config))
     every = config.size("no_rope_layer_interval")
     rotated = config.layer_list("no_rope_layers", spec.layers) or [(i + 1) % every != 0 for i in range(spec.layers)]
-    if config.switch("use_sliding_window"):
+    if config.flag("use_sliding_window", False):
         spec = replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: not rotated[layer]))
     return replace(spec, layer_rotary=tuple(0 if turned else None for turned in rotated))
 
 
 def _qwen(config: Config, family: str, **switches: Any) -> DecoderSpec:
-    config.only("hidden_act", "silu")
     spec = _decoder(config, family, **switches)
-    if not config.switch("use_sliding_window"):
+    if not config.flag("use_sliding_window", False):
         return spec
     first = config.size("max_window_layers", default=28)
     return replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: layer >= first))
@@ -179,12 +185,6 @@ def _qwen3(config: Config) -> DecoderSpec:
 
 
 # --- Phi-3 -----------------------------------------------------------------------------------------------------------
-
-
-def _phi3(config: Config) -> DecoderSpec:
-    config.only("hidden_act", "silu")
-    spec = _decoder(config, "phi3")
-    return replace(spec, layer_windows=_windows(config, spec.layers, lambda layer: True))
 
 
 def _fused(hf: str, gguf: str, *parts: str) -> dict[str, Stored]:
@@ -205,13 +205,11 @@ _PHI3_TENSORS = {
 
 
 def _olmo(config: Config) -> DecoderSpec:
-    config.only("hidden_act", "silu")
     clip = config.optional_number("clip_qkv")
     return _decoder(config, "olmo", rms_eps=False, norm="layer", clip_qkv=clip, biased=_biased(config))
 
 
 def _olmo2(config: Config) -> DecoderSpec:
-    config.only("hidden_act", "silu")
     return _decoder(config, "olmo2", norm_before=False, norm_after=True, qk_norm="whole", biased=_biased(config))
 
 
@@ -326,7 +324,7 @@ FAMILIES: tuple[Family, ...] = (
         architectures=("MistralForCausalLM",),
         model_type="mistral",
         gguf=None,  # llama.cpp calls it llama
-        spec=_mistral,
+        spec=_windowed("mistral"),
         tensors=_LLAMA_TENSORS,
         defaults={**_LLAMA_DEFAULTS, "sliding_window": 4096},
         ignored=(".rotary_emb.inv_freq",),
@@ -376,7 +374,7 @@ FAMILIES: tuple[Family, ...] = (
         architectures=("Phi3ForCausalLM",),
         model_type="phi3",
         gguf="phi3",
-        spec=_phi3,
+        spec=_windowed("phi3"),
         tensors=_PHI3_TENSORS,
         defaults={
             **_LLAMA_DEFAULTS,

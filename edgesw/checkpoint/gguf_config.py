@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.family import Family
+from edgesw.checkpoint.family import Family, GgufValue
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_rope import rope_settings
 from edgesw.checkpoint.gguf_vocabulary import eos_ids, special_id
@@ -74,7 +73,7 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
     return config
 
 
-def _attention(reader: GgufReader, value: Callable[[str], Any]) -> dict[str, Any]:
+def _attention(reader: GgufReader, value: GgufValue) -> dict[str, Any]:
     """Sizes of heads, and windows."""
     found: dict[str, Any] = {}
     if head_dim := value("attention.key_length") or _head_dim(value):
@@ -86,7 +85,7 @@ def _attention(reader: GgufReader, value: Callable[[str], Any]) -> dict[str, Any
     return found
 
 
-def _head_dim(value: Callable[[str], Any]) -> int | None:
+def _head_dim(value: GgufValue) -> int | None:
     """hidden_size / heads; None where that is no whole number, which the family's own check then says."""
     hidden, heads = value("embedding_length"), value("attention.head_count")
     whole = type(hidden) is int and type(heads) is int and heads > 0 and hidden % heads == 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
+from edgesw.checkpoint.family import GgufValue
 from edgesw.checkpoint.gguf import GgufReader
 
 # Divisors of the frequencies, one for each pair of channels. llama.cpp computes Llama 3's when it converts.
@@ -19,7 +19,7 @@ _SCALING = {
 }
 
 
-def rope_settings(reader: GgufReader, value: Callable[[str], Any], head_dim: int | None) -> dict[str, Any]:
+def rope_settings(reader: GgufReader, value: GgufValue, head_dim: int | None) -> dict[str, Any]:
     """`rope_parameters` of a config.json, and `partial_rotary_factor` where only part of each head is rotated.
 
     The type is one of transformers', or "factors": `factors` are then the divisors of the frequencies, one for each
@@ -35,7 +35,7 @@ def rope_settings(reader: GgufReader, value: Callable[[str], Any], head_dim: int
     return found
 
 
-def _scaled(reader: GgufReader, value: Callable[[str], Any]) -> dict[str, Any]:
+def _scaled(reader: GgufReader, value: GgufValue) -> dict[str, Any]:
     said = {name: value(key) for key, name in _SCALING.items() if value(key) is not None}
     attention = value("rope.scaling.attn_factor")
     if _FACTORS in reader.names():

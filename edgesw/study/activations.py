@@ -11,7 +11,7 @@ from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
 from edgesw.runtime.torch import TorchOps
 from edgesw.study.evaluation import Condition, Evaluation
-from edgesw.study.result import Column, Findings
+from edgesw.study.result import ACCURACY, AGREEMENT, INCREASE, PERPLEXITY, Column, Findings
 
 TITLE = "activations rounded to 8 bits"
 LEVELS = 127  # symmetric: integers from -127 to 127
@@ -20,10 +20,10 @@ SPIKE = 30.0
 COLUMNS = (
     Column("condition", "condition"),
     Column("aside", "kept in float", ".4%"),
-    Column("perplexity", "perplexity", ",.2f"),
-    Column("increase", "over float", "+,.1%"),
-    Column("accuracy", "next token right", ".1%"),
-    Column("agreement", "top-1 as float", ".1%"),
+    PERPLEXITY,
+    INCREASE,
+    ACCURACY,
+    AGREEMENT,
 )
 # The matrices that read the residual stream.
 READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")

@@ -7,16 +7,16 @@ import torch
 from edgesw.checkpoint.spec import Coordinates
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.largest import how_many, largest_others
-from edgesw.study.result import Column, Findings
+from edgesw.study.result import ACCURACY, AGREEMENT, PERPLEXITY, Column, Findings
 from edgesw.study.weights import multiplied, places_of
 
 TITLE = "super weights removed"
 COLUMNS = (
     Column("condition", "condition"),
     Column("removed", "removed", ",d"),
-    Column("perplexity", "perplexity", ",.2f"),
-    Column("accuracy", "next token right", ".1%"),
-    Column("agreement", "top-1 as float", ".1%"),
+    PERPLEXITY,
+    ACCURACY,
+    AGREEMENT,
 )
 # Removing the super weights shifts their channel at many tokens; a spike moves by at least this share of the largest
 # shift, and only spikes are put back.

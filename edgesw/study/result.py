@@ -23,6 +23,13 @@ class Column:
         return "" if value is None else format(value, self.format)
 
 
+# Columns that several experiments have: what `Measured` holds, and what follows from it.
+PERPLEXITY = Column("perplexity", "perplexity", ",.2f")
+INCREASE = Column("increase", "over float", "+,.1%")
+ACCURACY = Column("accuracy", "next token right", ".1%")
+AGREEMENT = Column("agreement", "top-1 as float", ".1%")
+
+
 @dataclass(frozen=True)
 class Findings:
     """What one experiment measured: a row for each condition, and what one must know to read them."""

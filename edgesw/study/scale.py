@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from edgesw.study.evaluation import Condition, Evaluation
-from edgesw.study.result import Column, Findings
+from edgesw.study.result import ACCURACY, AGREEMENT, INCREASE, PERPLEXITY, Column, Findings
 from edgesw.study.weights import multiplied, places_of
 
 TITLE = "super weights scaled"
 FACTORS = tuple(step / 5 for step in range(16))  # 0, 0.2, ... 3
 COLUMNS = (
     Column("condition", "super weights"),
-    Column("perplexity", "perplexity", ",.2f"),
-    Column("increase", "over float", "+,.1%"),
-    Column("accuracy", "next token right", ".1%"),
-    Column("agreement", "top-1 as float", ".1%"),
+    PERPLEXITY,
+    INCREASE,
+    ACCURACY,
+    AGREEMENT,
 )
 
 
