@@ -12,6 +12,7 @@ from edgesw.checkpoint.source import Source
 from edgesw.errors import UsageError
 from edgesw.outliers.found import SuperOutliers
 from edgesw.recipes import Recipe, SuperWeight
+from edgesw.staged import staged
 
 
 def measured_recipe(name: str, source: Source, found: SuperOutliers, prompt: str) -> Recipe:
@@ -63,7 +64,8 @@ def check_recipe_path(path: Path) -> None:
 def write_recipe(path: Path, recipe: Recipe) -> None:
     """Write `recipe` to a new file. UsageError when there is one already."""
     check_recipe_path(path)
-    path.write_text(recipe_yaml(recipe), encoding="utf-8")
+    with staged(path) as (partial,):
+        partial.write_text(recipe_yaml(recipe), encoding="utf-8")
 
 
 def _entry(weight: SuperWeight) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgesw.checkpoint.spec import Coordinates
 from edgesw.errors import UsageError
 from edgesw.outliers.found import SuperOutliers
+from edgesw.staged import staged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,15 +36,10 @@ def save_plot(figure: Figure, path: Path) -> None:
     """
     from matplotlib import rc_context
 
-    staged = path.with_name(f".{path.name}.{os.getpid()}.partial")
     kind = path.suffix.lower().removeprefix(".")
-    try:
-        # An SVG otherwise holds the time, and names that differ from run to run.
-        with rc_context({"svg.hashsalt": "edgesw"}):
-            figure.savefig(staged, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+    # An SVG otherwise holds the time, and names that differ from run to run.
+    with staged(path) as (partial,), rc_context({"svg.hashsalt": "edgesw"}):
+        figure.savefig(partial, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
 
 
 def detection_plot(found: SuperOutliers, model: str) -> Figure:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from edgesw.errors import UsageError
+from edgesw.staged import staged
 from edgesw.study.plots import plot
 from edgesw.study.result import StudyResult
 
@@ -29,16 +30,12 @@ def write_result(result: StudyResult, folder: Path) -> tuple[Path, Path]:
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     finals = folder / f"{result.experiment}.json", folder / f"{result.experiment}.png"
-    partial = [final.with_name(f".{final.name}.{os.getpid()}.partial") for final in finals]
     try:
-        text = json.dumps(result.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
-        partial[0].write_text(text + "\n", encoding="utf-8")
-        plot(result, partial[1])
-        for made, final in zip(partial, finals, strict=True):
-            made.replace(final)
+        with staged(*finals) as (table, picture):
+            text = json.dumps(result.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+            table.write_text(text + "\n", encoding="utf-8")
+            plot(result, picture)
     except BaseException:
-        for made in partial:
-            made.unlink(missing_ok=True)
         if new:
             with contextlib.suppress(OSError):  # not empty: somebody else has put something there
                 folder.rmdir()
