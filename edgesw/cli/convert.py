@@ -100,7 +100,7 @@ def convert(
     held = [f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out]
     columns = sum(map(len, manifest.held_out_columns.values()))
     if columns:
-        held.append(f"{columns} columns of {len(manifest.held_out_columns)} matrices")
+        held.append(f"{columns} whole column{'s' if columns > 1 else ''}")
     against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
     click.echo(f"Held out: {', '.join(held) or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
 

@@ -10,7 +10,7 @@ from edgesw.checkpoint.spec import Coordinates
 from edgesw.outliers.run import down_proj
 
 # A column is held out when the mean square of its input is at least this many times the mean over its matrix's columns.
-TIMES_MEAN = 25.0
+TIMES_MEAN = 12.0
 
 
 def spiking_columns(

@@ -204,3 +204,24 @@ def test_the_float_twin_equals_the_package(made: Made) -> None:
     twin = next(iter(FloatLogits(made.spec, made.decoder, IDS[None])))
     logits = made.run("float32").step(IDS)
     assert np.abs(logits - twin).max() < made.tolerance * max(1, np.abs(twin).max())
+
+
+@pytest.mark.parametrize("target", ["coreml", "onnx"])
+def test_a_whole_column_takes_no_more_room_than_a_scalar_of_it(
+    target: str, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """Why super weights are held out with their columns; and what the manifest says of it must be what is stored."""
+    entry = TARGETS[target]
+    plan = make_plan(checkpoint.spec, entry.capabilities, 4)
+
+    def size(name: str, **held_out: Any) -> int:
+        path = tmp_path / name / entry.file
+        path.parent.mkdir()
+        entry.write(CompressedDecoder(checkpoint, plan, **held_out), checkpoint.spec, CONTEXT, "tiny", path, 0.0)
+        return sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+
+    columns = {"layers.1.down_proj": (7, 100)}
+    plain, scalars, whole = size("a"), size("b", held_out=HELD_OUT), size("c", held_out=HELD_OUT, columns=columns)
+    assert whole == scalars
+    # Beside the values: three nodes of the graph, and the alignment of the file.
+    assert plan.correction_bytes(columns) <= whole - plain <= plan.correction_bytes(columns) + 8192
