@@ -1,9 +1,9 @@
 """Error compensation: codes that make up for each other's errors, and what decodes them fitted to those codes.
 
-The error that counts is that of the product, tr((W - Q) H (W - Q)^T), with H the second moments of the matrix's input. From
-the fit that knows only the diagonal of H, two steps are taken in turn: palettes (or scales) that are best for the codes
-as they are, by least squares; then codes, by coordinate descent. Alternating so is the LNQ of arXiv 2505.07004; for what
-it ends in, the order of columns of GPTQ (arXiv 2210.17323) makes no difference (docs/compression.md).
+The error that counts is that of the product, tr((W - Q) H (W - Q)^T), with H the second moments of the matrix's input.
+From the fit that knows only the diagonal of H, two steps are taken in turn: palettes (or scales) that are best for the
+codes as they are, by least squares; then codes, by coordinate descent. Alternating so is the LNQ of arXiv 2505.07004.
+Begun from GPTQ's codes (arXiv 2210.17323) it ends no lower (docs/compression.md), so there is no such step.
 """
 
 from __future__ import annotations

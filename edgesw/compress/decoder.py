@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgesw.compress.blocks import fit_blocks
+from edgesw.compress.compensate import compensate
 from edgesw.compress.matrix import CompressedMatrix, HeldOut, HeldOutColumns, Scheme
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
@@ -21,9 +22,16 @@ def compress_matrix(
     importance: np.ndarray | None = None,
     held_out: Iterable[tuple[int, int]] = (),
     columns: Iterable[int] = (),
+    moments: np.ndarray | None = None,
 ) -> CompressedMatrix:
     """Compress float32 (rows, columns). Neither the (row, column) scalars in `held_out` nor whole `columns` are part of
-    what the dense part is fitted to: their places hold what is nearest to zero. Their values are kept in float16."""
+    what the dense part is fitted to: their places hold what is nearest to zero. Their values are kept in float16.
+
+    With `moments`, the second moments (columns, columns) of the input, errors make up for each other; without, each
+    column counts by its `importance` (columns,) alone, or all the same.
+    """
+    if moments is not None:
+        importance = np.diagonal(moments)
     whole = sorted(set(columns))
     places = sorted((row, column) for row, column in set(held_out) if column not in whole)
     scalars = tuple(HeldOut(row, column, _half(weights[row, column]).item()) for row, column in places)
@@ -42,9 +50,11 @@ def compress_matrix(
     held: dict[str, Any] = {"held_out": scalars, "held_out_columns": apart}
     if scheme.kind == "palette":
         palettes = fit_palettes(weights, scheme.bits, scheme.group, importance, mask)
-        return CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes, **held)
-    codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
-    return CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, **held)
+        matrix = CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes, **held)
+    else:
+        codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
+        matrix = CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, **held)
+    return matrix if moments is None else compensate(weights, moments, matrix, mask)
 
 
 def _half(values: np.ndarray) -> np.ndarray:
@@ -74,6 +84,9 @@ class CompressedDecoder:
 
     def matrix(self, name: str) -> CompressedMatrix:
         """The compressed matrix, made now. CheckpointError for one that holds NaN or infinity."""
+        return self._compressed(name)
+
+    def _compressed(self, name: str, moments: np.ndarray | None = None) -> CompressedMatrix:
         if self._progress:
             self._progress(name)
         places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
@@ -83,6 +96,7 @@ class CompressedDecoder:
             self._importance.get(name),
             places,
             self._columns.get(name, ()),
+            moments,
         )
 
     def vector(self, name: str) -> np.ndarray:

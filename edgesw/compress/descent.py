@@ -1,8 +1,9 @@
 """Coordinate descent on codes, and the least-squares systems of palettes and scales; compiled with numba.
 
 What is made small is the error of a matrix's product, tr((W - Q) H (W - Q)^T) with H the second moments of its input:
-each row by itself, one code at a time, until no single code of the row can be bettered or the passes are over. `gradient`
-below is a row of (W - Q) H, kept up to date: a code that changes adds one row of H to it, one that stays costs nothing.
+each row by itself, one code at a time, until no single code of the row can be bettered or the passes are over.
+`gradient` below is a row of (W - Q) H, kept up to date: a code that changes adds a row of H to it, one that stays
+costs nothing.
 
 Loops are written out where numpy has a word for them: numba compiles those in a fraction of the time.
 """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.compress.compensate import compensate
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import CompressionPlan
@@ -38,9 +37,10 @@ class StreamedDecoder(CompressedDecoder):
         ids: np.ndarray,
         held_out: Iterable[tuple[int, int, int]] = (),
         progress: Callable[[str], None] | None = None,
+        columns: Mapping[str, Iterable[int]] | None = None,
     ) -> None:
         """As `CompressedDecoder`; `ids` are int64 (windows, tokens)."""
-        super().__init__(weights, plan, None, held_out, progress)
+        super().__init__(weights, plan, None, held_out, progress, columns)
         self._ops = _CompressingOps(spec, weights, ids, self._compensated)
         self._stream: Stream | None = None
         self._layer = -1
@@ -66,12 +66,7 @@ class StreamedDecoder(CompressedDecoder):
 
     def _compensated(self, name: str, moments: np.ndarray) -> np.ndarray:
         """Compress a matrix and keep it; what it stands for, float32 (rows, columns)."""
-        if self._progress:
-            self._progress(name)
-        weights = self._finite(name)
-        start, exact = self._fitted(name, weights, np.diagonal(moments))
-        matrix = compensate(weights, moments, start, exact)
-        self._matrices[name] = matrix
+        self._matrices[name] = matrix = self._compressed(name, moments)
         return matrix.dequantize()
 
 
@@ -90,7 +85,7 @@ class _CompressingOps(StreamOps):
         if self._input is not x:  # query, key and value read one stream; so do gate and up
             self._input, self._moments = x, input_moments(x)
         weight = torch.from_numpy(self._compress(name, self._moments))
-        bias = self._bias(name)
+        bias = self._ops[0].bias(name)
         return x.map(lambda _, part: F.linear(part, weight, bias))
 
 
