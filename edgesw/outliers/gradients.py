@@ -23,7 +23,7 @@ def output_gradients(
     same): in the mean over draws, the squares are the diagonal of the Fisher information, which is the curvature of the
     KL divergence. `progress(layer)` is called on the way back.
     """
-    streams = [x.clone() for x in residual_stream(TorchOps(spec, weights, ids))]
+    streams = list(residual_stream(TorchOps(spec, weights, ids)))
     draw = torch.Generator().manual_seed(0)
     tops = [_head_gradient(spec, weights, x, draw) for x in streams.pop()]
     squares: dict[str, torch.Tensor] = {}
@@ -34,7 +34,8 @@ def output_gradients(
         stream = streams.pop()
         for window in range(len(ids)):
             outputs: dict[str, torch.Tensor] = {}
-            x = stream[window : window + 1].requires_grad_()
+            # A copy: what was made in inference mode takes no gradient.
+            x = stream[window : window + 1].clone().requires_grad_()
             y = decoder_layer(TorchOps(spec, kept, ids[window : window + 1], _keeper(outputs)), layer, x)
             y.backward(tops[window][None])
             assert x.grad is not None
@@ -47,7 +48,7 @@ def output_gradients(
 
 def _head_gradient(spec: DecoderSpec, weights: Weights, x: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
     """Gradient of a window's summed loss with respect to the last residual stream, (tokens, hidden)."""
-    x = x.detach().requires_grad_()
+    x = x.clone().requires_grad_()
     logits = decoder_head(TorchOps(spec, weights, np.zeros((1, len(x)), np.int64)), x)
     labels = torch.multinomial(torch.softmax(logits.detach(), -1), 1, generator=draw)[:, 0]
     torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
