@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,8 +41,17 @@ class HeldOut:
     """The largest magnitude that detection saw in the residual stream."""
 
 
-def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: bool, progress: Progress) -> Manifest:
+def convert(
+    checkpoint: Checkpoint,
+    settings: Settings,
+    output: Path,
+    *,
+    force: bool,
+    progress: Progress,
+    decided: Callable[[Plans], None] = lambda plans: None,
+) -> Manifest:
     """Convert and publish the package at `output`. The manifest says how detection agrees with the model's recipe.
+    `decided` is called once widths that had to be measured are known, before anything is compressed.
 
     Raises UsageError for what cannot be asked for (before anything is read), EdgeswError when there is no room.
     """
@@ -51,13 +61,17 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
     with publish(output, force) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
         held_out = _find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
-        calibration = calibrate(checkpoint, tokenizer, progress)
+        calibration = calibrate(checkpoint, tokenizer, progress, gradients=plans.mixed)
         if settings.hold_out:
             columns = joined(columns_of(held_out.values), spiking_columns(calibration.mean_squares))
             held_out = replace(held_out, columns=columns)
         if any(matrix.scheme.kind == "palette" for plan in plans.by_target.values() for matrix in plan.matrices):
             progress("Compiling the palette search", "once on this machine", 0, 1)
             palette.prepare()
+        if plans.mixed:
+            measures = calibration.mean_squares, calibration.output_gradients
+            plans = plans.measured(checkpoint, *measures, held_out.values, progress)
+            decided(plans)
         for name, plan in plans.by_target.items():
             target = TARGETS[name]
             watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
@@ -108,9 +122,10 @@ def _plain_name(checkpoint: Checkpoint) -> str:
     return checkpoint.source.hub_id or plain_name(checkpoint.source.name)
 
 
-def _schemes(plan: CompressionPlan) -> str:
-    """The schemes of the layers' matrices, in words; embedding and head go by their own."""
-    return " and ".join(dict.fromkeys(str(matrix.scheme) for matrix in plan.matrices if "." in matrix.name))
+def _by_scheme(plan: CompressionPlan) -> dict[str, list[str]]:
+    """Scheme, in words -> the names of its matrices."""
+    schemes = dict.fromkeys(str(matrix.scheme) for matrix in plan.matrices)
+    return {scheme: [m.name for m in plan.matrices if str(m.scheme) == scheme] for scheme in schemes}
 
 
 def _manifest(
@@ -127,8 +142,12 @@ def _manifest(
         },
         recipe=source.recipe.name if source.recipe else None,
         settings={
-            "bits": settings.bits,
-            "schemes": {name: _schemes(plan) for name, plan in plans.by_target.items()},
+            "bits": settings.bits if settings.size is None else None,
+            "size": settings.size,
+            "embedding_bits": settings.embedding_bits,
+            "schemes": {name: plan.summary for name, plan in plans.by_target.items()},
+            "stored_bits": {name: round(plan.stored_bits, 3) for name, plan in plans.by_target.items()},
+            "matrices": {name: _by_scheme(plan) for name, plan in plans.by_target.items()},
             "context": plans.context,
             "hold_out": settings.hold_out,
         },

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
-from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.compress.plan import CompressionPlan, make_plan
+import numpy as np
+
+from edgesw.checkpoint.spec import Coordinates, DecoderSpec
+from edgesw.compress.plan import HEAD_BITS, CompressionPlan, make_plan
+from edgesw.compress.sensitivity import measure_harms
+from edgesw.decoder.ops import Weights
 from edgesw.errors import UsageError
 from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
+from edgesw.progress import Progress, StepProgress
 from edgesw.targets import TARGETS
 
 DEFAULT_CONTEXT = 2048
@@ -23,11 +29,15 @@ class Settings:
     """What the user asked for. `context` 0: the model's own, at most 2048 tokens."""
 
     targets: tuple[str, ...]
-    bits: int = 4
+    bits: float = 4
     scheme: str | None = None
     group_size: int | None = None
     context: int = 0
     hold_out: bool = True
+    size: int | None = None
+    """Bytes of a target's weights, instead of `bits`."""
+    embedding_bits: int = HEAD_BITS
+    """Code bits of the embedding and of the output head."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,29 @@ class Plans:
         """Size of the corrections of all targets, estimated."""
         each = dict.fromkeys(self.spec.matrices(), range(COLUMNS_EACH)) if self.hold_out else {}
         return sum(plan.correction_bytes(each) for plan in self.by_target.values())
+
+    @property
+    def mixed(self) -> bool:
+        """Whether a measurement is to decide widths."""
+        return any(plan.mix for plan in self.by_target.values())
+
+    def measured(
+        self,
+        weights: Weights,
+        mean_squares: Mapping[str, np.ndarray],
+        output_gradients: Mapping[str, np.ndarray],
+        held_out: Collection[Coordinates],
+        progress: Progress,
+    ) -> Plans:
+        """These plans with every mix allocated by the harm that its options would do: see `measure_harms`."""
+        plans = dict(self.by_target)
+        for name, plan in self.by_target.items():
+            if plan.mix:
+                schemes = plan.mix.schemes
+                watch = StepProgress(progress, f"Measuring widths for {TARGETS[name].title}", len(schemes))
+                harms = measure_harms(weights, schemes, mean_squares, output_gradients, held_out, watch)
+                plans[name] = plan.measured(harms)
+        return replace(self, by_target=plans)
 
     @property
     def output_bytes(self) -> int:
@@ -71,7 +104,15 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
     for name in settings.targets:
         try:
             can = TARGETS[name].capabilities
-            plans[name] = make_plan(spec, can, settings.bits, settings.scheme, settings.group_size)
+            plans[name] = make_plan(
+                spec,
+                can,
+                settings.bits,
+                settings.scheme,
+                settings.group_size,
+                size=settings.size,
+                embedding_bits=settings.embedding_bits,
+            )
         except UsageError as error:
             raise UsageError(f"--target {name}: {error}") from error
     return Plans(spec, context, plans, settings.hold_out)

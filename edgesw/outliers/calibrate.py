@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
 from edgesw.outliers.find import check_ids
+from edgesw.outliers.gradients import output_gradients
 from edgesw.progress import Progress
 from edgesw.runtime.torch import TorchOps, residual_stream
 from edgesw.texts import shipped_text, windows
@@ -30,17 +31,27 @@ class Calibration:
     """Float32 (columns,) by matrix name."""
     residual_max: float
     """Largest magnitude in the residual stream."""
+    output_gradients: dict[str, np.ndarray] = field(default_factory=dict)
+    """Float32 (rows,) by matrix name, where asked for: see `edgesw.outliers.gradients`."""
 
 
-def calibrate(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> Calibration:
-    """One streamed pass over the shipped text. CheckpointError when the tokenizer is another model's."""
+def calibrate(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress, *, gradients: bool = False
+) -> Calibration:
+    """One streamed pass over the shipped text, and one there and back if `gradients` are asked for. CheckpointError
+    when the tokenizer is another model's."""
     spec, text = checkpoint.spec, shipped_text("calibration")
     ids = windows(text, tokenizer, CALIBRATION_WINDOWS, min(CALIBRATION_TOKENS, spec.max_positions))
     check_ids(ids, checkpoint)
     moments, residual_max = _pass(
         spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
     )
-    return Calibration(text.sha256, moments, residual_max)
+    felt = {}
+    if gradients:
+        felt = output_gradients(
+            spec, checkpoint, ids, lambda step: progress("Measuring gradients", f"step {step}", step, spec.layers)
+        )
+    return Calibration(text.sha256, moments, residual_max, felt)
 
 
 def input_mean_squares(
