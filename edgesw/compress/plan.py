@@ -49,6 +49,9 @@ class MatrixPlan:
         return self.rows * self.columns
 
 
+Schemes = tuple[tuple[str, Scheme], ...]
+
+
 @dataclass(frozen=True)
 class Mix:
     """What each matrix of the layers may be, in forward order, and what all of them may come to."""
@@ -121,6 +124,11 @@ class CompressionPlan:
         for each column, whether it is held out whole or a scalar of it is."""
         rows = {matrix.name: matrix.rows for matrix in self.matrices}
         return sum(len(each) * (2 * rows[name] + INDEX_BYTES) for name, each in columns.items())
+
+    @property
+    def schemes(self) -> Schemes:
+        """Every matrix's name and scheme: targets with the same ones have the same matrices."""
+        return tuple((matrix.name, matrix.scheme) for matrix in self.matrices)
 
     @property
     def code_bits(self) -> float:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from edgesw.checkpoint.spec import Coordinates
 from edgesw.compress.decoder import compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.decoder.ops import Weights
@@ -34,24 +33,22 @@ def matrix_harms(
     schemes: Sequence[Scheme],
     mean_squares: np.ndarray,
     output_gradients: np.ndarray,
-    held_out: Collection[tuple[int, int]] = (),
+    columns: Iterable[int] = (),
 ) -> list[float]:
     """`expected_harm` of each scheme for float32 (rows, columns), from a sample of its rows where it is large.
 
     `mean_squares` (columns,) are of its inputs, `output_gradients` (rows,) of the loss gradients at its outputs;
-    the (row, column) in `held_out` are not compressed.
+    the `columns` are held out.
     """
     # Rows that share a palette in the matrix share one in the sample.
     run = max([1, *(scheme.group for scheme in schemes if scheme.kind == "palette")])
     rows = sample_rows(len(weights), weights.shape[1], run)
     total = float(output_gradients.sum(dtype=np.float64))
     share = float(output_gradients[rows].sum(dtype=np.float64)) / total if total else 1.0
-    place = {row: at for at, row in enumerate(rows.tolist())}
-    places = [(place[row], column) for row, column in held_out if row in place]
     part = np.ascontiguousarray(weights[rows])
     harms = []
     for scheme in schemes:
-        error = compress_matrix(part, scheme, mean_squares, places).dequantize() - part
+        error = compress_matrix(part, scheme, mean_squares, columns=columns).dequantize() - part
         harms.append(expected_harm(error, mean_squares, output_gradients[rows], share or 1.0))
     return harms
 
@@ -70,10 +67,10 @@ def measure_harms(
     schemes: Mapping[str, Sequence[Scheme]],
     mean_squares: Mapping[str, np.ndarray],
     output_gradients: Mapping[str, np.ndarray],
-    held_out: Collection[Coordinates] = (),
+    columns: Mapping[str, Iterable[int]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, list[float]]:
-    """`matrix_harms` of each matrix's schemes by its name, one matrix in memory at a time.
+    """`matrix_harms` of each matrix's schemes by its name, one matrix in memory at a time; `columns` are held out.
 
     `progress(name)` is called before a matrix is read.
     """
@@ -81,6 +78,6 @@ def measure_harms(
     for name, choices in schemes.items():
         if progress:
             progress(name)
-        places = [(row, column) for layer, row, column in held_out if name == f"layers.{layer}.down_proj"]
-        harms[name] = matrix_harms(weights.tensor(name), choices, mean_squares[name], output_gradients[name], places)
+        held = (columns or {}).get(name, ())
+        harms[name] = matrix_harms(weights.tensor(name), choices, mean_squares[name], output_gradients[name], held)
     return harms
