@@ -96,7 +96,7 @@ def _bench(checkpoint: Checkpoint, tokenizer: Tokenizer, ids: np.ndarray, manife
     say("compressing embedding and head")
     ends = eight_bit_ends(checkpoint, make_plans(spec, Settings(("coreml",))).by_target["coreml"])
     held_out = tuple((weight["layer"], weight["row"], weight["column"]) for weight in manifest.held_out)
-    return Bench(checkpoint, ids, importance, held_out, ends)
+    return Bench(checkpoint, ids, importance, held_out, manifest.held_out_columns, ends)
 
 
 def _measure(bench: Bench, rows: list[Row]) -> list[Agreement]:

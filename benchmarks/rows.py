@@ -47,7 +47,8 @@ class Bench:
     checkpoint: Checkpoint
     ids: np.ndarray  # (windows, tokens)
     importance: dict[str, np.ndarray]  # the calibration that `edgesw convert` does
-    held_out: tuple[Coordinates, ...]  # the super weights that it found
+    held_out: tuple[Coordinates, ...]  # the super weights that it found, ...
+    columns: dict[str, list[int]]  # ... and what it holds out whole, by matrix name
     ends: dict[str, np.ndarray]  # embedding and head, in 8 bits and dequantised
 
     def numerics(self, title: str, matrices: Matrices, names: frozenset[str], ends: bool = True) -> NumericsDecoder:
@@ -72,7 +73,7 @@ def package_rows(bench: Bench, package: Path, manifest: Manifest, settings: Sett
         target = TARGETS[name]
         title = f"edgesw {target.title} package, defaults: {plan.matrices[0].scheme}"
         say(f"{title}: loading")
-        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.held_out, target.capabilities.scale_bits)
+        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.columns)
         yield Row(title, bits, target.run(package / manifest.models[name], manifest.context, "float16"))
 
 
@@ -82,13 +83,14 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     yield Row(ENDS_ONLY, None, bench.numerics(ENDS_ONLY, _nothing, frozenset()))
     by_bits = [make_plans(spec, Settings((CORE_ML.name,), bits, "palette", group)) for bits, group in PALETTES]
     plans = [plans.by_target[CORE_ML.name] for plans in by_bits]
-    hold_outs: list[tuple[Coordinates, ...]] = list(dict.fromkeys(((), bench.held_out)))
+    hold_outs = [{}, bench.columns] if bench.columns else [{}]
     symmetric = _with_scheme(plans[0], SYMMETRIC)
-    for plan, held_out in [*((plan, held_out) for plan in plans for held_out in hold_outs), (symmetric, ())]:
+    for plan, columns in [*((plan, columns) for plan in plans for columns in hold_outs), (symmetric, {})]:
         title = f"edgesw {plan.matrices[0].scheme}"
-        title += ", held out" if held_out else ", symmetric (not a setting)" if plan is symmetric else ""
-        compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out)
-        bits = bits_per_weight(spec, plan, held_out, CORE_ML.capabilities.scale_bits)
+        title += ", held out" if columns else ", symmetric (not a setting)" if plan is symmetric else ""
+        held_out = bench.held_out if columns else ()
+        compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out, columns=columns)
+        bits = bits_per_weight(spec, plan, columns)
         yield Row(title, bits, bench.numerics(title, compressed.tensor, frozenset(spec.matrices())))
 
 

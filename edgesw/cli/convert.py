@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [default: NAME-BITSbit or NAME-SIZE]"
 )
-@click.option("--no-hold-out", is_flag=True, help="Compress the super weights like all others.")
+@click.option("--no-hold-out", is_flag=True, help="Compress super weights and spiking columns like all others.")
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan, the size it comes to and the memory it needs; write nothing."
@@ -113,17 +113,21 @@ def convert(
         warn(agreement.warning())
     if as_json:
         told = {"package": str(output), "manifest": str(output / "manifest.json"), "agreement": manifest.agreement}
+        held_out = {key: getattr(manifest, key) for key in ("held_out", "held_out_columns", "correction_bytes")}
         schemes = {key: manifest.settings[key] for key in ("stored_bits", "matrices")}
-        print_json({**told, **schemes, "files": manifest.files})
+        print_json({**told, **schemes, **held_out, "files": manifest.files})
         return
     for name, path in manifest.models.items():
         files = (entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path))
         click.echo(f"{output / path}  {megabytes(sum(files))}  {manifest.settings['schemes'][name]}")
     if agreement is not None:
         click.echo(agreement.summary())
-    held = ", ".join(f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out)
+    held = [f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out]
+    columns = sum(map(len, manifest.held_out_columns.values()))
+    if columns:
+        held.append(f"{columns} whole column{'s' if columns > 1 else ''}")
     against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
-    click.echo(f"Held out: {held or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
+    click.echo(f"Held out: {', '.join(held) or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
 
 
 def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
@@ -133,6 +137,7 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
             {
                 "model": model,
                 "context": plans.context,
+                "correction_bytes": plans.correction_bytes,
                 "output_bytes": plans.output_bytes,
                 "memory_bytes": plans.memory_bytes,
                 "to_be_measured": plans.mixed,
@@ -145,9 +150,13 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
     print_plans(model, plans)
     if plans.mixed:
         click.echo("Which matrix gets which width is measured by the conversion itself; the sum is what was asked for.")
+    if plans.hold_out:
+        click.echo(f"Held-out columns: about {megabytes(plans.correction_bytes)}; which, calibration tells.")
     click.echo(f"Package: about {megabytes(plans.output_bytes)}. Peak memory: about {megabytes(plans.memory_bytes)}.")
 
 
 def _suffix(bits: float, size: int | None) -> str:
-    """What a package's name says of its size: `4bit`, `3.5bit`, `1800MB`."""
-    return f"{bits:g}bit" if size is None else f"{size / 1e6:.4g}MB"
+    """What a package's name says of its size: `4bit`, `3.5bit`, `1.8GB`."""
+    if size is None:
+        return f"{bits:g}bit"
+    return f"{size / 1e9:.4g}GB" if size >= 10**9 else f"{size / 1e6:.4g}MB"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from edgesw.checkpoint.spec import DecoderSpec
@@ -13,6 +13,7 @@ from edgesw.compress.matrix import Scheme
 from edgesw.errors import UsageError
 
 BITS = range(2, 9)
+INDEX_BYTES = 4
 DEFAULT_GROUP = {"palette": 16, "block": 32}
 HEAD_BITS = 8
 # Up to this width a zero point buys more than its bits cost (measured on SmolLM2, see docs/compression.md).
@@ -69,6 +70,11 @@ class Mix:
         chosen = allocate(costs, [harms[options[0].name] for options in self.options], self.budget)
         return tuple(options[choice] for options, choice in zip(self.options, chosen, strict=True))
 
+    def without(self, corrections: int) -> Mix:
+        """What is left of a budget of bytes, and at least what the narrowest options take."""
+        least = sum(options[0].stored_bytes for options in self.options)
+        return replace(self, budget=max(self.budget - corrections, least))
+
     def forecast(self) -> tuple[MatrixPlan, ...]:
         """An allocation to the same budget that takes each weight for as sensitive as any other, at 6 dB a bit."""
         return self.allocated({m[0].name: [o.weights * 4.0**-o.scheme.bits for o in m] for m in self.options})
@@ -92,10 +98,12 @@ class CompressionPlan:
     def scheme(self, name: str) -> Scheme:
         return self._by_name[name].scheme
 
-    def measured(self, harms: Mapping[str, Sequence[float]]) -> CompressionPlan:
-        """The plan in which the mix is allocated by the harm of each of its options: matrix name -> nats per token."""
+    def measured(self, harms: Mapping[str, Sequence[float]], corrections: int = 0) -> CompressionPlan:
+        """The plan in which the mix is allocated by the harm of each of its options: matrix name -> nats per token.
+        A budget of bytes pays for `corrections` bytes too."""
         assert self.mix is not None
-        return CompressionPlan((*self.mix.allocated(harms), *self.matrices[len(self.mix.options) :]))
+        mix = self.mix.without(corrections) if self.mix.stored else self.mix
+        return CompressionPlan((*mix.allocated(harms), *self.matrices[len(mix.options) :]))
 
     @property
     def layers(self) -> tuple[MatrixPlan, ...]:
@@ -114,6 +122,12 @@ class CompressionPlan:
     @property
     def stored_bytes(self) -> int:
         return sum(matrix.stored_bytes for matrix in self.matrices)
+
+    def correction_bytes(self, columns: Mapping[str, Collection[int]]) -> int:
+        """Bytes of the corrections for what is held out of these columns, by matrix name: float16 values and an index
+        for each column, whether it is held out whole or a scalar of it is."""
+        rows = {matrix.name: matrix.rows for matrix in self.matrices}
+        return sum(len(each) * (2 * rows[name] + INDEX_BYTES) for name, each in columns.items())
 
     @property
     def code_bits(self) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from edgesw.checkpoint.spec import Coordinates
 from edgesw.compress.decoder import compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.decoder.ops import Weights
@@ -34,24 +33,22 @@ def matrix_harms(
     schemes: Sequence[Scheme],
     mean_squares: np.ndarray,
     output_gradients: np.ndarray,
-    held_out: Collection[tuple[int, int]] = (),
+    columns: Collection[int] = (),
 ) -> list[float]:
     """`expected_harm` of each scheme for float32 (rows, columns), from a sample of its rows where it is large.
 
     `mean_squares` (columns,) are of its inputs, `output_gradients` (rows,) of the loss gradients at its outputs;
-    the (row, column) in `held_out` are not compressed.
+    `columns` are held out whole.
     """
     # Rows that share a palette in the matrix share one in the sample.
     run = max([1, *(scheme.group for scheme in schemes if scheme.kind == "palette")])
     rows = sample_rows(len(weights), weights.shape[1], run)
     total = float(output_gradients.sum(dtype=np.float64))
     share = float(output_gradients[rows].sum(dtype=np.float64)) / total if total else 1.0
-    place = {row: at for at, row in enumerate(rows.tolist())}
-    places = [(place[row], column) for row, column in held_out if row in place]
     part = np.ascontiguousarray(weights[rows])
     harms = []
     for scheme in schemes:
-        error = compress_matrix(part, scheme, mean_squares, places).dequantize() - part
+        error = compress_matrix(part, scheme, mean_squares, columns=columns).dequantize() - part
         harms.append(expected_harm(error, mean_squares, output_gradients[rows], share or 1.0))
     return harms
 
@@ -70,17 +67,17 @@ def measure_harms(
     schemes: Mapping[str, Sequence[Scheme]],
     mean_squares: Mapping[str, np.ndarray],
     output_gradients: Mapping[str, np.ndarray],
-    held_out: Collection[Coordinates] = (),
+    columns: Mapping[str, Collection[int]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, list[float]]:
     """`matrix_harms` of each matrix's schemes by its name, one matrix in memory at a time.
 
-    `progress(name)` is called before a matrix is read.
+    `columns` are held out, by matrix name. `progress(name)` is called before a matrix is read.
     """
     harms = {}
     for name, choices in schemes.items():
         if progress:
             progress(name)
-        places = [(row, column) for layer, row, column in held_out if name == f"layers.{layer}.down_proj"]
-        harms[name] = matrix_harms(weights.tensor(name), choices, mean_squares[name], output_gradients[name], places)
+        apart = columns.get(name, ()) if columns else ()
+        harms[name] = matrix_harms(weights.tensor(name), choices, mean_squares[name], output_gradients[name], apart)
     return harms
