@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.compress.plan import HEAD_BITS, CompressionPlan, MatrixPlan, make_plan
+from edgesw.compress.mix import MatrixPlan
+from edgesw.compress.plan import HEAD_BITS, CompressionPlan, make_plan
 from edgesw.compress.sensitivity import measure_harms
 from edgesw.decoder.ops import Weights
 from edgesw.errors import UsageError
@@ -73,7 +74,8 @@ class Plans:
                 schemes = plan.mix.schemes
                 watch = StepProgress(progress, f"Measuring widths for {TARGETS[name].title}", len(schemes))
                 measures = calibration.mean_squares, calibration.output_gradients
-                plans[name] = plan.measured(measure_harms(weights, schemes, *measures, held_out.columns, watch))
+                harms = measure_harms(weights, schemes, *measures, held_out.columns, watch)
+                plans[name] = plan.measured(harms, plan.correction_bytes(held_out.columns))
         return replace(self, by_target=plans)
 
     @property

@@ -91,8 +91,8 @@ def convert(
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.checkpoint.source import plain_name
     from edgesw.convert import convert as run
-    from edgesw.outliers.calibrate import calibration_text
     from edgesw.outliers.agreement import RecipeAgreement
+    from edgesw.outliers.calibrate import calibration_text
     from edgesw.package import check_output
     from edgesw.plans import Settings, make_plans
 
@@ -124,9 +124,9 @@ def convert(
         warn(agreement.warning())
     if as_json:
         told = {"package": str(output), "manifest": str(output / "manifest.json"), "agreement": manifest.agreement}
-        keys = ("held_out", "held_out_columns", "correction_bytes")
+        held_out = {key: getattr(manifest, key) for key in ("held_out", "held_out_columns", "correction_bytes")}
         schemes = {key: manifest.settings[key] for key in ("stored_bits", "matrices")}
-        print_json({**told, **{key: getattr(manifest, key) for key in keys}, **schemes, "files": manifest.files})
+        print_json({**told, **schemes, **held_out, "files": manifest.files})
         return
     for name, path in manifest.models.items():
         files = (entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path))
@@ -167,5 +167,7 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
 
 
 def _suffix(bits: float, size: int | None) -> str:
-    """What a package's name says of its size: `4bit`, `3.5bit`, `1800MB`."""
-    return f"{bits:g}bit" if size is None else f"{size / 1e6:.4g}MB"
+    """What a package's name says of its size: `4bit`, `3.5bit`, `1.8GB`."""
+    if size is None:
+        return f"{bits:g}bit"
+    return f"{size / 1e9:.4g}GB" if size >= 10**9 else f"{size / 1e6:.4g}MB"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from edgesw.compress.mix import MatrixPlan
 from edgesw.errors import UsageError
 
-if TYPE_CHECKING:
-    from edgesw.compress.plan import MatrixPlan
-
-Options = Sequence[Sequence["MatrixPlan"]]
+Options = Sequence[Sequence[MatrixPlan]]
 """For each matrix what it may be, by ascending width; the same widths for all."""
 
 

@@ -35,7 +35,6 @@ class Moments:
     """Second moments of the input past the compressed layers: X^T X / tokens."""
     cross: np.ndarray
     """Of the float model's input with that: F^T X / tokens."""
-    tokens: int
 
     def damped(self) -> np.ndarray:
         """`own` with more on its diagonal: positive definite."""

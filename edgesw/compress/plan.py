@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.compress.allocate import allocate
 from edgesw.compress.budget import bit_budget, byte_budget
 from edgesw.compress.matrix import Scheme
+from edgesw.compress.mix import MatrixPlan, Mix
 from edgesw.errors import UsageError
 
 BITS = range(2, 9)
@@ -34,48 +34,7 @@ class Capabilities:
     """The runtime's attention takes heads of a multiple of this many channels."""
 
 
-@dataclass(frozen=True)
-class MatrixPlan:
-    """One matrix: (rows, columns) and its scheme."""
-
-    name: str
-    rows: int
-    columns: int
-    scheme: Scheme
-    stored_bytes: int
-
-    @property
-    def weights(self) -> int:
-        return self.rows * self.columns
-
-
 Schemes = tuple[tuple[str, Scheme], ...]
-
-
-@dataclass(frozen=True)
-class Mix:
-    """What each matrix of the layers may be, in forward order, and what all of them may come to."""
-
-    options: tuple[tuple[MatrixPlan, ...], ...]
-    """By ascending width."""
-    budget: int
-    """Code bits, or bytes if `stored`."""
-    stored: bool
-
-    @property
-    def schemes(self) -> dict[str, list[Scheme]]:
-        """The options by matrix name, as the harms of `allocated` must be."""
-        return {options[0].name: [option.scheme for option in options] for options in self.options}
-
-    def allocated(self, harms: Mapping[str, Sequence[float]]) -> tuple[MatrixPlan, ...]:
-        """The matrices with the least sum of harms that the budget allows; `harms` by name, in the options' order."""
-        costs = [[m.stored_bytes if self.stored else m.scheme.bits * m.weights for m in one] for one in self.options]
-        chosen = allocate(costs, [harms[options[0].name] for options in self.options], self.budget)
-        return tuple(options[choice] for options, choice in zip(self.options, chosen, strict=True))
-
-    def forecast(self) -> tuple[MatrixPlan, ...]:
-        """An allocation to the same budget that takes each weight for as sensitive as any other, at 6 dB a bit."""
-        return self.allocated({m[0].name: [o.weights * 4.0**-o.scheme.bits for o in m] for m in self.options})
 
 
 @dataclass(frozen=True)
@@ -96,10 +55,12 @@ class CompressionPlan:
     def scheme(self, name: str) -> Scheme:
         return self._by_name[name].scheme
 
-    def measured(self, harms: Mapping[str, Sequence[float]]) -> CompressionPlan:
-        """The plan in which the mix is allocated by the harm of each of its options: matrix name -> nats per token."""
+    def measured(self, harms: Mapping[str, Sequence[float]], corrections: int = 0) -> CompressionPlan:
+        """The plan in which the mix is allocated by the harm of each of its options: matrix name -> nats per token.
+        A budget of bytes pays for `corrections` bytes too."""
         assert self.mix is not None
-        return CompressionPlan((*self.mix.allocated(harms), *self.matrices[len(self.mix.options) :]))
+        mix = self.mix.without(corrections) if self.mix.stored else self.mix
+        return CompressionPlan((*mix.allocated(harms), *self.matrices[len(mix.options) :]))
 
     @property
     def layers(self) -> tuple[MatrixPlan, ...]:

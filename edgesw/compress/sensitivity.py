@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -33,12 +33,12 @@ def matrix_harms(
     schemes: Sequence[Scheme],
     mean_squares: np.ndarray,
     output_gradients: np.ndarray,
-    columns: Iterable[int] = (),
+    columns: Collection[int] = (),
 ) -> list[float]:
     """`expected_harm` of each scheme for float32 (rows, columns), from a sample of its rows where it is large.
 
     `mean_squares` (columns,) are of its inputs, `output_gradients` (rows,) of the loss gradients at its outputs;
-    the `columns` are held out.
+    `columns` are held out whole.
     """
     # Rows that share a palette in the matrix share one in the sample.
     run = max([1, *(scheme.group for scheme in schemes if scheme.kind == "palette")])
@@ -67,17 +67,17 @@ def measure_harms(
     schemes: Mapping[str, Sequence[Scheme]],
     mean_squares: Mapping[str, np.ndarray],
     output_gradients: Mapping[str, np.ndarray],
-    columns: Mapping[str, Iterable[int]] | None = None,
+    columns: Mapping[str, Collection[int]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, list[float]]:
-    """`matrix_harms` of each matrix's schemes by its name, one matrix in memory at a time; `columns` are held out.
+    """`matrix_harms` of each matrix's schemes by its name, one matrix in memory at a time.
 
-    `progress(name)` is called before a matrix is read.
+    `columns` are held out, by matrix name. `progress(name)` is called before a matrix is read.
     """
     harms = {}
     for name, choices in schemes.items():
         if progress:
             progress(name)
-        held = (columns or {}).get(name, ())
-        harms[name] = matrix_harms(weights.tensor(name), choices, mean_squares[name], output_gradients[name], held)
+        apart = columns.get(name, ()) if columns else ()
+        harms[name] = matrix_harms(weights.tensor(name), choices, mean_squares[name], output_gradients[name], apart)
     return harms
