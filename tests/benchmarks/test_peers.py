@@ -86,7 +86,7 @@ def test_onnxruntime_would_compute_with_the_same_numbers(method: str, bits: int,
 
 
 def test_palettes_count_codes_and_entries() -> None:
-    """Else coremltools' rows stand at the wrong size. 24 rows in groups of 16: the nearest divisor is 12, two groups."""
+    """Else coremltools' rows stand at a wrong size. 24 rows in groups of 16: the nearest divisor is 12, so two."""
     values, stored = peers_coremltools.palette(weights(64), 3, 16)
     assert stored == ROWS * 64 * 3 / 8 + 2 * 2**3 * 2
     assert all(len(np.unique(values[start : start + 12])) == 8 for start in (0, 12))
