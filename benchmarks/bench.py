@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ class Bench:
     ids: np.ndarray  # (windows, tokens)
     importance: dict[str, np.ndarray]  # the calibration that `edgesw convert` does
     ends: dict[str, np.ndarray]  # embedding and head, in 8 bits and dequantised
-    held_out: tuple[Coordinates, ...] = ()  # the super weights that a conversion found
+    held_out: tuple[Coordinates, ...] = ()  # the super weights that a conversion found, ...
+    columns: dict[str, list[int]] = field(default_factory=dict)  # ... and what it holds out whole, by matrix name
 
     def numerics(self, matrices: Matrices, names: frozenset[str], ends: bool = True) -> NumericsDecoder:
         """The float decoder with `names` taken from `matrices`, and embedding and head in 8 bits if `ends`."""
@@ -78,7 +79,8 @@ def convert_for(bench: Bench, package: Path) -> tuple[Bench, Manifest, Settings,
     settings = Settings(tuple(targets))
     manifest = convert(bench.checkpoint, settings, package, force=False, progress=_Stages())
     held_out = tuple((weight["layer"], weight["row"], weight["column"]) for weight in manifest.held_out)
-    return replace(bench, held_out=held_out), manifest, settings, refused
+    bench = replace(bench, held_out=held_out, columns=manifest.held_out_columns)
+    return bench, manifest, settings, refused
 
 
 class _Stages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -51,15 +51,9 @@ class NumericsDecoder:
         return next(self._logits)
 
 
-def bits_per_weight(
-    spec: DecoderSpec, plan: CompressionPlan, held_out: tuple[tuple[int, int, int], ...], scale_bits: int
-) -> float:
-    """Stored bits per weight of the layers' matrices: codes, palettes, scales, zero points and corrections.
-
-    A correction is a vector (rows,) and an index for each column of down_proj that something is held out of.
-    """
+def bits_per_weight(spec: DecoderSpec, plan: CompressionPlan, columns: Mapping[str, Collection[int]]) -> float:
+    """Stored bits per weight of the layers' matrices: codes, palettes, scales, zero points and corrections, which hold
+    these columns by matrix name."""
     layers = [matrix for matrix in plan.matrices if matrix.name in set(spec.matrices())]
-    columns = {(layer, column) for layer, _, column in held_out}
-    correction = len(columns) * (spec.hidden_size + 2) * scale_bits
-    stored = 8 * sum(matrix.stored_bytes for matrix in layers) + correction
-    return stored / sum(matrix.weights for matrix in layers)
+    stored = sum(matrix.stored_bytes for matrix in layers) + plan.correction_bytes(columns)
+    return 8 * stored / sum(matrix.weights for matrix in layers)

@@ -55,7 +55,7 @@ def package_rows(bench: Bench, package: Path, manifest: Manifest, settings: Sett
 
     def make(name: str, plan: CompressionPlan) -> Made:
         target = TARGETS[name]
-        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.held_out, target.capabilities.scale_bits)
+        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.columns)
         return Made(bits, target.run(package / manifest.models[name], manifest.context, "float16"))
 
     for name, plan in make_plans(bench.checkpoint.spec, settings).by_target.items():
@@ -67,20 +67,20 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     """What embedding and head cost alone, our other settings with and without hold-out, and the grid of the peers."""
     spec = bench.checkpoint.spec
 
-    def make(plan: CompressionPlan, held_out: tuple[Coordinates, ...]) -> Made:
-        compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out)
-        bits = bits_per_weight(spec, plan, held_out, CORE_ML.capabilities.scale_bits)
-        return Made(bits, bench.numerics(compressed.tensor, bench.layers))
+    def make(plan: CompressionPlan, columns: dict[str, list[int]]) -> Made:
+        held_out = bench.held_out if columns else ()
+        compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out, columns=columns)
+        return Made(bits_per_weight(spec, plan, columns), bench.numerics(compressed.tensor, bench.layers))
 
     yield Row(ENDS_ONLY, lambda: Made(None, bench.numerics(_nothing, frozenset())))
     by_bits = [make_plans(spec, Settings((CORE_ML.name,), bits, "palette", group)) for bits, group in PALETTES]
     plans = [plans.by_target[CORE_ML.name] for plans in by_bits]
-    hold_outs: list[tuple[Coordinates, ...]] = list(dict.fromkeys(((), bench.held_out)))
+    hold_outs = [{}, bench.columns] if bench.columns else [{}]
     symmetric = _with_scheme(plans[0], SYMMETRIC)
-    for plan, held_out in [*((plan, held_out) for plan in plans for held_out in hold_outs), (symmetric, ())]:
+    for plan, columns in [*((plan, columns) for plan in plans for columns in hold_outs), (symmetric, {})]:
         title = f"edgesw {plan.matrices[0].scheme}"
-        title += ", held out" if held_out else ", symmetric (not a setting)" if plan is symmetric else ""
-        yield Row(title, partial(make, plan, held_out))
+        title += ", held out" if columns else ", symmetric (not a setting)" if plan is symmetric else ""
+        yield Row(title, partial(make, plan, columns))
 
 
 def peer_rows(bench: Bench, peers: tuple[Peer, ...], folder: Path) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgesw import __version__
@@ -17,6 +17,7 @@ from edgesw.compress.plan import CompressionPlan
 from edgesw.errors import EdgeswError
 from edgesw.outliers.agreement import RecipeAgreement, compare
 from edgesw.outliers.calibrate import Calibration, calibrate
+from edgesw.outliers.columns import columns_of, joined, spiking_columns
 from edgesw.outliers.find import find_outliers
 from edgesw.package import MANIFEST, Manifest, check_output, list_files, publish
 from edgesw.plans import Plans, Settings, make_plans
@@ -28,9 +29,11 @@ from edgesw.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The scalars to hold out with their values, and how the recipe's agree with those that were detected."""
+    """The scalars and columns to hold out, and how the recipe's scalars agree with those that were detected."""
 
     values: dict[Coordinates, float]
+    columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """By matrix name. Those of the scalars, as a whole column takes no more room, and those whose input spikes."""
     agreement: RecipeAgreement | None = None
     """None where the model has no recipe that names super weights, or nothing is held out."""
     residual_max: float = 0.0
@@ -49,13 +52,18 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
         tokenizer = _write_tokenizer(checkpoint, folder)
         held_out = _find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
         calibration = calibrate(checkpoint, tokenizer, progress)
+        if settings.hold_out:
+            columns = joined(columns_of(held_out.values), spiking_columns(calibration.mean_squares))
+            held_out = replace(held_out, columns=columns)
         if any(matrix.scheme.kind == "palette" for plan in plans.by_target.values() for matrix in plan.matrices):
             progress("Compiling the palette search", "once on this machine", 0, 1)
             palette.prepare()
         for name, plan in plans.by_target.items():
             target = TARGETS[name]
             watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
-            compressed = CompressedDecoder(checkpoint, plan, calibration.mean_squares, held_out.values, watch)
+            compressed = CompressedDecoder(
+                checkpoint, plan, calibration.mean_squares, held_out.values, watch, held_out.columns
+            )
             path, largest = folder / target.file, max(held_out.residual_max, calibration.residual_max)
             target.write(compressed, checkpoint.spec, plans.context, _plain_name(checkpoint), path, largest)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
@@ -82,7 +90,7 @@ def _find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progr
     agreement = compare(checkpoint.source.recipe, outliers, checkpoint.spec)
     for layer, row, column in agreement.only_recipe if agreement else ():
         values[layer, row, column] = float(checkpoint.tensor(f"layers.{layer}.down_proj")[row, column])
-    return HeldOut(values, agreement, max(peak.residual for peak in outliers.peaks))
+    return HeldOut(values, {}, agreement, max(peak.residual for peak in outliers.peaks))
 
 
 def _check_room(output: Path, plans: Plans) -> None:
@@ -134,4 +142,6 @@ def _manifest(
         calibration=calibration.text_sha256,
         files={},
         agreement=held_out.agreement.to_dict() if held_out.agreement else None,
+        held_out_columns={name: list(columns) for name, columns in held_out.columns.items()},
+        correction_bytes=next(iter(plans.by_target.values())).correction_bytes(held_out.columns),
     )

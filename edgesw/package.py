@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Manifest:
     calibration: str | None  # SHA-256 of the calibration text
     files: dict[str, dict[str, Any]]  # path in the package -> sha256, bytes
     agreement: dict[str, Any] | None = None  # of recipe and detection: see edgesw.outliers.agreement
+    held_out_columns: dict[str, list[int]] = field(default_factory=dict)  # matrix -> columns, held_out's too
+    correction_bytes: int = 0  # what is held out takes in each model
 
     @property
     def context(self) -> int:

@@ -82,11 +82,24 @@ def test_the_super_weight_is_held_out_and_named(manifest: dict[str, Any]) -> Non
     assert manifest["held_out"] == [{"layer": layer, "row": row, "column": column, "value": SUPER_VALUE}]
 
 
+def test_held_out_columns_are_named_and_counted(manifest: dict[str, Any], tiny_package: Path) -> None:
+    """Who compares packages must see what is kept in float16 and what it takes."""
+    layer, _, column = SUPER_WEIGHT
+    held = manifest["held_out_columns"]
+    assert column in held[f"layers.{layer}.down_proj"], "the whole column takes no more room than the scalar"
+    spec = read_manifest(tiny_package).decoder
+    bytes_each = {name: 2 * spec.matrix_shape(name)[0] + 4 for name in held}
+    assert manifest["correction_bytes"] == sum(len(columns) * bytes_each[name] for name, columns in held.items())
+    card = " ".join((tiny_package / "README.md").read_text().split())
+    assert f"{sum(map(len, held.values()))} column" in card
+    assert f"takes {manifest['correction_bytes'] / 1e3:.1f} kB" in card
+
+
 def test_without_hold_out_nothing_is_held_out(tiny_llama: Path, tmp_path: Path) -> None:
     ran = edgesw("convert", tiny_llama, "--target", "onnx", "--no-hold-out", "-o", tmp_path / "x")
     assert "Held out: nothing." in ran.out
     found = read_manifest(tmp_path / "x")
-    assert found.held_out == ()
+    assert found.held_out == () and found.held_out_columns == {} and found.correction_bytes == 0
     assert found.settings["hold_out"] is False
     assert "--no-hold-out" in (tmp_path / "x" / "README.md").read_text()
 

@@ -120,7 +120,7 @@ def test_package_equals_what_it_stands_for(
     """With the dequantised weights in the float decoder the logits agree: the graph adds no error of its own."""
     plan = make_plan(smollm2.spec, TARGETS[target].capabilities, 4)
     held_out = [(w["layer"], w["row"], w["column"]) for w in package[1].held_out]
-    twin = Twin(smollm2, CompressedDecoder(smollm2, plan, importance, held_out))
+    twin = Twin(smollm2, CompressedDecoder(smollm2, plan, importance, held_out, columns=package[1].held_out_columns))
     decoder = open_decoder(*package, target)
     if target == "onnx":
         expected = twin.step(ids[0])

@@ -183,6 +183,7 @@ def compressed_llama(folder: Path, package: Path) -> Any:
         plan,
         input_mean_squares(checkpoint.spec, checkpoint, ids),
         [(scalar["layer"], scalar["row"], scalar["column"]) for scalar in manifest.held_out],
+        columns=manifest.held_out_columns,
     )
     model = LlamaForCausalLM.from_pretrained(folder)
     with torch.no_grad():

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "--context", default=0, type=click.IntRange(0), help="Tokens the cache holds.  [default: the model's, at most 2048]"
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [default: NAME-BITSbit]")
-@click.option("--no-hold-out", is_flag=True, help="Compress the super weights like all others.")
+@click.option("--no-hold-out", is_flag=True, help="Compress super weights and spiking columns like all others.")
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan, the size it comes to and the memory it needs; write nothing."
@@ -89,16 +89,20 @@ def convert(
         warn(agreement.warning())
     if as_json:
         told = {"package": str(output), "manifest": str(output / "manifest.json"), "agreement": manifest.agreement}
-        print_json({**told, "files": manifest.files})
+        held_out = {key: getattr(manifest, key) for key in ("held_out", "held_out_columns", "correction_bytes")}
+        print_json({**told, **held_out, "files": manifest.files})
         return
     for name, path in manifest.models.items():
         files = (entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path))
         click.echo(f"{output / path}  {megabytes(sum(files))}  {manifest.settings['schemes'][name]}")
     if agreement is not None:
         click.echo(agreement.summary())
-    held = ", ".join(f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out)
+    held = [f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out]
+    columns = sum(map(len, manifest.held_out_columns.values()))
+    if columns:
+        held.append(f"{columns} whole column{'s' if columns > 1 else ''}")
     against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
-    click.echo(f"Held out: {held or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
+    click.echo(f"Held out: {', '.join(held) or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
 
 
 def _print_plans(model: str, plans: Plans, as_json: bool) -> None:
@@ -109,6 +113,7 @@ def _print_plans(model: str, plans: Plans, as_json: bool) -> None:
             {
                 "model": model,
                 "context": plans.context,
+                "correction_bytes": plans.correction_bytes,
                 "output_bytes": plans.output_bytes,
                 "memory_bytes": plans.memory_bytes,
                 "targets": {name: [dict(zip(keys, row, strict=True)) for row in kinds] for name, kinds in rows.items()},
@@ -120,6 +125,8 @@ def _print_plans(model: str, plans: Plans, as_json: bool) -> None:
         table.append(("", "", "", megabytes(plans.by_target[name].stored_bytes)))
         print_table(f"{model} for {name}", ("matrices", "scheme", "count", "size"), table, left=2)
         click.echo()
+    if plans.hold_out:
+        click.echo(f"Held-out columns: about {megabytes(plans.correction_bytes)}; which, calibration tells.")
     click.echo(f"Package: about {megabytes(plans.output_bytes)}. Peak memory: about {megabytes(plans.memory_bytes)}.")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from edgesw.compress.blocks import fit_blocks
-from edgesw.compress.matrix import CompressedMatrix, HeldOut, Scheme
+from edgesw.compress.compensate import compensate
+from edgesw.compress.matrix import CompressedMatrix, HeldOut, HeldOutColumns, Scheme
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.ops import Weights
@@ -19,22 +21,46 @@ def compress_matrix(
     scheme: Scheme,
     importance: np.ndarray | None = None,
     held_out: Iterable[tuple[int, int]] = (),
+    columns: Iterable[int] = (),
+    moments: np.ndarray | None = None,
 ) -> CompressedMatrix:
-    """Compress float32 (rows, columns). The (row, column) scalars in `held_out` are not part of what the dense part is
-    fitted to: their places hold what is nearest to zero. Their values are kept in float16."""
-    places = sorted(set(held_out))
-    scalars = tuple(HeldOut(row, column, float(np.float16(weights[row, column]))) for row, column in places)
+    """Compress float32 (rows, columns). Neither the (row, column) scalars in `held_out` nor whole `columns` are part of
+    what the dense part is fitted to: their places hold what is nearest to zero. Their values are kept in float16.
+
+    With `moments`, the second moments (columns, columns) of the input, errors make up for each other; without, each
+    column counts by its `importance` (columns,) alone, or all the same.
+    """
+    if moments is not None:
+        importance = np.diagonal(moments)
+    whole = sorted(set(columns))
+    places = sorted((row, column) for row, column in set(held_out) if column not in whole)
+    scalars = tuple(HeldOut(row, column, _half(weights[row, column]).item()) for row, column in places)
+    apart = HeldOutColumns(np.array(whole, np.int32), _half(weights[:, whole].T)) if whole else None
     mask = None
-    if places:
+    if places or whole:
         weights = weights.copy()
         mask = np.zeros(weights.shape, bool)
-        mask[tuple(np.array(places).T)] = True
+        mask[:, whole] = True
+        if places:
+            mask[tuple(np.array(places).T)] = True
         weights[mask] = 0
+    if whole and importance is not None:
+        importance = importance.copy()  # importances are relative: one of thousands would leave nothing of the others
+        importance[whole] = 0
+    held: dict[str, Any] = {"held_out": scalars, "held_out_columns": apart}
     if scheme.kind == "palette":
         palettes = fit_palettes(weights, scheme.bits, scheme.group, importance, mask)
-        return CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes, held_out=scalars)
-    codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
-    return CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, held_out=scalars)
+        matrix = CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes, **held)
+    else:
+        codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
+        matrix = CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, **held)
+    return matrix if moments is None else compensate(weights, moments, matrix, mask)
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    """Float16; what is beyond its range becomes its largest number."""
+    largest = np.finfo(np.float16).max
+    return np.clip(values, -largest, largest).astype(np.float16)
 
 
 class CompressedDecoder:
@@ -47,19 +73,31 @@ class CompressedDecoder:
         importance: Mapping[str, np.ndarray] | None = None,
         held_out: Iterable[tuple[int, int, int]] = (),
         progress: Callable[[str], None] | None = None,
+        columns: Mapping[str, Iterable[int]] | None = None,
     ) -> None:
-        """`held_out` are (layer, row, column) of down_proj; `importance` maps matrix names to (columns,).
-        `progress(name)` is called before a matrix is compressed."""
+        """`held_out` are (layer, row, column) of down_proj, `columns` whole columns to hold out by matrix name;
+        `importance` maps matrix names to (columns,). `progress(name)` is called before a matrix is compressed."""
         self._weights, self.plan, self._importance = weights, plan, importance or {}
         self.held_out = tuple(sorted(set(held_out)))
+        self._columns = columns or {}
         self._progress = progress
 
     def matrix(self, name: str) -> CompressedMatrix:
         """The compressed matrix, made now. CheckpointError for one that holds NaN or infinity."""
+        return self._compressed(name)
+
+    def _compressed(self, name: str, moments: np.ndarray | None = None) -> CompressedMatrix:
         if self._progress:
             self._progress(name)
         places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
-        return compress_matrix(self._finite(name), self.plan.scheme(name), self._importance.get(name), places)
+        return compress_matrix(
+            self._finite(name),
+            self.plan.scheme(name),
+            self._importance.get(name),
+            places,
+            self._columns.get(name, ()),
+            moments,
+        )
 
     def vector(self, name: str) -> np.ndarray:
         """A norm's weights or a bias, float32."""

@@ -45,6 +45,14 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class HeldOutColumns:
+    """Whole columns kept out of the dense part."""
+
+    columns: np.ndarray  # int32 (k,), ascending
+    values: np.ndarray  # float16 (k, rows)
+
+
+@dataclass(frozen=True)
 class Correction:
     """What is added to the dense product: y += x[..., columns] @ delta."""
 
@@ -62,6 +70,7 @@ class CompressedMatrix:
     scales: np.ndarray | None = None  # float16 (rows, blocks)
     zero_points: np.ndarray | None = None  # uint8 (rows, blocks); None: 2**(bits - 1) everywhere
     held_out: tuple[HeldOut, ...] = ()
+    held_out_columns: HeldOutColumns | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,14 +89,21 @@ class CompressedMatrix:
         return (wide - zero) * self._spread(self.scales)
 
     def correction(self) -> Correction | None:
-        """The correction that puts the held-out scalars back, or None when nothing is held out."""
-        if not self.held_out:
+        """The correction that puts the held-out scalars and columns back, or None when nothing is held out.
+
+        A scalar in a held-out column is what the scalar says.
+        """
+        whole = self.held_out_columns
+        columns = sorted({scalar.column for scalar in self.held_out} | set(whole.columns.tolist() if whole else ()))
+        if not columns:
             return None
-        columns = sorted({scalar.column for scalar in self.held_out})
+        at = {column: index for index, column in enumerate(columns)}
         delta = np.zeros((len(columns), self.shape[0]), np.float16)
         dense = self.dense()
+        if whole is not None:
+            delta[[at[column] for column in whole.columns.tolist()]] = whole.values - dense[:, whole.columns].T
         for scalar in self.held_out:
-            delta[columns.index(scalar.column), scalar.row] = scalar.value - dense[scalar.row, scalar.column]
+            delta[at[scalar.column], scalar.row] = scalar.value - dense[scalar.row, scalar.column]
         return Correction(np.array(columns, np.int32), delta)
 
     def dequantize(self) -> np.ndarray:

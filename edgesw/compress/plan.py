@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from edgesw.compress.matrix import Scheme
 from edgesw.errors import UsageError
 
 BITS = range(2, 9)
+INDEX_BYTES = 4
 DEFAULT_GROUP = {"palette": 16, "block": 32}
 HEAD_BITS = 8
 # Up to this width a zero point buys more than its bits cost (measured on SmolLM2, see docs/compression.md).
@@ -66,6 +68,12 @@ class CompressionPlan:
     @property
     def stored_bytes(self) -> int:
         return sum(matrix.stored_bytes for matrix in self.matrices)
+
+    def correction_bytes(self, columns: Mapping[str, Collection[int]]) -> int:
+        """Bytes of the corrections for what is held out of these columns, by matrix name: float16 values and an index
+        for each column, whether it is held out whole or a scalar of it is."""
+        rows = {matrix.name: matrix.rows for matrix in self.matrices}
+        return sum(len(each) * (2 * rows[name] + INDEX_BYTES) for name, each in columns.items())
 
     @property
     def largest(self) -> int:

@@ -120,7 +120,9 @@ class OnnxOps:
         if blocks.correction is None:
             return y
         columns = self._data.small(f"{name}.spiking", blocks.correction.columns.astype(np.int64))
-        delta = self._data.write(f"{name}.correction", blocks.correction.delta.astype(np.float32))
+        # Stored as it is, in float16; what runs the graph widens it once, as it opens the model.
+        stored = self._data.write(f"{name}.correction_stored", blocks.correction.delta)
+        delta = self.node("Cast", [stored], f"{name}.correction", to=TensorProto.FLOAT)
         spiking = self.node("Gather", [x, columns], f"{name}.input_spikes", axis=-1)
         return self.node("Add", [y, self.node("MatMul", [spiking, delta], f"{name}.restored")], f"{name}.corrected")
 

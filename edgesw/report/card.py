@@ -21,7 +21,7 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         keep_trailing_newline=True,
         autoescape=False,
     ).get_template("card.md")
-    sizes = {name: plan.stored_bytes / 1e6 for name, plan in plans.items()}
+    sizes = {name: (plan.stored_bytes + manifest.correction_bytes) / 1e6 for name, plan in plans.items()}
     return template.render(
         manifest=manifest,
         name=source.hub_id or manifest.source["name"],
@@ -30,4 +30,5 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         agreement=RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None,
         parameters=checkpoint.parameters(),
         sizes=sizes,
+        columns=sum(map(len, manifest.held_out_columns.values())),
     )

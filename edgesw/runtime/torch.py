@@ -54,11 +54,14 @@ class TorchOps:
 
     def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
         weight = self._tensor(name)
-        bias = self._tensor(f"{name}.bias") if name.rsplit(".", 1)[-1] in self.spec.biased else None
-        y = F.linear(x, weight, bias)
+        y = F.linear(x, weight, self.bias(name))
         if self.observe is not None:
             self.observe(name, x, weight, y)
         return y
+
+    def bias(self, name: str) -> torch.Tensor | None:
+        """What a matrix's product is added to, (rows,), or None."""
+        return None if self.spec.shape(f"{name}.bias") is None else self._tensor(f"{name}.bias")
 
     def attention(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         spec, rotary, window = self.spec, self.spec.layer_rotary[layer], self.spec.layer_windows[layer]

@@ -1,4 +1,4 @@
-"""Held-out scalars: exact in the matrix, and no part of what the dense part is fitted to."""
+"""Held-out scalars and columns: exact in the matrix, and no part of what the dense part is fitted to."""
 
 from __future__ import annotations
 
@@ -43,3 +43,60 @@ def test_the_value_of_a_held_out_scalar_does_not_reach_the_dense_part(scheme: Sc
 def test_nothing_held_out_means_no_correction() -> None:
     """A correction without content would cost three ops a matrix for nothing."""
     assert compress_matrix(np.ones((2, 32), np.float32), Scheme("block", 4, 32)).correction() is None
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_correction_restores_scalars_and_columns(scheme: Scheme) -> None:
+    """One gather and one small product put both back: what is missing in `delta` is missing in the package."""
+    x = np.random.default_rng(5).standard_normal((32, 64)).astype(np.float32)
+    x[:, 9] *= 50
+    matrix = compress_matrix(x, scheme, held_out=[(3, 40), (4, 9)], columns=[9, 2])
+    correction = matrix.correction()
+    assert correction is not None and correction.delta.dtype == np.float16
+    assert correction.columns.tolist() == [2, 9, 40]
+    assert np.count_nonzero(correction.delta[2]) == 1
+    full = matrix.dense()
+    full[:, correction.columns] += correction.delta.astype(np.float32).T
+    assert (matrix.dequantize() == full).all()
+    # Half a unit in the last place of the float16 delta, which is the value less an entry near zero.
+    off = np.abs(full - x)[:, [2, 9]]
+    assert (off <= 2**-10 * (np.abs(x)[:, [2, 9]] + np.abs(matrix.dense())[:, [2, 9]])).all()
+    assert abs(full[3, 40] - x[3, 40]) <= 2**-10 * (abs(x[3, 40]) + abs(matrix.dense()[3, 40]))
+    others = [column for column in range(64) if column not in (2, 9, 40)]
+    assert (full[:, others] == matrix.dense()[:, others]).all(), "a correction must not touch other columns"
+
+
+@pytest.mark.parametrize("importance", [None, 1.0, 1e6], ids=["plain", "weighted", "spiking input"])
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_a_held_out_column_does_not_reach_the_dense_part(scheme: Scheme, importance: float | None) -> None:
+    """Neither its values nor the size of its input: else the columns that stay are fitted to one that is not there."""
+    x = np.random.default_rng(6).standard_normal((32, 64)).astype(np.float32)
+    y = x.copy()
+    y[:, 7] = 1000 * np.random.default_rng(7).standard_normal(32)
+    each = [None, None] if importance is None else [np.ones(64, np.float32) for _ in range(2)]
+    if each[1] is not None:
+        each[1][7] = importance
+    one, two = (
+        compress_matrix(values, scheme, weights, columns=[7]).dense()
+        for values, weights in zip((x, y), each, strict=True)
+    )
+    assert (one == two).all()
+    without = compress_matrix(np.delete(x, 7, 1), scheme, each[0] if each[0] is None else each[0][1:])
+    if scheme.kind == "palette":  # blocks shift by a column
+        assert (np.delete(one, 7, 1) == without.dense()).all(), "as if the matrix had never had it"
+
+
+def test_columns_of_a_whole_block_can_be_held_out() -> None:
+    """A block with nothing left in it must not divide by zero, nor bring back what was held out."""
+    x = np.random.default_rng(8).standard_normal((4, 64)).astype(np.float32)
+    matrix = compress_matrix(x, Scheme("block", 4, 32, True), np.ones(64, np.float32), columns=range(32))
+    assert (matrix.dense()[:, :32] == 0).all()
+    assert (matrix.dequantize()[:, :32] == x[:, :32].astype(np.float16)).all()
+
+
+def test_a_column_beyond_float16_becomes_its_largest_number() -> None:
+    """Infinity in a correction makes NaN of every logit."""
+    x = np.ones((2, 32), np.float32)
+    x[0, 3] = -1e6
+    restored = compress_matrix(x, Scheme("block", 4, 32), columns=[3]).dequantize()
+    assert restored[0, 3] == -65504
