@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numerics import Matrices, Mixed, NumericsDecoder, bits_per_weight
-from peers import PEERS, PeerMatrices
+from bench import Bench
+from numerics import bits_per_weight
+from peers import Peer, Source
 from printing import say
 
 from edgesw.checkpoint.checkpoint import Checkpoint
@@ -32,55 +33,46 @@ ENDS_ONLY = "only embedding and head in 8 bits"
 
 
 @dataclass(frozen=True)
-class Row:
-    """`bits`: stored per weight of the matrices that the row compresses; None where that is nothing."""
+class Made:
+    """A decoder to measure. `bits`: stored per weight of the matrices that it compresses; None where that is nothing.
+    `note`: what only the making has shown, to be printed after the title."""
 
-    title: str
     bits: float | None
     decoder: PackagedDecoder
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What all rows share."""
+class Row:
+    """A line of the table, made only if it is to be measured."""
 
-    checkpoint: Checkpoint
-    ids: np.ndarray  # (windows, tokens)
-    importance: dict[str, np.ndarray]  # the calibration that `edgesw convert` does
-    held_out: tuple[Coordinates, ...]  # the super weights that it found, ...
-    columns: dict[str, list[int]]  # ... and what it holds out whole, by matrix name
-    ends: dict[str, np.ndarray]  # embedding and head, in 8 bits and dequantised
-
-    def numerics(self, title: str, matrices: Matrices, names: frozenset[str], ends: bool = True) -> NumericsDecoder:
-        """The float decoder with `names` taken from `matrices`, and embedding and head in 8 bits if `ends`."""
-        say(f"{title}: numerics")
-        spec = self.checkpoint.spec
-        mixed = Mixed(self.checkpoint, names, matrices, self.ends if ends else {})
-        return NumericsDecoder(spec, mixed, self.ids)
-
-
-def eight_bit_ends(checkpoint: Checkpoint, plan: CompressionPlan) -> dict[str, np.ndarray]:
-    """Embedding and head as every package of ours has them."""
-    names = [matrix.name for matrix in plan.matrices if matrix.name not in set(checkpoint.spec.matrices())]
-    ends = {name: CompressedDecoder(checkpoint, plan).tensor(name) for name in names}
-    return {"lm_head": ends["embed_tokens"], **ends} if checkpoint.spec.tied_head else ends
+    title: str
+    make: Callable[[], Made]
 
 
 def package_rows(bench: Bench, package: Path, manifest: Manifest, settings: Settings) -> Iterator[Row]:
     """The packages of one conversion, each in its runtime."""
-    plans = make_plans(bench.checkpoint.spec, settings)
-    for name, plan in plans.by_target.items():
+
+    def make(name: str, plan: CompressionPlan) -> Made:
         target = TARGETS[name]
-        title = f"edgesw {target.title} package, defaults: {plan.matrices[0].scheme}"
-        say(f"{title}: loading")
         bits = bits_per_weight(bench.checkpoint.spec, plan, bench.columns)
-        yield Row(title, bits, target.run(package / manifest.models[name], manifest.context, "float16"))
+        return Made(bits, target.run(package / manifest.models[name], manifest.context, "float16"))
+
+    for name, plan in make_plans(bench.checkpoint.spec, settings).by_target.items():
+        title = f"edgesw {TARGETS[name].title} package, defaults: {plan.matrices[0].scheme}"
+        yield Row(title, partial(make, name, plan))
 
 
 def own_rows(bench: Bench) -> Iterator[Row]:
     """What embedding and head cost alone, our other settings with and without hold-out, and the grid of the peers."""
     spec = bench.checkpoint.spec
-    yield Row(ENDS_ONLY, None, bench.numerics(ENDS_ONLY, _nothing, frozenset()))
+
+    def make(plan: CompressionPlan, columns: dict[str, list[int]]) -> Made:
+        held_out = bench.held_out if columns else ()
+        compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out, columns=columns)
+        return Made(bits_per_weight(spec, plan, columns), bench.numerics(compressed.tensor, bench.layers))
+
+    yield Row(ENDS_ONLY, lambda: Made(None, bench.numerics(_nothing, frozenset())))
     by_bits = [make_plans(spec, Settings((CORE_ML.name,), bits, "palette", group)) for bits, group in PALETTES]
     plans = [plans.by_target[CORE_ML.name] for plans in by_bits]
     hold_outs = [{}, bench.columns] if bench.columns else [{}]
@@ -88,20 +80,22 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     for plan, columns in [*((plan, columns) for plan in plans for columns in hold_outs), (symmetric, {})]:
         title = f"edgesw {plan.matrices[0].scheme}"
         title += ", held out" if columns else ", symmetric (not a setting)" if plan is symmetric else ""
-        held_out = bench.held_out if columns else ()
-        compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out, columns=columns)
-        bits = bits_per_weight(spec, plan, columns)
-        yield Row(title, bits, bench.numerics(title, compressed.tensor, frozenset(spec.matrices())))
+        yield Row(title, partial(make, plan, columns))
 
 
-def peer_rows(bench: Bench) -> Iterator[Row]:
+def peer_rows(bench: Bench, peers: tuple[Peer, ...], folder: Path) -> Iterator[Row]:
     """The peers' numerics; embedding and head are ours, so that only the layers differ."""
-    layers = frozenset(bench.checkpoint.spec.matrices())
-    for peer in PEERS:
-        matrices = PeerMatrices(bench.checkpoint, peer)
-        decoder = bench.numerics(peer.title, matrices.tensor, layers)
-        left = f" ({matrices.left_float} matrices left float16)" if matrices.left_float else ""
-        yield Row(peer.title + left, matrices.bits_per_weight, decoder)
+    checkpoint = bench.checkpoint
+    source = Source(checkpoint.spec, checkpoint, bench.importance, folder)
+
+    def make(peer: Peer) -> Made:
+        stored = peer.store(source)
+        decoder = bench.numerics(stored.tensor, bench.layers)
+        return Made(stored.bits_per_weight, decoder, stored.note)
+
+    for peer in peers:
+        if peer.fits(checkpoint.spec) and not peer.missing():
+            yield Row(peer.title, partial(make, peer))
 
 
 def headline_layers(bench: Bench) -> list[int]:
@@ -116,12 +110,23 @@ def headline_rows(bench: Bench) -> Iterator[Row]:
     names = frozenset(f"layers.{layer}.down_proj" for layer in headline_layers(bench))
     shape = bench.checkpoint.spec.matrix_shape("down_proj")
     stored = len(names) * PER_TENSOR.stored_bytes(*shape)
-    for held_out in dict.fromkeys(((), bench.held_out)):
-        title = "super weights held out" if held_out else "plain"
+
+    def make(held_out: tuple[Coordinates, ...]) -> Made:
         matrices = partial(_per_tensor, bench.checkpoint, held_out)
         columns = {(layer, column) for layer, _, column in held_out}
         bits = (8 * stored + len(columns) * (shape[0] + 2) * 16) / (len(names) * shape[0] * shape[1])
-        yield Row(title, bits, bench.numerics(f"headline, {title}", matrices, names, ends=False))
+        return Made(bits, bench.numerics(matrices, names, ends=False))
+
+    for held_out in dict.fromkeys(((), bench.held_out)):
+        yield Row("super weights held out" if held_out else "plain", partial(make, held_out))
+
+
+def make_all(rows: list[Row]) -> list[Made]:
+    made = []
+    for at, row in enumerate(rows, 1):
+        say(f"row {at} of {len(rows)}: {row.title}")
+        made.append(row.make())
+    return made
 
 
 def _per_tensor(checkpoint: Checkpoint, held_out: tuple[Coordinates, ...], name: str) -> np.ndarray:

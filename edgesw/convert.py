@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.checkpoint.spec import Coordinates
-from edgesw.compress import palette
+from edgesw.compress.compensate import prepare
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.plan import CompressionPlan
+from edgesw.compress.kept import KeptMatrices
+from edgesw.compress.plan import CompressionPlan, Schemes
+from edgesw.compress.streamed import StreamedDecoder
 from edgesw.errors import EdgeswError
-from edgesw.outliers.agreement import RecipeAgreement, compare
-from edgesw.outliers.calibrate import Calibration, calibrate
-from edgesw.outliers.columns import columns_of, joined, spiking_columns
-from edgesw.outliers.find import find_outliers
+from edgesw.held_out import HeldOut, find_held_out
+from edgesw.outliers.calibrate import Calibration, calibrate, calibration_text
 from edgesw.package import MANIFEST, Manifest, check_output, list_files, publish
 from edgesw.plans import Plans, Settings, make_plans
 from edgesw.progress import Progress, StepProgress
 from edgesw.report.card import model_card
 from edgesw.targets import TARGETS
 from edgesw.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The scalars and columns to hold out, and how the recipe's scalars agree with those that were detected."""
-
-    values: dict[Coordinates, float]
-    columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """By matrix name. Those of the scalars, as a whole column takes no more room, and those whose input spikes."""
-    agreement: RecipeAgreement | None = None
-    """None where the model has no recipe that names super weights, or nothing is held out."""
-    residual_max: float = 0.0
-    """The largest magnitude that detection saw in the residual stream."""
 
 
 def convert(
@@ -56,30 +43,22 @@ def convert(
     Raises UsageError for what cannot be asked for (before anything is read), EdgeswError when there is no room.
     """
     plans = make_plans(checkpoint.spec, settings)
+    text = calibration_text(settings.calibration)
     check_output(output, force)
     _check_room(output, plans)
     with publish(output, force) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
-        held_out = _find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
-        calibration = calibrate(checkpoint, tokenizer, progress, gradients=plans.mixed)
+        held_out = find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
+        calibration = calibrate(checkpoint, tokenizer, text, progress, gradients=plans.mixed)
         if settings.hold_out:
-            columns = joined(columns_of(held_out.values), spiking_columns(calibration.mean_squares))
-            held_out = replace(held_out, columns=columns)
-        if any(matrix.scheme.kind == "palette" for plan in plans.by_target.values() for matrix in plan.matrices):
-            progress("Compiling the palette search", "once on this machine", 0, 1)
-            palette.prepare()
+            held_out = held_out.with_columns(calibration.mean_squares)
+        if calibration.ids is not None or any(m.scheme.kind == "palette" for m in plans.matrices):
+            progress("Compiling the searches", "once on this machine", 0, 1)
+            prepare()
         if plans.mixed:
-            measures = calibration.mean_squares, calibration.output_gradients
-            plans = plans.measured(checkpoint, *measures, held_out.columns, progress)
+            plans = plans.measured(checkpoint, calibration, held_out, progress)
             decided(plans)
-        for name, plan in plans.by_target.items():
-            target = TARGETS[name]
-            watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
-            compressed = CompressedDecoder(
-                checkpoint, plan, calibration.mean_squares, held_out.values, watch, held_out.columns
-            )
-            path, largest = folder / target.file, max(held_out.residual_max, calibration.residual_max)
-            target.write(compressed, checkpoint.spec, plans.context, _plain_name(checkpoint), path, largest)
+        _write_targets(checkpoint, plans, calibration, held_out, folder, progress)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)
@@ -89,22 +68,40 @@ def convert(
     return manifest
 
 
+def _write_targets(
+    checkpoint: Checkpoint, plans: Plans, calibration: Calibration, held_out: HeldOut, folder: Path, progress: Progress
+) -> None:
+    """Compress and write the targets one after the other. Those of the same plan share their compressed matrices."""
+    largest = max(held_out.residual_max, calibration.residual_max)
+    decoders: dict[Schemes, CompressedDecoder] = {}
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for name, plan in plans.by_target.items():
+            if plan.schemes not in decoders:
+                decoder = compressed_decoder(checkpoint, plan, calibration, held_out)
+                shared = [other.schemes for other in plans.by_target.values()].count(plan.schemes) > 1
+                decoders[plan.schemes] = KeptMatrices(decoder, Path(scratch)) if shared else decoder
+            decoder, target = decoders[plan.schemes], TARGETS[name]
+            decoder.progress = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
+            target.write(
+                decoder, checkpoint.spec, plans.context, _plain_name(checkpoint), folder / target.file, largest
+            )
+
+
+def compressed_decoder(
+    checkpoint: Checkpoint, plan: CompressionPlan, calibration: Calibration, held_out: HeldOut
+) -> CompressedDecoder:
+    """Matrices that make up for each other's errors where the calibration has windows for that, else each by itself."""
+    if calibration.ids is None:
+        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, held_out.values, held_out.columns)
+    ids = calibration.ids
+    return StreamedDecoder(checkpoint.spec, checkpoint, plan, ids, held_out.values, held_out.columns)
+
+
 def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
     files = checkpoint.tokenizer_files()
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return Tokenizer.from_files(files, str(checkpoint.source.path))
-
-
-def _find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> HeldOut:
-    """What detection finds, and what only the recipe knows: a scalar too many costs a few bytes, one too few may cost
-    the model. What a recipe calls disputed counts only if it is detected."""
-    outliers = find_outliers(checkpoint, tokenizer, progress)
-    values = {weight.coordinates: weight.value for weight in outliers.super_weights}
-    agreement = compare(checkpoint.source.recipe, outliers, checkpoint.spec)
-    for layer, row, column in agreement.only_recipe if agreement else ():
-        values[layer, row, column] = float(checkpoint.tensor(f"layers.{layer}.down_proj")[row, column])
-    return HeldOut(values, {}, agreement, max(peak.residual for peak in outliers.peaks))
 
 
 def _check_room(output: Path, plans: Plans) -> None:

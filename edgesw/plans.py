@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.compress.mix import MatrixPlan
 from edgesw.compress.plan import HEAD_BITS, CompressionPlan, make_plan
 from edgesw.compress.sensitivity import measure_harms
 from edgesw.decoder.ops import Weights
 from edgesw.errors import UsageError
-from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
+from edgesw.held_out import HeldOut
+from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, Calibration
 from edgesw.progress import Progress, StepProgress
 from edgesw.targets import TARGETS
 
@@ -38,6 +37,8 @@ class Settings:
     """Bytes of a target's weights, instead of `bits`."""
     embedding_bits: int = HEAD_BITS
     """Code bits of the embedding and of the output head."""
+    calibration: str = "default"
+    """The text to calibrate on: `default` is the one that ships, `none` none, else a file."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +61,21 @@ class Plans:
         """Whether a measurement is to decide widths."""
         return any(plan.mix for plan in self.by_target.values())
 
-    def measured(
-        self,
-        weights: Weights,
-        mean_squares: Mapping[str, np.ndarray],
-        output_gradients: Mapping[str, np.ndarray],
-        columns: Mapping[str, Collection[int]],
-        progress: Progress,
-    ) -> Plans:
-        """These plans with every mix allocated by the harm that its options would do: see `measure_harms`.
-        `columns` are held out, by matrix name."""
+    @property
+    def matrices(self) -> tuple[MatrixPlan, ...]:
+        """Those of all targets."""
+        return tuple(matrix for plan in self.by_target.values() for matrix in plan.matrices)
+
+    def measured(self, weights: Weights, calibration: Calibration, held_out: HeldOut, progress: Progress) -> Plans:
+        """These plans with every mix allocated by the harm that its options would do: see `measure_harms`."""
         plans = dict(self.by_target)
         for name, plan in self.by_target.items():
             if plan.mix:
                 schemes = plan.mix.schemes
                 watch = StepProgress(progress, f"Measuring widths for {TARGETS[name].title}", len(schemes))
-                harms = measure_harms(weights, schemes, mean_squares, output_gradients, columns, watch)
-                plans[name] = plan.measured(harms, plan.correction_bytes(columns))
+                measures = calibration.mean_squares, calibration.output_gradients
+                harms = measure_harms(weights, schemes, *measures, held_out.columns, watch)
+                plans[name] = plan.measured(harms, plan.correction_bytes(held_out.columns))
         return replace(self, by_target=plans)
 
     @property
@@ -116,4 +115,9 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
             )
         except UsageError as error:
             raise UsageError(f"--target {name}: {error}") from error
+        if plans[name].mix and settings.calibration == "none":
+            raise UsageError(
+                f"--target {name}: which matrix gets how many bits is measured on a calibration text, and "
+                "--calibrate none leaves that out. Take whole --bits that the format has, or another --calibrate."
+            )
     return Plans(spec, context, plans, settings.hold_out)

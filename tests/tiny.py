@@ -166,25 +166,21 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     from transformers import LlamaForCausalLM
 
     from edgesw.checkpoint.checkpoint import open_checkpoint
-    from edgesw.compress.decoder import CompressedDecoder
     from edgesw.compress.plan import make_plan
-    from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, input_mean_squares
+    from edgesw.convert import compressed_decoder
+    from edgesw.held_out import HeldOut
+    from edgesw.outliers.calibrate import calibrate
     from edgesw.package import read_manifest
     from edgesw.targets import TARGETS
-    from edgesw.texts import windows
     from edgesw.tokenizer import Tokenizer
 
     checkpoint, manifest = open_checkpoint(str(folder)), read_manifest(package)
-    tokenizer = Tokenizer.from_folder(folder)
-    ids = windows(shipped_text("calibration"), tokenizer, CALIBRATION_WINDOWS, CALIBRATION_TOKENS)
+    text = shipped_text("calibration")
+    calibration = calibrate(checkpoint, Tokenizer.from_folder(folder), text, lambda *_: None)
     plan = make_plan(checkpoint.spec, TARGETS["onnx"].capabilities, manifest.settings["bits"])
-    weights = CompressedDecoder(
-        checkpoint,
-        plan,
-        input_mean_squares(checkpoint.spec, checkpoint, ids),
-        [(scalar["layer"], scalar["row"], scalar["column"]) for scalar in manifest.held_out],
-        columns=manifest.held_out_columns,
-    )
+    values = {(scalar["layer"], scalar["row"], scalar["column"]): scalar["value"] for scalar in manifest.held_out}
+    columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
+    weights = compressed_decoder(checkpoint, plan, calibration, HeldOut(values, columns))
     model = LlamaForCausalLM.from_pretrained(folder)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

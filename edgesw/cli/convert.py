@@ -55,6 +55,14 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [default: NAME-BITSbit or NAME-SIZE]"
 )
+@click.option(
+    "--calibrate",
+    "calibration",
+    metavar="default|FILE|none",
+    default="default",
+    show_default=True,
+    help="Text that errors are weighed and made up for on. default: the text that ships.",
+)
 @click.option("--no-hold-out", is_flag=True, help="Compress super weights and spiking columns like all others.")
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option(
@@ -72,6 +80,7 @@ def convert(
     embedding_bits: str,
     context: int,
     output: Path | None,
+    calibration: str,
     no_hold_out: bool,
     force: bool,
     dry_run: bool,
@@ -83,6 +92,7 @@ def convert(
     from edgesw.checkpoint.source import plain_name
     from edgesw.convert import convert as run
     from edgesw.outliers.agreement import RecipeAgreement
+    from edgesw.outliers.calibrate import calibration_text
     from edgesw.package import check_output
     from edgesw.plans import Settings, make_plans
 
@@ -91,8 +101,9 @@ def convert(
     bits = 4 if bits is None else bits
     targets = tuple(dict.fromkeys(targets))
     settings = Settings(
-        targets, bits, scheme, group_size, context, not no_hold_out, size=size, embedding_bits=int(embedding_bits)
+        targets, bits, scheme, group_size, context, not no_hold_out, size, int(embedding_bits), calibration
     )
+    calibration_text(calibration)  # before a model is fetched
     output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{_suffix(bits, size)}")
     if not dry_run:
         check_output(output, force)  # before a model is fetched

@@ -14,6 +14,8 @@ from edgesw.cli.tables import print_json, print_table, warn
 if TYPE_CHECKING:
     from edgesw.outliers.found import Scalar, SuperOutliers
 
+MOST_COLUMNS = 12
+
 
 @click.command()
 @click.argument("model")
@@ -68,6 +70,7 @@ def detect(
     if agreement is not None:
         click.echo(agreement.summary())
     _print_super_activations(found)
+    _print_columns(found)
     _print_ruled_out(found)
     _print_peaks(found)
 
@@ -114,6 +117,28 @@ def _print_super_activations(found: SuperOutliers) -> None:
             for a in found.super_activations
         ],
         left=0,
+    )
+
+
+def _print_columns(found: SuperOutliers) -> None:
+    """The strongest; matrices that read one tensor share a line."""
+    lines: dict[tuple[int, int, float, int], tuple[float, list[str]]] = {}
+    for spike in found.spiking_columns:
+        _, layer, kind = spike.matrix.split(".")
+        line = lines.setdefault((int(layer), spike.column, spike.input, spike.token), (spike.times_mean, []))
+        line[1].append(kind)
+    if not lines:
+        return
+    strongest = sorted(lines.items(), key=lambda line: -line[1][0])[:MOST_COLUMNS]
+    click.echo()
+    print_table(
+        f"Columns whose input spikes: {len(found.spiking_columns)}, the strongest",
+        ("layer", "matrices", "column", "input", "token", "times the mean square"),
+        [
+            (str(layer), ", ".join(kinds), str(column), f"{largest:,.1f}", str(token), f"{times:,.0f}")
+            for (layer, column, largest, token), (times, kinds) in sorted(strongest)
+        ],
+        left=2,
     )
 
 

@@ -8,15 +8,18 @@ Begun from GPTQ's codes (arXiv 2210.17323) it ends no lower (docs/compression.md
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgesw.compress import palette
 from edgesw.compress.descent import descend_blocks, descend_palette, palette_system, scale_system
-from edgesw.compress.matrix import CompressedMatrix
+from edgesw.compress.matrix import CompressedMatrix, Scheme
 from edgesw.compress.threads import threaded
 
-ROUNDS, PASSES = 3, 4
+ROUNDS, PASSES = 2, 4
+# Of a column's own mean square, added to it: draws correlations that a text shows by chance towards zero.
+DAMPING = 0.01
 # A scale that least squares would move further than this is left: its block's integers say too little about it.
 FURTHEST = 2.0
 # Rows that one system is summed over: fixed, so that the sum does not depend on how many threads share the rows.
@@ -24,15 +27,37 @@ ROWS = 64
 _LARGEST = float(np.finfo(np.float16).max)
 
 
+@dataclass(frozen=True)
+class Moments:
+    """What a text makes of a matrix's input, float32 (columns, columns) each."""
+
+    own: np.ndarray
+    """Second moments of the input past the compressed layers: X^T X / tokens."""
+    cross: np.ndarray
+    """Of the float model's input with that: F^T X / tokens."""
+
+    def damped(self) -> np.ndarray:
+        """`own` with more on its diagonal: positive definite."""
+        own = self.own.astype(np.float64)
+        diagonal = np.diagonal(own)
+        return own + np.diag(DAMPING * diagonal + 1e-6 * diagonal.mean() + np.finfo(np.float32).tiny)
+
+    def matched(self, weights: np.ndarray) -> np.ndarray:
+        """The weights W' whose product with the input at hand is nearest to what W (rows, columns) makes of the float
+        model's: W' = W C H^-1. What earlier layers lost is made up for as far as the input still tells of it."""
+        step = np.linalg.solve(self.damped(), (self.cross - self.own).astype(np.float64).T)
+        return weights + weights @ step.T.astype(np.float32)
+
+
 def compensate(
     weights: np.ndarray, moments: np.ndarray, start: CompressedMatrix, exact: np.ndarray | None = None
 ) -> CompressedMatrix:
     """Better `start`, a fit of float32 (rows, columns), for an input with second moments (columns, columns).
 
-    `moments` are float32, symmetric and positive definite. Where `exact` (rows, columns) is True the product is exact
+    `moments` are symmetric and positive definite. Where `exact` (rows, columns) is True the product is exact
     whatever the code, by the correction; such places have no error to make up for, and their codes stay.
     """
-    moments = np.ascontiguousarray(moments / np.diagonal(moments).mean(), np.float32)
+    moments = np.ascontiguousarray(moments / np.diagonal(moments).mean(), np.float32)  # no product overflows
     exact = np.zeros(weights.shape, bool) if exact is None else exact
     weights = np.where(exact, np.float32(0), weights)
     better = _palettes if start.palettes is not None else _blocks
@@ -101,3 +126,14 @@ def _solved(system: np.ndarray, right: np.ndarray, present: np.ndarray) -> np.nd
     ridge = 1e-6 * np.trace(system) / len(system) + np.finfo(np.float64).tiny
     system = system + ridge * np.eye(len(system))
     return present + np.linalg.solve(system, right - system @ present)
+
+
+def prepare() -> None:
+    """Compile what fits palettes and scales, or load what was compiled before: some seconds, once on a machine."""
+    palette.prepare()
+    few = np.zeros((1, 2), np.float32)
+    compensate(
+        few, np.eye(2), CompressedMatrix(Scheme("palette", 1, 0), few.astype(np.uint8), np.zeros((1, 2), np.float16))
+    )
+    one = np.ones((1, 1), np.float16)
+    compensate(few, np.eye(2), CompressedMatrix(Scheme("block", 4, 2), few.astype(np.uint8), scales=one))

@@ -34,6 +34,9 @@ class Capabilities:
     """The runtime's attention takes heads of a multiple of this many channels."""
 
 
+Schemes = tuple[tuple[str, Scheme], ...]
+
+
 @dataclass(frozen=True)
 class CompressionPlan:
     """The matrices of a decoder in forward order; a tied head is the embedding's own entry."""
@@ -82,6 +85,11 @@ class CompressionPlan:
         for each column, whether it is held out whole or a scalar of it is."""
         rows = {matrix.name: matrix.rows for matrix in self.matrices}
         return sum(len(each) * (2 * rows[name] + INDEX_BYTES) for name, each in columns.items())
+
+    @property
+    def schemes(self) -> Schemes:
+        """Every matrix's name and scheme: targets with the same ones have the same matrices."""
+        return tuple((matrix.name, matrix.scheme) for matrix in self.matrices)
 
     @property
     def code_bits(self) -> float:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.compress.compensate import Moments
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import CompressionPlan
@@ -16,17 +17,15 @@ from edgesw.decoder.decoder import decoder_layer
 from edgesw.decoder.ops import Weights
 from edgesw.runtime.streams import Stream, StreamOps
 
-# Of a column's own mean square, added to it: draws correlations that the text shows by chance towards zero.
-DAMPING = 0.01
-
 
 class StreamedDecoder(CompressedDecoder):
     """A `CompressedDecoder` whose matrices make up for their own errors.
 
-    The windows of `ids` run through one layer when a matrix of it is first asked for: each matrix is compressed to the
-    second moments of its input, and its output is made by the compressed matrix. In memory are one layer's matrices
-    and three times the residual stream, float32 (windows, tokens, hidden). In forward order each layer is run once;
-    asking for a layer that has passed begins anew. Embedding and head are compressed by themselves.
+    The windows of `ids` run through one layer when a matrix of it is first asked for, past the float matrices and past
+    the compressed ones side by side: each matrix is compressed so that what it makes of the second comes near to what
+    the float one makes of the first. In memory are one layer's matrices and three times both residual streams, float32
+    (windows, tokens, hidden) each. In forward order each layer is run once; asking for a layer that has passed begins
+    anew. Embedding and head are compressed by themselves.
     """
 
     def __init__(
@@ -36,11 +35,10 @@ class StreamedDecoder(CompressedDecoder):
         plan: CompressionPlan,
         ids: np.ndarray,
         held_out: Iterable[tuple[int, int, int]] = (),
-        progress: Callable[[str], None] | None = None,
         columns: Mapping[str, Iterable[int]] | None = None,
     ) -> None:
         """As `CompressedDecoder`; `ids` are int64 (windows, tokens)."""
-        super().__init__(weights, plan, None, held_out, progress, columns)
+        super().__init__(weights, plan, None, held_out, columns)
         self._ops = _CompressingOps(spec, weights, ids, self._compensated)
         self._stream: Stream | None = None
         self._layer = -1
@@ -64,38 +62,46 @@ class StreamedDecoder(CompressedDecoder):
             self._stream = decoder_layer(self._ops, self._layer + 1, stream)
         self._layer += 1
 
-    def _compensated(self, name: str, moments: np.ndarray) -> np.ndarray:
-        """Compress a matrix and keep it; what it stands for, float32 (rows, columns)."""
+    def _compensated(self, name: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """Compress a matrix and keep it; the float matrix and what it stands for now, float32 (rows, columns)."""
         self._matrices[name] = matrix = self._compressed(name, moments)
-        return matrix.dequantize()
+        return self._weights.tensor(name), matrix.dequantize()
 
 
 class _CompressingOps(StreamOps):
-    """Runs a layer on matrices that are compressed when their input is known."""
+    """Runs a layer on matrices that are compressed when their input is known. Each batch holds its windows twice: in
+    the first half past the float layers, in the second past the compressed ones."""
 
     def __init__(
-        self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, compress: Callable[[str, np.ndarray], np.ndarray]
+        self,
+        spec: DecoderSpec,
+        weights: Weights,
+        ids: np.ndarray,
+        compress: Callable[[str, Moments], tuple[np.ndarray, np.ndarray]],
     ) -> None:
-        super().__init__(spec, weights, ids)
+        super().__init__(spec, weights, ids, copies=2)
         self._compress = compress
         self._input: Stream | None = None
-        self._moments = np.empty((0, 0), np.float32)
+        self._moments: Moments | None = None
 
     def linear(self, x: Stream, name: str) -> Stream:
-        if self._input is not x:  # query, key and value read one stream; so do gate and up
+        if self._input is not x or self._moments is None:  # query, key and value read one stream; so do gate and up
             self._input, self._moments = x, input_moments(x)
-        weight = torch.from_numpy(self._compress(name, self._moments))
+        both = tuple(torch.from_numpy(matrix) for matrix in self._compress(name, self._moments))
         bias = self._ops[0].bias(name)
-        return x.map(lambda _, part: F.linear(part, weight, bias))
+        return x.map(
+            lambda _, part: torch.cat(
+                [F.linear(half, matrix, bias) for half, matrix in zip(part.chunk(2), both, strict=True)]
+            )
+        )
 
 
-def input_moments(x: Stream) -> np.ndarray:
-    """Second moments of an input, float32 (columns, columns): X^T X / tokens, damped."""
-    total, tokens = torch.zeros(()), 0
-    for part in x:
-        flat = part.flatten(0, -2)
-        total, tokens = total + flat.T @ flat, tokens + len(flat)
-    moments = (total / tokens).numpy()
-    own = np.diagonal(moments).copy()
-    moments[np.diag_indices(len(own))] += DAMPING * own + 1e-6 * own.mean() + np.finfo(np.float32).tiny
-    return moments
+def input_moments(x: Stream) -> Moments:
+    """Of a stream whose batches hold the float windows and then the same windows past compressed layers."""
+    own, cross, tokens = torch.zeros(()), torch.zeros(()), 0
+    for batch in x:
+        floating, compressed = (half.flatten(0, -2) for half in batch.chunk(2))
+        own = own + compressed.T @ compressed
+        cross = cross + floating.T @ compressed
+        tokens += len(compressed)
+    return Moments((own / tokens).numpy(), (cross / tokens).numpy())

@@ -10,7 +10,8 @@ import torch
 from edgesw.checkpoint.spec import Coordinates, DecoderSpec
 from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.run import Without, down_proj
+from edgesw.outliers.columns import down_proj
+from edgesw.outliers.run import Without
 from edgesw.runtime.torch import TorchOps, residual_stream
 
 Removal = frozenset[Coordinates]

@@ -64,6 +64,7 @@ def detect(
             for prompt, how in enumerate(changed, start=1)
         ),
         confirm,
+        tuple(column for layer in sorted(float_run.seen) for column in float_run.seen[layer].columns),
     )
 
 

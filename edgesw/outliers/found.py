@@ -98,6 +98,17 @@ class LayerPeak:
 
 
 @dataclass(frozen=True)
+class SpikingColumn:
+    """A column of a layer's matrix whose input spikes, so that a rounding error in it counts more than in others."""
+
+    matrix: str  # canonical name
+    column: int
+    input: float  # largest magnitude, ...
+    token: int  # ... and where
+    times_mean: float  # mean square of its input, as a multiple of the mean over the matrix's columns
+
+
+@dataclass(frozen=True)
 class FirstTokenCheck:
     """The same prompt with another first token. Where `missing` and `others` are empty, the set is the same."""
 
@@ -124,6 +135,8 @@ class SuperOutliers:
     peaks: tuple[LayerPeak, ...] = ()
     first_token: tuple[FirstTokenCheck, ...] = ()
     confirmed: bool = False
+    spiking_columns: tuple[SpikingColumn, ...] = ()
+    """In forward order, on the prompt. A conversion judges anew, on its calibration text."""
 
     @property
     def cancels_at(self) -> tuple[Coordinates, ...]:
@@ -154,6 +167,7 @@ class SuperOutliers:
             peaks=tuple(LayerPeak(**_tupled(v)) for v in values["peaks"]),
             first_token=tuple(FirstTokenCheck(**_tupled(v)) for v in values["first_token"]),
             confirmed=values["confirmed"],
+            spiking_columns=tuple(SpikingColumn(**v) for v in values["spiking_columns"]),
         )
 
 

@@ -12,9 +12,9 @@ from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
 from edgesw.outliers.activations import carriers
 from edgesw.outliers.candidates import Candidates
+from edgesw.outliers.columns import down_proj
 from edgesw.outliers.confirm import Removal, divergences
 from edgesw.outliers.found import Effect, Scalar
-from edgesw.outliers.run import down_proj
 
 # A super weight has at least this many times the effect of its null. docs/detection.md has the margins it was set by.
 TIMES_NULL = 5.0

@@ -11,7 +11,8 @@ import torch
 
 from edgesw.checkpoint.spec import Coordinates, DecoderSpec
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.found import LayerPeak
+from edgesw.outliers.columns import down_proj, spiking
+from edgesw.outliers.found import LayerPeak, SpikingColumn
 from edgesw.runtime.torch import TorchOps, residual_stream
 
 # How many scalars of a layer are looked at as parts of its spike.
@@ -33,11 +34,6 @@ class Without:
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
         return self._weights.rows(name, rows)
-
-
-def down_proj(layer: int) -> str:
-    """Canonical name of the matrix that super weights are in."""
-    return f"layers.{layer}.down_proj"
 
 
 @dataclass(frozen=True)
@@ -73,14 +69,17 @@ class Spike:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one layer showed: the spike of each prompt, and the largest activations of the first."""
+    """What one layer showed: the spike of each prompt, and of the first the largest activations and the columns whose
+    input spikes."""
 
     spikes: tuple[Spike, ...]
     peak: LayerPeak
+    columns: tuple[SpikingColumn, ...]
 
 
 class Recorder(TorchOps):
-    """TorchOps that looks at each layer's `down_proj` and at what its MLP adds to the residual stream.
+    """TorchOps that looks at the inputs of a layer's matrices, at its `down_proj` and at what its MLP adds to the
+    residual stream.
 
     A norm may stand between the two, so the row of a spike is read where it meets the stream. Until then the matrix is
     kept: nothing but that norm is read in between.
@@ -92,8 +91,12 @@ class Recorder(TorchOps):
         super().__init__(spec, weights, ids, self._look, dtype=dtype)
         self.seen: dict[int, Seen] = {}
         self._pending: tuple[int, torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._columns: list[SpikingColumn] = []
 
     def _look(self, name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
+        if not name.startswith("layers."):
+            return
+        self._columns += _spiking_columns(name, x[0])
         if name.endswith(".down_proj"):
             self._pending = int(name.split(".")[1]), x, weight, y
 
@@ -103,8 +106,23 @@ class Recorder(TorchOps):
             layer, x, weight, y = self._pending
             self._pending = None
             spikes = tuple(_spike(layer, *of_prompt, weight) for of_prompt in zip(b, x, y, strict=True))
-            self.seen[layer] = Seen(spikes, _peak(layer, x[0], y[0], total[0], spikes[0]))
+            self.seen[layer] = Seen(spikes, _peak(layer, x[0], y[0], total[0], spikes[0]), tuple(self._columns))
+            self._columns = []
         return total
+
+
+def _spiking_columns(name: str, x: torch.Tensor) -> list[SpikingColumn]:
+    """Those of a matrix with the input `x` (tokens, columns)."""
+    magnitudes = x.abs().float().numpy()
+    mean_squares = np.square(magnitudes).mean(0)
+    tokens, mean = magnitudes.argmax(0), float(mean_squares.mean())
+    return [
+        SpikingColumn(
+            *(name, column, float(magnitudes[tokens[column], column])),
+            *(int(tokens[column]), float(mean_squares[column]) / mean),
+        )
+        for column in spiking(mean_squares)
+    ]
 
 
 def _spike(layer: int, added: torch.Tensor, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> Spike:

@@ -43,11 +43,12 @@ class StreamOps:
     """`Ops` on streams. The residual stream and what attention gives are kept; the rest, the wide tensors of the MLP
     among them, is computed when it is used: memory does not grow with the width of the MLP times the text."""
 
-    def __init__(self, spec: DecoderSpec, weights: Weights, ids: np.ndarray) -> None:
-        """`ids` are int64 (windows, tokens)."""
+    def __init__(self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, copies: int = 1) -> None:
+        """`ids` are int64 (windows, tokens). A batch has its windows `copies` times, one copy after the other."""
         self.spec = spec
         each = max(1, BATCH_TOKENS // ids.shape[1])
-        self._ops = [TorchOps(spec, weights, ids[first : first + each]) for first in range(0, len(ids), each)]
+        batches = [np.tile(ids[first : first + each], (copies, 1)) for first in range(0, len(ids), each)]
+        self._ops = [TorchOps(spec, weights, batch) for batch in batches]
 
     def embedding(self, name: str) -> Stream:
         return Stream(len(self._ops), lambda batch: self._ops[batch].embedding(name)).kept()

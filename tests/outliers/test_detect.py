@@ -56,6 +56,15 @@ def test_both_super_weights_are_confirmed_by_effect(found: SuperOutliers) -> Non
     assert first.margin > second.margin > 5 * TIMES_NULL
 
 
+def test_the_columns_of_the_super_weights_spike(found: SuperOutliers) -> None:
+    """Their inputs are what a rounding error anywhere in these columns is multiplied by."""
+    spikes = {(spike.matrix, spike.column): spike for spike in found.spiking_columns}
+    for weight in found.super_weights:
+        spike = spikes["layers.11.down_proj", weight.column]
+        assert spike.input == pytest.approx(abs(weight.input_spike), rel=1e-5)
+        assert spike.token == weight.token and spike.times_mean > 50
+
+
 def test_layer_28_takes_the_super_activation_out_and_matters_not_at_all(found: SuperOutliers) -> None:
     (cancelling,) = found.cancelling
     assert cancelling.coordinates == (28, 507, 678)
