@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +10,17 @@ from numerics import Matrices, Mixed, NumericsDecoder
 from printing import say
 
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.convert import convert
 from edgesw.errors import UsageError
-from edgesw.outliers.calibrate import CALIBRATION_WINDOWS, input_mean_squares
+from edgesw.held_out import HeldOut, find_held_out
+from edgesw.outliers.calibrate import Calibration, calibrate
 from edgesw.package import Manifest
 from edgesw.plans import Settings, make_plans
-from edgesw.recipes import Coordinates
 from edgesw.targets import TARGETS
-from edgesw.texts import shipped_text, windows
+from edgesw.texts import shipped_text
 from edgesw.tokenizer import Tokenizer
 
 TOKENS = 512  # per window, BOS included
@@ -31,10 +32,9 @@ class Bench:
 
     checkpoint: Checkpoint
     ids: np.ndarray  # (windows, tokens)
-    importance: dict[str, np.ndarray]  # the calibration that `edgesw convert` does
+    calibration: Calibration  # as `edgesw convert` calibrates, with gradients
+    held_out: HeldOut  # what it holds out
     ends: dict[str, np.ndarray]  # embedding and head, in 8 bits and dequantised
-    held_out: tuple[Coordinates, ...] = ()  # the super weights that a conversion found, ...
-    columns: dict[str, list[int]] = field(default_factory=dict)  # ... and what it holds out whole, by matrix name
 
     def numerics(self, matrices: Matrices, names: frozenset[str], ends: bool = True) -> NumericsDecoder:
         """The float decoder with `names` taken from `matrices`, and embedding and head in 8 bits if `ends`."""
@@ -49,14 +49,13 @@ class Bench:
 
 
 def make_bench(checkpoint: Checkpoint, tokenizer: Tokenizer, ids: np.ndarray) -> Bench:
-    """Calibrate as `edgesw convert` does, and compress embedding and head."""
-    spec = checkpoint.spec
-    say("calibrating, for the rows without a package")
-    calibration = windows(shipped_text("calibration"), tokenizer, CALIBRATION_WINDOWS, min(TOKENS, spec.max_positions))
-    importance = input_mean_squares(spec, checkpoint, calibration)
+    """Detect and calibrate as `edgesw convert` does, and compress embedding and head."""
+    stages = _Stages()
+    held_out = find_held_out(checkpoint, tokenizer, stages)
+    calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), stages, gradients=True)
     say("compressing embedding and head")
-    ends = eight_bit_ends(checkpoint, make_plans(spec, Settings(("coreml",))).by_target["coreml"])
-    return Bench(checkpoint, ids, importance, ends)
+    ends = eight_bit_ends(checkpoint, make_plans(checkpoint.spec, Settings(("coreml",))).by_target["coreml"])
+    return Bench(checkpoint, ids, calibration, held_out.with_columns(calibration.mean_squares), ends)
 
 
 def eight_bit_ends(checkpoint: Checkpoint, plan: CompressionPlan) -> dict[str, np.ndarray]:
@@ -66,21 +65,31 @@ def eight_bit_ends(checkpoint: Checkpoint, plan: CompressionPlan) -> dict[str, n
     return {"lm_head": ends["embed_tokens"], **ends} if checkpoint.spec.tied_head else ends
 
 
-def convert_for(bench: Bench, package: Path) -> tuple[Bench, Manifest, Settings, list[str]]:
-    """Convert with the defaults, to the targets that can have this model; why the others cannot is said in the list.
-    The bench then knows the super weights."""
+def takers(spec: DecoderSpec) -> tuple[Settings, list[str]]:
+    """The settings of a conversion with the defaults, to the targets that can have this model; why the others cannot is
+    said in the list."""
     targets, refused = [], []
     for name, target in TARGETS.items():
         try:
-            make_plans(bench.checkpoint.spec, Settings((name,)))
+            make_plans(spec, Settings((name,)))
             targets.append(name)
         except UsageError as error:
             refused.append(f"No {target.title} package: {error}")
-    settings = Settings(tuple(targets))
-    manifest = convert(bench.checkpoint, settings, package, force=False, progress=_Stages())
-    held_out = tuple((weight["layer"], weight["row"], weight["column"]) for weight in manifest.held_out)
-    bench = replace(bench, held_out=held_out, columns=manifest.held_out_columns)
-    return bench, manifest, settings, refused
+    return Settings(tuple(targets)), refused
+
+
+class Package:
+    """A conversion that is done when its first row is measured."""
+
+    def __init__(self, bench: Bench, settings: Settings, path: Path) -> None:
+        self._bench, self._settings, self.path = bench, settings, path
+        self.manifest: Manifest | None = None
+
+    def made(self) -> Manifest:
+        if self.manifest is None:
+            checkpoint = self._bench.checkpoint
+            self.manifest = convert(checkpoint, self._settings, self.path, force=False, progress=_Stages())
+        return self.manifest
 
 
 class _Stages:
@@ -91,5 +100,5 @@ class _Stages:
 
     def __call__(self, stage: str, detail: str, done: int, total: int) -> None:
         if stage != self._last:
-            say(f"edgesw convert: {stage}")
+            say(f"edgesw: {stage}")
             self._last = stage

@@ -15,7 +15,7 @@ from pathlib import Path
 import peers_coremltools
 import peers_llama_cpp
 import peers_onnxruntime
-from bench import TOKENS, Bench, convert_for, make_bench
+from bench import TOKENS, Bench, Package, make_bench, takers
 from printing import say, table, versions
 from results import COLUMNS, Result, load_measured, measurement_key
 from rows import Row, headline_layers, headline_rows, make_all, own_rows, package_rows, peer_rows
@@ -34,8 +34,9 @@ NOTES = (
     "the scales are float32 in our ONNX packages and float16 elsewhere.",
     "numerics only: the matrices are dequantised and run in the float decoder; no such package was written or run.",
     "Embedding and head are the same in all rows but the first: 8 bits, blocks of 32. Only the layers differ.",
-    "Our rows are fitted to activations on the calibration text that ships; the peers, by their defaults, to nothing, "
-    "but for llama.cpp's with an importance matrix: mean squares of inputs, from the same text.",
+    "Ours: plain is fitted to squared error; weighted, to the mean squares of inputs; compensated, to their second "
+    "moments past the layers before as stored; both on the calibration text that ships. The peers are fitted, by their "
+    "defaults, to nothing, but for llama.cpp's with an importance matrix: mean squares of inputs, from the same text.",
     "coremltools gets its exact k-means for all groups; for small ones it would use scikit-learn's, a little worse.",
 )
 JOINED = (
@@ -75,10 +76,11 @@ def run(model: str, text: Text, count: int, which: str, only: list[str], path: P
         rows: list[Row] = []
         headline: list[Row] = []
         if which != "peers":
-            bench, manifest, settings, refused = convert_for(bench, folder / "package")
+            settings, refused = takers(checkpoint.spec)
             notes += refused
-            rows += [*package_rows(bench, folder / "package", manifest, settings), *own_rows(bench)]
-            headline += headline_rows(bench) if bench.held_out else []
+            package = Package(bench, settings, folder / "package")
+            rows += [*package_rows(bench, package, settings), *own_rows(bench)]
+            headline += headline_rows(bench) if bench.held_out.values else []
         if which != "ours":
             rows += peer_rows(bench, PEERS, folder)
             notes += _peer_notes()
@@ -97,7 +99,7 @@ def run(model: str, text: Text, count: int, which: str, only: list[str], path: P
     float_row = ("float", "float decoder", "32", f"{results[0].float_perplexity:,.2f}", "", "0", "100%")
     print(table(COLUMNS, [float_row, *(result.cells() for result in results)], left=2), end="\n\n")
     print("\n".join(f"- {note}" for note in notes))
-    if beside or (which != "peers" and not bench.held_out):
+    if beside or (which != "peers" and not bench.held_out.values):
         _print_headline(bench, beside)
 
 
@@ -142,10 +144,10 @@ def _source_notes(checkpoint: Checkpoint) -> list[str]:
 
 def _print_headline(bench: Bench, results: list[Result]) -> None:
     layers = headline_layers(bench)
-    if not bench.held_out:
+    if not bench.held_out.values:
         print("\nNo super weights were found in this model, so there is no case for holding them out.")
         return
-    held = ", ".join(f"layer {layer} [{row}, {column}]" for layer, row, column in bench.held_out)
+    held = ", ".join(f"layer {layer} [{row}, {column}]" for layer, row, column in bench.held_out.values)
     print(
         f"\nOnly down_proj of layers {' and '.join(map(str, layers))} in one 4-bit palette per tensor, fitted to ",
         end="",

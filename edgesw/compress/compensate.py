@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgesw.compress import palette
-from edgesw.compress.descent import descend_blocks, descend_palette, palette_system, scale_system
 from edgesw.compress.matrix import CompressedMatrix, Scheme
 from edgesw.compress.threads import threaded
 
 ROUNDS, PASSES = 2, 4
-# Of a column's own mean square, added to it: draws correlations that a text shows by chance towards zero.
-DAMPING = 0.01
+# Added to each column's mean square, as a share of it, for as many tokens as columns; less for more tokens. It draws
+# correlations that a text shows by chance towards zero (docs/compression.md).
+DAMPING = 8.0
 # A scale that least squares would move further than this is left: its block's integers say too little about it.
 FURTHEST = 2.0
 # Rows that one system is summed over: fixed, so that the sum does not depend on how many threads share the rows.
@@ -35,12 +35,15 @@ class Moments:
     """Second moments of the input past the compressed layers: X^T X / tokens."""
     cross: np.ndarray
     """Of the float model's input with that: F^T X / tokens."""
+    tokens: int
 
     def damped(self) -> np.ndarray:
         """`own` with more on its diagonal: positive definite."""
         own = self.own.astype(np.float64)
         diagonal = np.diagonal(own)
-        return own + np.diag(DAMPING * diagonal + 1e-6 * diagonal.mean() + np.finfo(np.float32).tiny)
+        return own + np.diag(
+            DAMPING * len(own) / self.tokens * diagonal + 1e-6 * diagonal.mean() + np.finfo(np.float32).tiny
+        )
 
     def matched(self, weights: np.ndarray) -> np.ndarray:
         """The weights W' whose product with the input at hand is nearest to what W (rows, columns) makes of the float
@@ -70,6 +73,8 @@ def compensate(
 def _palettes(
     weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix
 ) -> CompressedMatrix:
+    from edgesw.compress.descent import descend_palette, palette_system  # takes long to load
+
     assert matrix.palettes is not None
     rows, entries = len(weights), matrix.palettes.shape[1]
     group = matrix.scheme.group or rows
@@ -98,6 +103,8 @@ def _palettes(
 
 
 def _blocks(weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix) -> CompressedMatrix:
+    from edgesw.compress.descent import descend_blocks, scale_system  # takes long to load
+
     assert matrix.scales is not None
     rows, columns = weights.shape
     block, top = matrix.scheme.group, 2**matrix.scheme.bits - 1

@@ -79,7 +79,7 @@ class CompressedDecoder:
         `importance` maps matrix names to (columns,)."""
         self._weights, self.plan, self._importance = weights, plan, importance or {}
         self.held_out = tuple(sorted(set(held_out)))
-        self._columns = columns or {}
+        self.columns = {name: tuple(each) for name, each in (columns or {}).items()}
         self.progress: Callable[[str], None] | None = None
         """Called with a matrix's name before it is compressed."""
 
@@ -96,7 +96,7 @@ class CompressedDecoder:
             self.plan.scheme(name),
             self._importance.get(name),
             places,
-            self._columns.get(name, ()),
+            self.columns.get(name, ()),
             moments,
         )
 

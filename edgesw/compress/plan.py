@@ -160,7 +160,7 @@ def _matrix(spec: DecoderSpec, name: str, kind: str, bits: int, group: int, can:
     if group < 0 or (kind == "block" and group < 1):
         raise UsageError(f"--group-size {group} is no size: give a positive number (palette: 0 for one per matrix).")
     if can.whole_groups and group:
-        group = _nearest_divisor(axis, group)
+        group = nearest_divisor(axis, group)
     elif not can.whole_groups and (group < 16 or group & (group - 1)):
         raise UsageError(f"--group-size {group}: this target takes powers of two from 16.")
     zero_points = kind == "block" and bits <= ZERO_POINT_BITS
@@ -168,7 +168,7 @@ def _matrix(spec: DecoderSpec, name: str, kind: str, bits: int, group: int, can:
     return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns, can.scale_bits))
 
 
-def _nearest_divisor(axis: int, group: int) -> int:
+def nearest_divisor(axis: int, group: int) -> int:
     """The divisor of `axis` nearest to `group` by ratio."""
     divisors = [n for n in range(1, axis + 1) if axis % n == 0]
     return min(divisors, key=lambda n: max(n / group, group / n))

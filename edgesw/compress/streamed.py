@@ -104,4 +104,4 @@ def input_moments(x: Stream) -> Moments:
         own = own + compressed.T @ compressed
         cross = cross + floating.T @ compressed
         tokens += len(compressed)
-    return Moments((own / tokens).numpy(), (cross / tokens).numpy())
+    return Moments((own / tokens).numpy(), (cross / tokens).numpy(), tokens)

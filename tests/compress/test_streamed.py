@@ -50,7 +50,7 @@ def moments_in_the_second_layer(folder: Path, first: StreamedDecoder) -> Moments
             weight.copy_(torch.from_numpy(first.tensor(f"layers.0.{kind}_proj")))
         model(torch.from_numpy(token_ids(folder)))
     floating, x = seen
-    return Moments(x.T @ x / len(x), floating.T @ x / len(x))
+    return Moments(x.T @ x / len(x), floating.T @ x / len(x), len(x))
 
 
 def test_the_second_layer_is_fitted_to_what_the_first_one_makes_as_stored(tiny_llama: Path) -> None:
@@ -59,7 +59,7 @@ def test_the_second_layer_is_fitted_to_what_the_first_one_makes_as_stored(tiny_l
     weights, scheme = open_checkpoint(str(tiny_llama)).tensor(name), ours.plan.scheme(name)
     moments = moments_in_the_second_layer(tiny_llama, ours)
     shares = []
-    for taken in (moments, Moments(moments.own, moments.own)):
+    for taken in (moments, Moments(moments.own, moments.own, moments.tokens)):
         expected = compress_matrix(weights, scheme, moments=taken)
         shares.append(float((expected.codes == ours.matrix(name).codes).mean()))
     assert shares[0] > 0.99
