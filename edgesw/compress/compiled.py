@@ -1,4 +1,4 @@
-"""How inner loops are compiled."""
+"""How loops over single values are compiled: by numba, outside the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numba
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled without the interpreter's lock, and kept on disk where there is a place for it."""
+    """Compiled, and kept on disk where there is a place for it. What is kept is made again when the function's own
+    module changes, so it should call nothing compiled of another module."""
     try:
         return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
     except RuntimeError:  # nowhere to write: compiled anew in each process
