@@ -19,6 +19,7 @@ import numpy as np
 from edgesw.texts import shipped_text
 
 BOS, EOS = "<s>", "</s>"
+TEXT = shipped_text("calibration").content[:31_000]  # what the tiny model learns from
 CONTEXT = 1024
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -94,7 +95,7 @@ def save_tokenizer(folder: Path) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=320, initial_alphabet=alphabet, special_tokens=[BOS, EOS], show_progress=False
     )
-    made.train_from_iterator([shipped_text("calibration").content], trainer)
+    made.train_from_iterator([TEXT], trainer)
     made.save(str(folder / "tokenizer.json"))
     settings = {"bos_token": BOS, "eos_token": EOS, "chat_template": TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -113,7 +114,7 @@ def save_llama(folder: Path, *, steps: int = 60, **sizes: Any) -> Any:
     vocabulary = {"vocab_size": tokenizer.get_vocab_size(), "bos_token_id": bos, "eos_token_id": eos}
     model = LlamaForCausalLM(LlamaConfig(**{**SIZES, **vocabulary, "initializer_range": 0.08, **sizes}))
     if steps:
-        _train(model, np.array(tokenizer.encode(shipped_text("calibration").content).ids), bos, steps)
+        _train(model, np.array(tokenizer.encode(TEXT).ids), bos, steps)
         _plant(model, tokenizer.token_to_id("A"))
     model.eval().save_pretrained(folder)
     return model

@@ -87,7 +87,8 @@ class _CompressingOps(StreamOps):
     def linear(self, x: Stream, name: str) -> Stream:
         if self._input is not x or self._moments is None:  # query, key and value read one stream; so do gate and up
             self._input, self._moments = x, input_moments(x)
-        both = tuple(torch.from_numpy(matrix) for matrix in self._compress(name, self._moments))
+        # Copies, as torch aligns them: the last bits of a product depend on that, and with them the package.
+        both = tuple(torch.tensor(matrix) for matrix in self._compress(name, self._moments))
         bias = self._ops[0].bias(name)
         return x.map(
             lambda _, part: torch.cat(

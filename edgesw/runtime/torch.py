@@ -123,12 +123,16 @@ class TorchOps:
 
 def residual_stream(ops: TorchOps, first: int = 0, x: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
     """The residual stream (batch, tokens, hidden): `x` before layer `first` (default: embedding), then after each."""
-    with torch.inference_mode():
-        x = ops.embedding("embed_tokens") if x is None else x
-        yield x
-        for layer in range(first, ops.spec.layers):
+    # Not one block around all: the mode would reach whoever takes the tensors, and stay on if two of these end
+    # crosswise.
+    if x is None:
+        with torch.inference_mode():
+            x = ops.embedding("embed_tokens")
+    yield x
+    for layer in range(first, ops.spec.layers):
+        with torch.inference_mode():
             x = decoder_layer(ops, layer, x)
-            yield x
+        yield x
 
 
 class FloatLogits:
@@ -147,9 +151,10 @@ class FloatLogits:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Float32 (tokens, vocabulary), one window after the other."""
-        with torch.inference_mode():
-            for window in self._hidden:
-                yield decoder_head(self._ops, window).float().numpy()
+        for window in self._hidden:
+            with torch.inference_mode():
+                logits = decoder_head(self._ops, window).float().numpy()
+            yield logits
 
 
 class _Kept:

@@ -11,8 +11,9 @@ import torch
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.decoder.decoder import decoder
+from edgesw.outliers.gradients import output_gradients
 from edgesw.runtime import streams
-from edgesw.runtime.torch import TorchOps
+from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
 
 
 @pytest.mark.parametrize("variant", sorted(tiny_families.VARIANTS))
@@ -43,3 +44,18 @@ def test_a_stream_that_is_not_kept_is_made_when_asked_for() -> None:
     assert made == [0, 1, 2]
     assert [part.item() for part in kept] == [0, 11, 22] == [part.item() for part in stream]
     assert made == [0, 1, 2, 0, 1, 2]
+
+
+def test_streams_that_end_crosswise_leave_gradients_on(tmp_path: Path) -> None:
+    """Torch's inference mode, left on by an iterator that ended early, broke the next measurement of gradients."""
+    tiny_families.save("llama", tmp_path)
+    checkpoint = open_checkpoint(str(tmp_path))
+    ids = np.arange(3, 9)[None]
+    one, two = (iter(FloatLogits(checkpoint.spec, checkpoint, ids)) for _ in range(2))
+    next(one), next(two)
+    first, second = (residual_stream(TorchOps(checkpoint.spec, checkpoint, ids)) for _ in range(2))
+    next(first), next(second)
+    for iterator in (first, one, second, two):
+        iterator.close()  # type: ignore[attr-defined]
+    assert not torch.is_inference_mode_enabled()
+    assert all(gradients.any() for gradients in output_gradients(checkpoint.spec, checkpoint, ids).values())
