@@ -11,8 +11,9 @@ from edgesw.compress.sensitivity import measure_harms
 from edgesw.decoder.ops import Weights
 from edgesw.errors import UsageError
 from edgesw.held_out import HeldOut
-from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, Calibration
+from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, Calibration, compensation_windows
 from edgesw.progress import Progress, StepProgress
+from edgesw.runtime.streams import BATCH_TOKENS
 from edgesw.targets import TARGETS
 
 DEFAULT_CONTEXT = 2048
@@ -49,6 +50,7 @@ class Plans:
     context: int
     by_target: dict[str, CompressionPlan]
     hold_out: bool = True
+    calibration: str = "default"
 
     @property
     def correction_bytes(self) -> int:
@@ -85,14 +87,23 @@ class Plans:
 
     @property
     def memory_bytes(self) -> int:
-        """Peak memory, estimated: the libraries, and the larger of two stages. Calibration holds the residual stream
-        and the MLP of its windows in float32; compression holds the largest matrix in float32, its codes and its
-        packed bytes. Factors measured on SmolLM2-135M (`benchmarks/conversion.py`); they include what malloc keeps, and
-        runs differ by a fifth."""
+        """Peak memory, estimated: the libraries, and the largest of three stages. Calibration holds the residual stream
+        and the MLP of its windows in float32; compensation two residual streams three times, the MLP of a batch and the
+        moments of its inputs; compression the largest matrix in float32, its codes and its packed bytes. Factors
+        measured on SmolLM2-135M (`benchmarks/conversion.py`); they include what malloc keeps, and runs differ by a
+        fifth."""
+        hidden, wide = self.spec.hidden_size, self.spec.intermediate_size
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
-        activations = 4 * tokens * (3 * self.spec.hidden_size + 4 * self.spec.intermediate_size)
+        activations = 4 * tokens * (3 * hidden + 4 * wide)
         largest = max(plan.largest for plan in self.by_target.values())
-        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest)
+        read = CALIBRATION_TOKENS * compensation_windows(self._parameters) if self.calibration == "default" else 0
+        streams = 4 * 2 * (3 * read * hidden + 3 * min(read, BATCH_TOKENS) * wide)
+        moments = 32 * wide**2 if read else 0
+        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, streams + moments + 4 * largest)
+
+    @property
+    def _parameters(self) -> int:
+        return sum(m.weights for m in next(iter(self.by_target.values())).matrices)
 
 
 def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
@@ -120,4 +131,4 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
                 f"--target {name}: which matrix gets how many bits is measured on a calibration text, and "
                 "--calibrate none leaves that out. Take whole --bits that the format has, or another --calibrate."
             )
-    return Plans(spec, context, plans, settings.hold_out)
+    return Plans(spec, context, plans, settings.hold_out, settings.calibration)
