@@ -29,7 +29,7 @@ NOTES = (
     "Seconds of processor time per million weights, fit and codes; the least of the runs, which are interleaved.",
     "All get the same matrices, rounded to 16 bits, and all entries are rounded to float16, as packages store them.",
     "rows: slow methods get the first rows only; ours is measured on those rows again before it is compared.",
-    "coremltools would hand groups under 10,000 values to scikit-learn: here its own, faster k-means takes them.",
+    "coremltools hands groups under 10,000 values to scikit-learn; exact: its own, faster k-means takes them too.",
     "times ours: how much longer it takes than ours. error / ours - 1: below 0 it would be better than ours.",
 )
 

@@ -31,19 +31,32 @@ def ours(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.nda
     return palettes, encode_palettes(weights, palettes, group)
 
 
-def core_ml(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
-    """`palettize_weights` of coremltools' Core ML side, one process, its exact k-means whatever the group's size."""
+def core_ml_default(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """`palettize_weights` of coremltools' Core ML side, one process: scikit-learn for groups under 10,000 values."""
+    return _core_ml(weights, bits, group, None)
+
+
+def core_ml_exact(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same with its exact k-means whatever the group's size."""
     coremltools()
     from coremltools.models.neural_network.quantization_utils import _get_kmeans_lookup_table_and_weight
-    from coremltools.optimize.coreml._quantization_passes import palettize_weights
 
     def exact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         lut, codes = _get_kmeans_lookup_table_and_weight(bits, values, force_kmeans1d=True)
         return lut.astype(values.dtype), codes.astype(np.uint8)
 
-    params = palettize_weights.blockwise_compress(
-        weights.astype(np.float16), "CUSTOM", None, block_sizes=[group, 0], lut_function=exact
-    )
+    return _core_ml(weights, bits, group, exact)
+
+
+def _core_ml(
+    weights: np.ndarray, bits: int, group: int, search: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    coremltools()
+    from coremltools.optimize.coreml._quantization_passes import palettize_weights
+
+    mode, width = ("KMEANS", bits) if search is None else ("CUSTOM", None)
+    half = weights.astype(np.float16)
+    params = palettize_weights.blockwise_compress(half, mode, width, block_sizes=[group, 0], lut_function=search)
     return params.lut.reshape(-1, 2**bits), params.indices.reshape(weights.shape)
 
 
@@ -117,7 +130,8 @@ def scikit_learn(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray
 
 OURS = Palettizer("edgesw", ours, slow=False)
 PALETTIZERS = (
-    Palettizer("coremltools palettize_weights", core_ml),
+    Palettizer("coremltools palettize_weights", core_ml_default, module="sklearn"),
+    Palettizer("coremltools palettize_weights, exact", core_ml_exact),
     Palettizer("coremltools PostTrainingPalettizer", torch_palettizer),
     Palettizer("kmeans1d, on the histogram", kmeans1d_histogram),
     Palettizer("kmeans1d, on all values", kmeans1d_plain),

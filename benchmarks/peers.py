@@ -1,46 +1,89 @@
-"""What other quantizers make of a matrix, by their own code and with their own defaults. None of them calibrates."""
+"""What other quantizers make of a decoder's matrices, each by its own code and with its own defaults."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
-from edgesw.quiet import coremltools
 
-BLOCK = 32
+Quantize = Callable[[np.ndarray], tuple[np.ndarray, float]]
+"""Float32 (rows, columns) -> what is stored, dequantised, and its bytes: codes, scales, zero points, palettes."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a peer may know of a model. `folder` is for files that it must write, and goes when all is measured."""
+
+    spec: DecoderSpec
+    weights: Weights
+    importance: dict[str, np.ndarray]  # mean square of each input channel on the calibration text, by matrix
+    folder: Path
+
+
+class Stored(Protocol):
+    """The layers' matrices as a peer stores them."""
+
+    def tensor(self, name: str) -> np.ndarray:
+        """Dequantised, float32 (rows, columns)."""
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Stored bits per weight of all matrices; ask when all have been made."""
+
+    @property
+    def note(self) -> str:
+        """What the row's title must add, or nothing."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """`quantize` takes float32 (rows, columns) and returns what it stores, dequantised, and the bytes it stores.
+    """`needs` is the module, and the package that brings it, where edgesw does not install it itself."""
+
+    title: str
+    store: Callable[[Source], Stored]
+    needs: tuple[str, str] | None = None
+    fits: Callable[[DecoderSpec], bool] = lambda spec: True
+
+    def missing(self) -> str | None:
+        """The package to install first, if any."""
+        return self.needs[1] if self.needs and importlib.util.find_spec(self.needs[0]) is None else None
+
+
+@dataclass(frozen=True)
+class ByMatrix:
+    """`Peer.store` of a quantizer that takes one matrix at a time.
 
     `divides` divides the rows and columns of a matrix that it takes: others stay float16, as its tool leaves them.
     """
 
-    title: str
-    quantize: Callable[[np.ndarray], tuple[np.ndarray, float]]
+    quantize: Quantize
     divides: tuple[int, int] = (1, 1)
+
+    def __call__(self, source: Source) -> PeerMatrices:
+        return PeerMatrices(source.weights, self.quantize, self.divides)
 
 
 class PeerMatrices:
     """The matrices of a decoder as a peer stores them, made when asked for, and how many bits that takes."""
 
-    def __init__(self, weights: Weights, peer: Peer) -> None:
-        self._weights, self._peer, self._stored, self._count = weights, peer, 0.0, 0
-        self.left_float = 0
+    def __init__(self, weights: Weights, quantize: Quantize, divides: tuple[int, int] = (1, 1)) -> None:
+        self._weights, self._quantize, self._divides = weights, quantize, divides
+        self._stored, self._count, self._left_float = 0.0, 0, 0
 
     def tensor(self, name: str) -> np.ndarray:
         values = self._weights.tensor(name)
-        if any(size % divisor for size, divisor in zip(values.shape, self._peer.divides, strict=True)):
+        if any(size % divisor for size, divisor in zip(values.shape, self._divides, strict=True)):
             dequantised, stored = values.astype(np.float16).astype(np.float32), 2.0 * values.size
-            self.left_float += 1
+            self._left_float += 1
         else:
-            dequantised, stored = self._peer.quantize(values)
+            dequantised, stored = self._quantize(values)
         self._stored += stored
         self._count += values.size
         return dequantised
@@ -50,91 +93,6 @@ class PeerMatrices:
         """Of the matrices made so far."""
         return 8 * self._stored / self._count
 
-
-def onnxruntime_rtn(weights: np.ndarray, symmetric: bool) -> tuple[np.ndarray, float]:
-    """MatMulNBits, 4 bits per block, by the function that its DefaultWeightOnlyQuantizer calls.
-
-    The Python class around it imports a package that onnxruntime does not install, so it is called as the class does.
-    A value is (code - zero point) * scale, low half of a byte first, 8 where there is no zero point
-    (com.microsoft.MatMulNBits). Scales have the type of the weights, here float32.
-    """
-    from onnxruntime.capi._pybind_state import quantize_matmul_4bits
-
-    rows, columns = weights.shape
-    blocks = -(-columns // BLOCK)
-    transposed = np.ascontiguousarray(np.pad(weights, ((0, 0), (0, blocks * BLOCK - columns))).T)
-    packed = np.zeros((rows, blocks, BLOCK // 2), np.uint8)
-    scales = np.zeros((rows, blocks), np.float32)
-    zeros = np.zeros((rows, (blocks + 1) // 2), np.uint8)
-    quantize_matmul_4bits(packed, transposed, scales, zeros, BLOCK, rows, columns, symmetric)
-    zero = np.float32(8) if symmetric else _halves(zeros)[:, :blocks, None]
-    codes = _halves(packed).reshape(rows, blocks, BLOCK)
-    values = ((codes - zero) * scales[..., None]).reshape(rows, -1)[:, :columns]
-    return values, packed.nbytes + scales.nbytes + (0 if symmetric else zeros.nbytes)
-
-
-def coremltools_linear(weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """`linear_quantize_weights`, int4 per block, its default symmetric mode, on float16 as converters store weights."""
-    coremltools()
-    from coremltools.optimize.coreml._quantization_passes import linear_quantize_weights
-
-    params = linear_quantize_weights.blockwise_compress(
-        weights.astype(np.float16), nbits=4, mode="LINEAR_SYMMETRIC", signed=True, block_sizes=[1, BLOCK]
-    )
-    stored = weights.size / 2 + params.scale.nbytes
-    return linear_quantize_weights.decompress(params).astype(np.float32), stored
-
-
-def coremltools_palette(weights: np.ndarray, group: int) -> tuple[np.ndarray, float]:
-    """`palettize_weights`, k-means of 4 bits, a palette for every `group` rows (0: for all).
-
-    Groups under 10,000 values coremltools would hand to scikit-learn, if installed: 8 seconds per million weights, and
-    a little worse. All get its exact one-dimensional k-means instead, in parallel.
-    """
-    if group == 0:
-        return _palette(weights, 0)
-    parts = [weights[start : start + 8 * group] for start in range(0, len(weights), 8 * group)]
-    coremltools()
-    with ThreadPoolExecutor() as threads:
-        values, stored = zip(*threads.map(lambda part: _palette(part, group), parts), strict=True)
-    return np.concatenate(values), sum(stored)
-
-
-def llama_cpp_q4_0(weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Q4_0: 4 bits per block of 32, a float16 scale, by llama.cpp's own Python package."""
-    from gguf import GGMLQuantizationType, quants
-
-    stored = quants.quantize(weights, GGMLQuantizationType.Q4_0)
-    return quants.dequantize(stored, GGMLQuantizationType.Q4_0), stored.nbytes
-
-
-def _halves(packed: np.ndarray) -> np.ndarray:
-    """Bytes (..., n) -> their halves (..., 2 n), low one first, float32."""
-    halves = np.stack([packed & 15, packed >> 4], -1)
-    return halves.reshape(*packed.shape[:-1], -1).astype(np.float32)
-
-
-def _palette(weights: np.ndarray, group: int) -> tuple[np.ndarray, float]:
-    coremltools()
-    from coremltools.models.neural_network.quantization_utils import _get_kmeans_lookup_table_and_weight
-    from coremltools.optimize.coreml._quantization_passes import palettize_weights
-
-    def exact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        lut, codes = _get_kmeans_lookup_table_and_weight(4, values, force_kmeans1d=True)
-        return lut.astype(values.dtype), codes.astype(np.uint8)
-
-    params = palettize_weights.blockwise_compress(
-        weights.astype(np.float16), "CUSTOM", None, block_sizes=[group, 0], lut_function=exact
-    )
-    return palettize_weights.decompress(params).astype(np.float32), weights.size / 2 + params.lut.nbytes
-
-
-_RTN = "onnxruntime MatMulNBits RTN, blocks of 32"
-PEERS = (
-    Peer(_RTN, partial(onnxruntime_rtn, symmetric=True)),
-    Peer(f"{_RTN}, zero points", partial(onnxruntime_rtn, symmetric=False)),
-    Peer("coremltools linear_quantize_weights int4, blocks of 32", coremltools_linear, (1, BLOCK)),
-    Peer("coremltools palettize_weights 4 bits, groups of 16 rows", partial(coremltools_palette, group=16), (16, 1)),
-    Peer("coremltools palettize_weights 4 bits, per tensor", partial(coremltools_palette, group=0)),
-    Peer("llama.cpp Q4_0 (blocks of 32)", llama_cpp_q4_0, (1, BLOCK)),
-)
+    @property
+    def note(self) -> str:
+        return f" ({self._left_float} matrices left float16)" if self._left_float else ""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numerics import Matrices, Mixed, NumericsDecoder, bits_per_weight
-from peers import PEERS, PeerMatrices
+from bench import Bench, Package
+from numerics import bits_per_weight
+from peers import Peer, Source
 from printing import say
 
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import Scheme
-from edgesw.compress.plan import CompressionPlan
-from edgesw.package import Manifest
+from edgesw.compress.plan import CompressionPlan, nearest_divisor
+from edgesw.convert import compressed_decoder
 from edgesw.plans import Settings, make_plans
 from edgesw.recipes import Coordinates
 from edgesw.runtime.package import PackagedDecoder
@@ -24,91 +25,125 @@ from edgesw.targets import TARGETS
 
 # Core ML's format has every setting measured as numerics, so its plans are the ones made.
 CORE_ML = TARGETS["coreml"]
-PALETTES = ((4, 16), (4, 0), (3, 16))  # bits, rows that share a palette (0: all)
 PER_TENSOR = Scheme("palette", 4, 0)
-# No setting of ours has it at 4 bits: it is here to be compared with peers that have no zero points.
-SYMMETRIC = Scheme("block", 4, 32)
+WHOLE_ROW = 0
+SCHEMES = (
+    *(Scheme("palette", bits, group) for bits in (4, 3, 2) for group in (0, 32, 16, 8)),
+    *(Scheme("block", bits, group, True) for bits in (4, 3, 2) for group in (16, 32, 64, 128, WHOLE_ROW)),
+    # No setting of ours: here to be compared with peers that have no zero points.
+    Scheme("block", 4, 32),
+)
+BUDGETS = (4.5, 3.5, 2.5)
 ENDS_ONLY = "only embedding and head in 8 bits"
 
 
 @dataclass(frozen=True)
-class Row:
-    """`bits`: stored per weight of the matrices that the row compresses; None where that is nothing."""
+class Made:
+    """A decoder to measure. `bits`: stored per weight of the matrices that it compresses; None where that is nothing.
+    `note`: what only the making has shown, to be printed after the title."""
 
-    title: str
     bits: float | None
     decoder: PackagedDecoder
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What all rows share."""
+class Row:
+    """A line of the table, made only if it is to be measured."""
 
-    checkpoint: Checkpoint
-    ids: np.ndarray  # (windows, tokens)
-    importance: dict[str, np.ndarray]  # the calibration that `edgesw convert` does
-    held_out: tuple[Coordinates, ...]  # the super weights that it found, ...
-    columns: dict[str, list[int]]  # ... and what it holds out whole, by matrix name
-    ends: dict[str, np.ndarray]  # embedding and head, in 8 bits and dequantised
-
-    def numerics(self, title: str, matrices: Matrices, names: frozenset[str], ends: bool = True) -> NumericsDecoder:
-        """The float decoder with `names` taken from `matrices`, and embedding and head in 8 bits if `ends`."""
-        say(f"{title}: numerics")
-        spec = self.checkpoint.spec
-        mixed = Mixed(self.checkpoint, names, matrices, self.ends if ends else {})
-        return NumericsDecoder(spec, mixed, self.ids)
+    title: str
+    make: Callable[[], Made]
 
 
-def eight_bit_ends(checkpoint: Checkpoint, plan: CompressionPlan) -> dict[str, np.ndarray]:
-    """Embedding and head as every package of ours has them."""
-    names = [matrix.name for matrix in plan.matrices if matrix.name not in set(checkpoint.spec.matrices())]
-    ends = {name: CompressedDecoder(checkpoint, plan).tensor(name) for name in names}
-    return {"lm_head": ends["embed_tokens"], **ends} if checkpoint.spec.tied_head else ends
-
-
-def package_rows(bench: Bench, package: Path, manifest: Manifest, settings: Settings) -> Iterator[Row]:
+def package_rows(bench: Bench, package: Package, settings: Settings) -> Iterator[Row]:
     """The packages of one conversion, each in its runtime."""
-    plans = make_plans(bench.checkpoint.spec, settings)
-    for name, plan in plans.by_target.items():
-        target = TARGETS[name]
-        title = f"edgesw {target.title} package, defaults: {plan.matrices[0].scheme}"
-        say(f"{title}: loading")
-        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.columns)
-        yield Row(title, bits, target.run(package / manifest.models[name], manifest.context, "float16"))
+
+    def make(name: str, plan: CompressionPlan) -> Made:
+        manifest = package.made()
+        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.held_out.columns)
+        path = package.path / manifest.models[name]
+        return Made(bits, TARGETS[name].run(path, manifest.context, "float16"))
+
+    for name, plan in make_plans(bench.checkpoint.spec, settings).by_target.items():
+        title = f"edgesw {TARGETS[name].title} package, defaults: {plan.matrices[0].scheme}"
+        yield Row(title, partial(make, name, plan))
 
 
 def own_rows(bench: Bench) -> Iterator[Row]:
-    """What embedding and head cost alone, our other settings with and without hold-out, and the grid of the peers."""
+    """What embedding and head cost alone, then every scheme at every level of what is done for it, then budgets."""
+    yield Row(ENDS_ONLY, lambda: Made(None, bench.numerics(_nothing, frozenset())))
     spec = bench.checkpoint.spec
-    yield Row(ENDS_ONLY, None, bench.numerics(ENDS_ONLY, _nothing, frozenset()))
-    by_bits = [make_plans(spec, Settings((CORE_ML.name,), bits, "palette", group)) for bits, group in PALETTES]
-    plans = [plans.by_target[CORE_ML.name] for plans in by_bits]
-    hold_outs = [{}, bench.columns] if bench.columns else [{}]
-    symmetric = _with_scheme(plans[0], SYMMETRIC)
-    for plan, columns in [*((plan, columns) for plan in plans for columns in hold_outs), (symmetric, {})]:
-        title = f"edgesw {plan.matrices[0].scheme}"
-        title += ", held out" if columns else ", symmetric (not a setting)" if plan is symmetric else ""
-        held_out = bench.held_out if columns else ()
-        compressed = CompressedDecoder(bench.checkpoint, plan, bench.importance, held_out, columns=columns)
-        bits = bits_per_weight(spec, plan, columns)
-        yield Row(title, bits, bench.numerics(title, compressed.tensor, frozenset(spec.matrices())))
+    base = make_plans(spec, Settings((CORE_ML.name,))).by_target[CORE_ML.name]
+    for scheme in SCHEMES:
+        plan = _with_scheme(base, scheme)
+        for level, decoder in LEVELS.items():
+            if level != "held out" or bench.held_out.columns:
+                yield Row(f"edgesw {_named(scheme)}: {level}", partial(_own, bench, plan, decoder))
+    for bits in BUDGETS:
+        yield Row(f"edgesw palettes of 16 rows mixed to {bits:g} code bits: compensated", partial(_mixed, bench, bits))
 
 
-def peer_rows(bench: Bench) -> Iterator[Row]:
+def _named(scheme: Scheme) -> str:
+    return str(scheme).replace("blocks of 0", "whole rows")
+
+
+def _own(bench: Bench, plan: CompressionPlan, make: Callable[[Bench, CompressionPlan], CompressedDecoder]) -> Made:
+    decoder = make(bench, plan)
+    bits = bits_per_weight(bench.checkpoint.spec, plan, decoder.columns)
+    return Made(bits, bench.numerics(decoder.tensor, bench.layers))
+
+
+def _mixed(bench: Bench, bits: float) -> Made:
+    plans = make_plans(bench.checkpoint.spec, Settings((CORE_ML.name,), bits, "palette"))
+    plans = plans.measured(bench.checkpoint, bench.calibration, bench.held_out, lambda *_: None)
+    return _own(bench, plans.by_target[CORE_ML.name], _compensated)
+
+
+def _plain(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:
+    return CompressedDecoder(bench.checkpoint, plan)
+
+
+def _held_out(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:
+    return CompressedDecoder(bench.checkpoint, plan, None, bench.held_out.values, bench.held_out.columns)
+
+
+def _weighted(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:
+    weights = bench.calibration.mean_squares
+    return CompressedDecoder(bench.checkpoint, plan, weights, bench.held_out.values, bench.held_out.columns)
+
+
+def _compensated(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:
+    return compressed_decoder(bench.checkpoint, plan, bench.calibration, bench.held_out)
+
+
+LEVELS = {
+    "plain": _plain,
+    "held out": _held_out,
+    "held out, weighted": _weighted,
+    "held out, compensated": _compensated,
+}
+
+
+def peer_rows(bench: Bench, peers: tuple[Peer, ...], folder: Path) -> Iterator[Row]:
     """The peers' numerics; embedding and head are ours, so that only the layers differ."""
-    layers = frozenset(bench.checkpoint.spec.matrices())
-    for peer in PEERS:
-        matrices = PeerMatrices(bench.checkpoint, peer)
-        decoder = bench.numerics(peer.title, matrices.tensor, layers)
-        left = f" ({matrices.left_float} matrices left float16)" if matrices.left_float else ""
-        yield Row(peer.title + left, matrices.bits_per_weight, decoder)
+    checkpoint = bench.checkpoint
+    source = Source(checkpoint.spec, checkpoint, bench.calibration.mean_squares, folder)
+
+    def make(peer: Peer) -> Made:
+        stored = peer.store(source)
+        decoder = bench.numerics(stored.tensor, bench.layers)
+        return Made(stored.bits_per_weight, decoder, stored.note)
+
+    for peer in peers:
+        if peer.fits(checkpoint.spec) and not peer.missing():
+            yield Row(peer.title, partial(make, peer))
 
 
 def headline_layers(bench: Bench) -> list[int]:
     """Layers whose down_proj holds a super weight, or by the recipe a scalar that takes its effect out again."""
     recipe = bench.checkpoint.source.recipe
     known = [*(w.coordinates for w in recipe.super_weights), *recipe.cancels_at] if recipe else []
-    return sorted({layer for layer, _, _ in (*bench.held_out, *known)})
+    return sorted({layer for layer, _, _ in (*bench.held_out.values, *known)})
 
 
 def headline_rows(bench: Bench) -> Iterator[Row]:
@@ -116,12 +151,23 @@ def headline_rows(bench: Bench) -> Iterator[Row]:
     names = frozenset(f"layers.{layer}.down_proj" for layer in headline_layers(bench))
     shape = bench.checkpoint.spec.matrix_shape("down_proj")
     stored = len(names) * PER_TENSOR.stored_bytes(*shape)
-    for held_out in dict.fromkeys(((), bench.held_out)):
-        title = "super weights held out" if held_out else "plain"
+
+    def make(held_out: tuple[Coordinates, ...]) -> Made:
         matrices = partial(_per_tensor, bench.checkpoint, held_out)
         columns = {(layer, column) for layer, _, column in held_out}
         bits = (8 * stored + len(columns) * (shape[0] + 2) * 16) / (len(names) * shape[0] * shape[1])
-        yield Row(title, bits, bench.numerics(f"headline, {title}", matrices, names, ends=False))
+        return Made(bits, bench.numerics(matrices, names, ends=False))
+
+    for held_out in dict.fromkeys(((), tuple(bench.held_out.values))):
+        yield Row("super weights held out" if held_out else "plain", partial(make, held_out))
+
+
+def make_all(rows: list[Row]) -> list[Made]:
+    made = []
+    for at, row in enumerate(rows, 1):
+        say(f"row {at} of {len(rows)}: {row.title}")
+        made.append(row.make())
+    return made
 
 
 def _per_tensor(checkpoint: Checkpoint, held_out: tuple[Coordinates, ...], name: str) -> np.ndarray:
@@ -130,16 +176,19 @@ def _per_tensor(checkpoint: Checkpoint, held_out: tuple[Coordinates, ...], name:
 
 
 def _with_scheme(plan: CompressionPlan, scheme: Scheme) -> CompressionPlan:
-    """`plan` with another scheme for the layers' matrices."""
+    """`plan` with another scheme for the layers' matrices; where it does not divide a matrix, the nearest that does."""
     bits = CORE_ML.capabilities.scale_bits
-    return CompressionPlan(
-        tuple(
-            replace(m, scheme=scheme, stored_bytes=scheme.stored_bytes(m.rows, m.columns, bits))
-            if m.name.startswith("layers.")
-            else m
-            for m in plan.matrices
-        )
-    )
+    matrices = []
+    for matrix in plan.matrices:
+        if matrix.name.startswith("layers."):
+            axis = matrix.rows if scheme.kind == "palette" else matrix.columns
+            whole = scheme.kind == "block" and scheme.group == WHOLE_ROW
+            group = axis if whole else nearest_divisor(axis, scheme.group) if scheme.group else 0
+            own = replace(scheme, group=group)
+            stored = own.stored_bytes(matrix.rows, matrix.columns, bits)
+            matrix = replace(matrix, scheme=own, stored_bytes=stored)
+        matrices.append(matrix)
+    return CompressionPlan(tuple(matrices))
 
 
 def _nothing(name: str) -> np.ndarray:

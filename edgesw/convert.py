@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from dataclasses import dataclass, field, replace
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.checkpoint.spec import Coordinates
-from edgesw.compress import palette
+from edgesw.compress.compensate import prepare
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.plan import CompressionPlan
+from edgesw.compress.kept import KeptMatrices
+from edgesw.compress.plan import CompressionPlan, Schemes
+from edgesw.compress.streamed import StreamedDecoder
 from edgesw.errors import EdgeswError
-from edgesw.outliers.agreement import RecipeAgreement, compare
-from edgesw.outliers.calibrate import Calibration, calibrate
-from edgesw.outliers.columns import columns_of, joined, spiking_columns
-from edgesw.outliers.find import find_outliers
+from edgesw.held_out import HeldOut, find_held_out
+from edgesw.outliers.calibrate import Calibration, calibrate, calibration_text
 from edgesw.package import MANIFEST, Manifest, check_output, list_files, publish
 from edgesw.plans import Plans, Settings, make_plans
 from edgesw.progress import Progress, StepProgress
@@ -27,45 +28,37 @@ from edgesw.targets import TARGETS
 from edgesw.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The scalars and columns to hold out, and how the recipe's scalars agree with those that were detected."""
-
-    values: dict[Coordinates, float]
-    columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """By matrix name. Those of the scalars, as a whole column takes no more room, and those whose input spikes."""
-    agreement: RecipeAgreement | None = None
-    """None where the model has no recipe that names super weights, or nothing is held out."""
-    residual_max: float = 0.0
-    """The largest magnitude that detection saw in the residual stream."""
-
-
-def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: bool, progress: Progress) -> Manifest:
+def convert(
+    checkpoint: Checkpoint,
+    settings: Settings,
+    output: Path,
+    *,
+    force: bool,
+    progress: Progress,
+    decided: Callable[[Plans], None] = lambda plans: None,
+) -> Manifest:
     """Convert and publish the package at `output`. The manifest says how detection agrees with the model's recipe.
+    `decided` is called once widths that had to be measured are known, before anything is compressed.
 
     Raises UsageError for what cannot be asked for (before anything is read), EdgeswError when there is no room.
     """
     plans = make_plans(checkpoint.spec, settings)
+    text = calibration_text(settings.calibration)
     check_output(output, force)
     _check_room(output, plans)
     with publish(output, force) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
-        held_out = _find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
-        calibration = calibrate(checkpoint, tokenizer, progress)
+        held_out = find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
+        calibration = calibrate(checkpoint, tokenizer, text, progress, gradients=plans.mixed)
         if settings.hold_out:
-            columns = joined(columns_of(held_out.values), spiking_columns(calibration.mean_squares))
-            held_out = replace(held_out, columns=columns)
-        if any(matrix.scheme.kind == "palette" for plan in plans.by_target.values() for matrix in plan.matrices):
-            progress("Compiling the palette search", "once on this machine", 0, 1)
-            palette.prepare()
-        for name, plan in plans.by_target.items():
-            target = TARGETS[name]
-            watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
-            compressed = CompressedDecoder(
-                checkpoint, plan, calibration.mean_squares, held_out.values, watch, held_out.columns
-            )
-            path, largest = folder / target.file, max(held_out.residual_max, calibration.residual_max)
-            target.write(compressed, checkpoint.spec, plans.context, _plain_name(checkpoint), path, largest)
+            held_out = held_out.with_columns(calibration.mean_squares)
+        if calibration.ids is not None or any(m.scheme.kind == "palette" for m in plans.matrices):
+            progress("Compiling the searches", "once on this machine", 0, 1)
+            prepare()
+        if plans.mixed:
+            plans = plans.measured(checkpoint, calibration, held_out, progress)
+            decided(plans)
+        _write_targets(checkpoint, plans, calibration, held_out, folder, progress)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)
@@ -75,22 +68,40 @@ def convert(checkpoint: Checkpoint, settings: Settings, output: Path, *, force: 
     return manifest
 
 
+def _write_targets(
+    checkpoint: Checkpoint, plans: Plans, calibration: Calibration, held_out: HeldOut, folder: Path, progress: Progress
+) -> None:
+    """Compress and write the targets one after the other. Those of the same plan share their compressed matrices."""
+    largest = max(held_out.residual_max, calibration.residual_max)
+    decoders: dict[Schemes, CompressedDecoder] = {}
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for name, plan in plans.by_target.items():
+            if plan.schemes not in decoders:
+                decoder = compressed_decoder(checkpoint, plan, calibration, held_out)
+                shared = [other.schemes for other in plans.by_target.values()].count(plan.schemes) > 1
+                decoders[plan.schemes] = KeptMatrices(decoder, Path(scratch)) if shared else decoder
+            decoder, target = decoders[plan.schemes], TARGETS[name]
+            decoder.progress = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
+            target.write(
+                decoder, checkpoint.spec, plans.context, _plain_name(checkpoint), folder / target.file, largest
+            )
+
+
+def compressed_decoder(
+    checkpoint: Checkpoint, plan: CompressionPlan, calibration: Calibration, held_out: HeldOut
+) -> CompressedDecoder:
+    """Matrices that make up for each other's errors where the calibration has windows for that, else each by itself."""
+    if calibration.ids is None:
+        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, held_out.values, held_out.columns)
+    ids = calibration.ids
+    return StreamedDecoder(checkpoint.spec, checkpoint, plan, ids, held_out.values, held_out.columns)
+
+
 def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
     files = checkpoint.tokenizer_files()
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return Tokenizer.from_files(files, str(checkpoint.source.path))
-
-
-def _find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> HeldOut:
-    """What detection finds, and what only the recipe knows: a scalar too many costs a few bytes, one too few may cost
-    the model. What a recipe calls disputed counts only if it is detected."""
-    outliers = find_outliers(checkpoint, tokenizer, progress)
-    values = {weight.coordinates: weight.value for weight in outliers.super_weights}
-    agreement = compare(checkpoint.source.recipe, outliers, checkpoint.spec)
-    for layer, row, column in agreement.only_recipe if agreement else ():
-        values[layer, row, column] = float(checkpoint.tensor(f"layers.{layer}.down_proj")[row, column])
-    return HeldOut(values, {}, agreement, max(peak.residual for peak in outliers.peaks))
 
 
 def _check_room(output: Path, plans: Plans) -> None:
@@ -108,9 +119,10 @@ def _plain_name(checkpoint: Checkpoint) -> str:
     return checkpoint.source.hub_id or plain_name(checkpoint.source.name)
 
 
-def _schemes(plan: CompressionPlan) -> str:
-    """The schemes of the layers' matrices, in words; embedding and head go by their own."""
-    return " and ".join(dict.fromkeys(str(matrix.scheme) for matrix in plan.matrices if "." in matrix.name))
+def _by_scheme(plan: CompressionPlan) -> dict[str, list[str]]:
+    """Scheme, in words -> the names of its matrices."""
+    schemes = dict.fromkeys(str(matrix.scheme) for matrix in plan.matrices)
+    return {scheme: [m.name for m in plan.matrices if str(m.scheme) == scheme] for scheme in schemes}
 
 
 def _manifest(
@@ -127,8 +139,12 @@ def _manifest(
         },
         recipe=source.recipe.name if source.recipe else None,
         settings={
-            "bits": settings.bits,
-            "schemes": {name: _schemes(plan) for name, plan in plans.by_target.items()},
+            "bits": settings.bits if settings.size is None else None,
+            "size": settings.size,
+            "embedding_bits": settings.embedding_bits,
+            "schemes": {name: plan.summary for name, plan in plans.by_target.items()},
+            "stored_bits": {name: round(plan.stored_bits, 3) for name, plan in plans.by_target.items()},
+            "matrices": {name: _by_scheme(plan) for name, plan in plans.by_target.items()},
             "context": plans.context,
             "hold_out": settings.hold_out,
         },

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.compress.plan import CompressionPlan, make_plan
+from edgesw.compress.mix import MatrixPlan
+from edgesw.compress.plan import HEAD_BITS, CompressionPlan, make_plan
+from edgesw.compress.sensitivity import measure_harms
+from edgesw.decoder.ops import Weights
 from edgesw.errors import UsageError
-from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
+from edgesw.held_out import HeldOut
+from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, Calibration
+from edgesw.progress import Progress, StepProgress
 from edgesw.targets import TARGETS
 
 DEFAULT_CONTEXT = 2048
@@ -23,11 +28,17 @@ class Settings:
     """What the user asked for. `context` 0: the model's own, at most 2048 tokens."""
 
     targets: tuple[str, ...]
-    bits: int = 4
+    bits: float = 4
     scheme: str | None = None
     group_size: int | None = None
     context: int = 0
     hold_out: bool = True
+    size: int | None = None
+    """Bytes of a target's weights, instead of `bits`."""
+    embedding_bits: int = HEAD_BITS
+    """Code bits of the embedding and of the output head."""
+    calibration: str = "default"
+    """The text to calibrate on: `default` is the one that ships, `none` none, else a file."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,28 @@ class Plans:
         """Size of the corrections of all targets, estimated."""
         each = dict.fromkeys(self.spec.matrices(), range(COLUMNS_EACH)) if self.hold_out else {}
         return sum(plan.correction_bytes(each) for plan in self.by_target.values())
+
+    @property
+    def mixed(self) -> bool:
+        """Whether a measurement is to decide widths."""
+        return any(plan.mix for plan in self.by_target.values())
+
+    @property
+    def matrices(self) -> tuple[MatrixPlan, ...]:
+        """Those of all targets."""
+        return tuple(matrix for plan in self.by_target.values() for matrix in plan.matrices)
+
+    def measured(self, weights: Weights, calibration: Calibration, held_out: HeldOut, progress: Progress) -> Plans:
+        """These plans with every mix allocated by the harm that its options would do: see `measure_harms`."""
+        plans = dict(self.by_target)
+        for name, plan in self.by_target.items():
+            if plan.mix:
+                schemes = plan.mix.schemes
+                watch = StepProgress(progress, f"Measuring widths for {TARGETS[name].title}", len(schemes))
+                measures = calibration.mean_squares, calibration.output_gradients
+                harms = measure_harms(weights, schemes, *measures, held_out.columns, watch)
+                plans[name] = plan.measured(harms, plan.correction_bytes(held_out.columns))
+        return replace(self, by_target=plans)
 
     @property
     def output_bytes(self) -> int:
@@ -71,7 +104,20 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
     for name in settings.targets:
         try:
             can = TARGETS[name].capabilities
-            plans[name] = make_plan(spec, can, settings.bits, settings.scheme, settings.group_size)
+            plans[name] = make_plan(
+                spec,
+                can,
+                settings.bits,
+                settings.scheme,
+                settings.group_size,
+                size=settings.size,
+                embedding_bits=settings.embedding_bits,
+            )
         except UsageError as error:
             raise UsageError(f"--target {name}: {error}") from error
+        if plans[name].mix and settings.calibration == "none":
+            raise UsageError(
+                f"--target {name}: which matrix gets how many bits is measured on a calibration text, and "
+                "--calibrate none leaves that out. Take whole --bits that the format has, or another --calibrate."
+            )
     return Plans(spec, context, plans, settings.hold_out)

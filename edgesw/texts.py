@@ -40,15 +40,21 @@ def load_text(name: str | None) -> Text:
     """The shipped validation text for None, WikiText-2 for `wikitext2`, else a UTF-8 file. UsageError, EdgeswError."""
     if name is None:
         return shipped_text("validation")
-    path = Path(name)
-    if name == "wikitext2" and not path.exists():
+    if name == "wikitext2" and not Path(name).exists():
         return Text("WikiText-2 test", _wikitext2())
+    return load_file(name, "--text", "wikitext2")
+
+
+def load_file(name: str, option: str, *others: str) -> Text:
+    """A UTF-8 file, given by `option`, which also takes `others`. UsageError for one that cannot be read."""
+    path = Path(name)
     try:
         return Text(path.name, path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise UsageError(f"'{name}' is not UTF-8 text: {error.reason} at byte {error.start}.") from error
     except OSError as error:
-        raise UsageError(f"--text '{name}': {error.strerror}. Give a text file, or wikitext2.") from error
+        give = ", or ".join(("a text file", *others))
+        raise UsageError(f"{option} '{name}': {error.strerror}. Give {give}.") from error
 
 
 def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.ndarray:

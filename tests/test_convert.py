@@ -166,7 +166,7 @@ def test_progress_never_runs_backwards_or_past_its_end(tiny_llama: Path, tmp_pat
 
     settings = Settings(("onnx",))
     convert(open_checkpoint(str(tiny_llama)), settings, tmp_path / "x", force=False, progress=progress)
-    assert list(seen) == ["Finding super weights", "Calibrating", "Writing ONNX", "Checksums"]
+    assert list(seen) == ["Finding super weights", "Calibrating", "Compiling the searches", "Writing ONNX", "Checksums"]
     for stage, steps in seen.items():
         assert all(0 <= done <= total for done, total in steps), stage
         assert len({total for _, total in steps}) == 1, stage
@@ -175,8 +175,8 @@ def test_progress_never_runs_backwards_or_past_its_end(tiny_llama: Path, tmp_pat
     assert len(seen["Writing ONNX"]) == 2 * 7 + 1, "seven matrices a layer and the embedding"
 
 
-def test_compiling_the_palette_search_is_said_before_it_is_waited_for(tiny_llama: Path, tmp_path: Path) -> None:
-    """The first conversion to palettes on a machine compiles for ten seconds: unannounced it would look hung."""
+def test_compiling_is_said_before_it_is_waited_for(tiny_llama: Path, tmp_path: Path) -> None:
+    """The first conversion on a machine compiles for ten seconds: unannounced it would look hung."""
     stages: list[str] = []
     settings = Settings(("coreml",), 3)
     convert(
@@ -186,4 +186,4 @@ def test_compiling_the_palette_search_is_said_before_it_is_waited_for(tiny_llama
         force=False,
         progress=lambda stage, detail, done, total: stages.append(stage),
     )
-    assert stages.index("Compiling the palette search") < stages.index("Writing Core ML")
+    assert stages.index("Compiling the searches") < stages.index("Writing Core ML")

@@ -64,8 +64,20 @@ def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], ti
     assert manifest["source"] == {"name": tiny_llama.name, "origin": "local folder", "revision": None}
     assert manifest["recipe"] is None
     assert manifest["models"] == {"coreml": "model.mlpackage", "onnx": "model.onnx"}
+    layers = {
+        f"layers.{layer}.{kind}_proj" for layer in range(2) for kind in ("q", "k", "v", "o", "gate", "up", "down")
+    }
+    for schemes in manifest["settings"].pop("matrices").values():
+        told = {scheme: set(names) for scheme, names in schemes.items()}
+        assert told == {
+            "block 4 bits, blocks of 32, zero points": layers,
+            "block 8 bits, blocks of 32": {"embed_tokens"},
+        }
     assert manifest["settings"] == {
         "bits": 4,
+        "size": None,
+        "embedding_bits": 8,
+        "stored_bits": {"coreml": 4.625, "onnx": 5.125},  # the scales of ONNX are float32
         "schemes": dict.fromkeys(("coreml", "onnx"), "block 4 bits, blocks of 32, zero points"),
         "context": CONTEXT,
         "hold_out": True,
@@ -114,11 +126,13 @@ def test_nothing_in_it_tells_where_it_was_made(tiny_package: Path, tiny_llama: P
 
 
 def test_mixed_widths_are_told(tiny_llama: Path, tmp_path: Path) -> None:
-    """ONNX has no 3-bit codes: 2 and 4 bits are mixed. Told as one of them, the figures could not be understood."""
+    """ONNX has no 3-bit codes: others are mixed. Told as one of them, the figures could not be understood."""
     edgesw("convert", tiny_llama, "--target", "onnx", "--bits", "3", "-o", tmp_path / "x")
-    told = read_manifest(tmp_path / "x").settings["schemes"]["onnx"]
-    assert "block 2 bits" in told and "block 4 bits" in told and "8 bits" not in told
-    assert told in (tmp_path / "x" / "README.md").read_text()
+    settings = read_manifest(tmp_path / "x").settings
+    told = settings["schemes"]["onnx"]
+    assert told.startswith("block 2") and " and " in told and told.endswith(" bits, 3.00 on average"), told
+    card = (tmp_path / "x" / "README.md").read_text()
+    assert told in card and f"| {settings['stored_bits']['onnx']:.2f} |" in card
 
 
 # --- the model card --------------------------------------------------------------------------------------------------

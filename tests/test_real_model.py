@@ -11,11 +11,13 @@ import torch
 import edgesw.emit.coreml as coreml
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
+from edgesw.compress.kept import KeptMatrices
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import make_plan
-from edgesw.convert import convert
+from edgesw.convert import compressed_decoder, convert
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.calibrate import input_mean_squares
+from edgesw.held_out import HeldOut
+from edgesw.outliers.calibrate import calibrate, calibration_text
 from edgesw.package import Manifest, read_manifest
 from edgesw.plans import Settings
 from edgesw.runtime.coreml import CoreMLDecoder
@@ -43,16 +45,34 @@ def ids(smollm2: Checkpoint) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def importance(smollm2: Checkpoint) -> dict[str, np.ndarray]:
-    text = windows(shipped_text("calibration"), Tokenizer.from_files(smollm2.tokenizer_files()), 8, 512)
-    return input_mean_squares(smollm2.spec, smollm2, text)
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About eight windows of the calibration text: all of it would take minutes longer and show nothing more."""
+    path = tmp_path_factory.mktemp("texts") / "calibration.txt"
+    path.write_text(shipped_text("calibration").content[:18_000], encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="module")
-def package(smollm2: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+def package(smollm2: Checkpoint, text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     path = tmp_path_factory.mktemp("packages") / "smollm2"
-    convert(smollm2, Settings(("coreml", "onnx")), path, force=False, progress=lambda *_: None)
+    settings = Settings(("coreml", "onnx"), calibration=str(text))
+    convert(smollm2, settings, path, force=False, progress=lambda *_: None)
     return path, read_manifest(path)
+
+
+@pytest.fixture(scope="module")
+def stands_for(
+    smollm2: Checkpoint, text: Path, package: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory
+) -> KeptMatrices:
+    """The matrices of the package, compressed anew; both targets have the same."""
+    manifest = package[1]
+    tokenizer = Tokenizer.from_files(smollm2.tokenizer_files())
+    calibration = calibrate(smollm2, tokenizer, calibration_text(str(text)), lambda *_: None)
+    values = {(w["layer"], w["row"], w["column"]): w["value"] for w in manifest.held_out}
+    held_out = HeldOut(values, {name: tuple(columns) for name, columns in manifest.held_out_columns.items()})
+    plan = make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 4)
+    decoder = compressed_decoder(smollm2, plan, calibration, held_out)
+    return KeptMatrices(decoder, tmp_path_factory.mktemp("matrices"))
 
 
 class Twin:
@@ -114,13 +134,11 @@ def test_package_equals_what_it_stands_for(
     target: str,
     smollm2: Checkpoint,
     ids: np.ndarray,
-    importance: dict[str, np.ndarray],
+    stands_for: KeptMatrices,
     package: tuple[Path, Manifest],
 ) -> None:
     """With the dequantised weights in the float decoder the logits agree: the graph adds no error of its own."""
-    plan = make_plan(smollm2.spec, TARGETS[target].capabilities, 4)
-    held_out = [(w["layer"], w["row"], w["column"]) for w in package[1].held_out]
-    twin = Twin(smollm2, CompressedDecoder(smollm2, plan, importance, held_out, columns=package[1].held_out_columns))
+    twin = Twin(smollm2, stands_for)
     decoder = open_decoder(*package, target)
     if target == "onnx":
         expected = twin.step(ids[0])

@@ -19,6 +19,7 @@ import numpy as np
 from edgesw.texts import shipped_text
 
 BOS, EOS = "<s>", "</s>"
+TEXT = shipped_text("calibration").content[:31_000]  # what the tiny model learns from
 CONTEXT = 1024
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -94,7 +95,7 @@ def save_tokenizer(folder: Path) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=320, initial_alphabet=alphabet, special_tokens=[BOS, EOS], show_progress=False
     )
-    made.train_from_iterator([shipped_text("calibration").content], trainer)
+    made.train_from_iterator([TEXT], trainer)
     made.save(str(folder / "tokenizer.json"))
     settings = {"bos_token": BOS, "eos_token": EOS, "chat_template": TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -113,7 +114,7 @@ def save_llama(folder: Path, *, steps: int = 60, **sizes: Any) -> Any:
     vocabulary = {"vocab_size": tokenizer.get_vocab_size(), "bos_token_id": bos, "eos_token_id": eos}
     model = LlamaForCausalLM(LlamaConfig(**{**SIZES, **vocabulary, "initializer_range": 0.08, **sizes}))
     if steps:
-        _train(model, np.array(tokenizer.encode(shipped_text("calibration").content).ids), bos, steps)
+        _train(model, np.array(tokenizer.encode(TEXT).ids), bos, steps)
         _plant(model, tokenizer.token_to_id("A"))
     model.eval().save_pretrained(folder)
     return model
@@ -166,25 +167,21 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     from transformers import LlamaForCausalLM
 
     from edgesw.checkpoint.checkpoint import open_checkpoint
-    from edgesw.compress.decoder import CompressedDecoder
     from edgesw.compress.plan import make_plan
-    from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, input_mean_squares
+    from edgesw.convert import compressed_decoder
+    from edgesw.held_out import HeldOut
+    from edgesw.outliers.calibrate import calibrate
     from edgesw.package import read_manifest
     from edgesw.targets import TARGETS
-    from edgesw.texts import windows
     from edgesw.tokenizer import Tokenizer
 
     checkpoint, manifest = open_checkpoint(str(folder)), read_manifest(package)
-    tokenizer = Tokenizer.from_folder(folder)
-    ids = windows(shipped_text("calibration"), tokenizer, CALIBRATION_WINDOWS, CALIBRATION_TOKENS)
+    text = shipped_text("calibration")
+    calibration = calibrate(checkpoint, Tokenizer.from_folder(folder), text, lambda *_: None)
     plan = make_plan(checkpoint.spec, TARGETS["onnx"].capabilities, manifest.settings["bits"])
-    weights = CompressedDecoder(
-        checkpoint,
-        plan,
-        input_mean_squares(checkpoint.spec, checkpoint, ids),
-        [(scalar["layer"], scalar["row"], scalar["column"]) for scalar in manifest.held_out],
-        columns=manifest.held_out_columns,
-    )
+    values = {(scalar["layer"], scalar["row"], scalar["column"]): scalar["value"] for scalar in manifest.held_out}
+    columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
+    weights = compressed_decoder(checkpoint, plan, calibration, HeldOut(values, columns))
     model = LlamaForCausalLM.from_pretrained(folder)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

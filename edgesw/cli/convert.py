@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgesw.cli.amounts import Bits, Size
+from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import megabytes, print_json, print_table, warn
+from edgesw.cli.tables import megabytes, print_json, warn
 from edgesw.targets import TARGETS
 
 if TYPE_CHECKING:
-    from edgesw.compress.plan import MatrixPlan
     from edgesw.plans import Plans
 
 
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--bits",
-    default=4,
-    show_default=True,
-    type=click.IntRange(2, 8),
-    help="Bits per weight. Where the format lacks a width, matrices of the next lower and higher are mixed.",
+    type=Bits(),
+    help="Code bits per weight of the layers, as 4 or 3.5. Where the format lacks a width, those it has are mixed by "
+    "what each matrix bears.  [default: 4]",
+)
+@click.option(
+    "--size", type=Size(), help="Bytes of weights for each target instead, as 1.8GB or 900MiB: widths are mixed."
 )
 @click.option(
     "--scheme",
@@ -40,9 +43,26 @@ if TYPE_CHECKING:
     help="Rows that share a palette (0: the whole matrix), or columns that share a scale.  [default: 16; 32]",
 )
 @click.option(
+    "--embedding-bits",
+    type=click.Choice(("4", "8")),
+    default="8",
+    show_default=True,
+    help="Bits of the embedding and of the output head.",
+)
+@click.option(
     "--context", default=0, type=click.IntRange(0), help="Tokens the cache holds.  [default: the model's, at most 2048]"
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [default: NAME-BITSbit]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Output folder.  [default: NAME-BITSbit or NAME-SIZE]"
+)
+@click.option(
+    "--calibrate",
+    "calibration",
+    metavar="default|FILE|none",
+    default="default",
+    show_default=True,
+    help="Text that errors are weighed and made up for on. default: the text that ships.",
+)
 @click.option("--no-hold-out", is_flag=True, help="Compress super weights and spiking columns like all others.")
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option(
@@ -53,11 +73,14 @@ if TYPE_CHECKING:
 def convert(
     model: str,
     targets: tuple[str, ...],
-    bits: int,
+    bits: float | None,
+    size: int | None,
     scheme: str | None,
     group_size: int | None,
+    embedding_bits: str,
     context: int,
     output: Path | None,
+    calibration: str,
     no_hold_out: bool,
     force: bool,
     dry_run: bool,
@@ -69,28 +92,41 @@ def convert(
     from edgesw.checkpoint.source import plain_name
     from edgesw.convert import convert as run
     from edgesw.outliers.agreement import RecipeAgreement
+    from edgesw.outliers.calibrate import calibration_text
     from edgesw.package import check_output
     from edgesw.plans import Settings, make_plans
 
+    if bits is not None and size is not None:
+        raise click.UsageError("--bits and --size are two ways to say one thing: give one of them.")
+    bits = 4 if bits is None else bits
     targets = tuple(dict.fromkeys(targets))
-    settings = Settings(targets, bits, scheme, group_size, context, not no_hold_out)
-    output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{bits}bit")
+    settings = Settings(
+        targets, bits, scheme, group_size, context, not no_hold_out, size, int(embedding_bits), calibration
+    )
+    calibration_text(calibration)  # before a model is fetched
+    output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{_suffix(bits, size)}")
     if not dry_run:
         check_output(output, force)  # before a model is fetched
     checkpoint = open_checkpoint(model, revision)
     plans = make_plans(checkpoint.spec, settings)
     if dry_run:
-        _print_plans(model, plans, as_json)
+        _print_dry_run(model, plans, as_json)
         return
     with Bar() as bar:
-        manifest = run(checkpoint, settings, output, force=force, progress=bar)
+
+        def show(plans: Plans) -> None:
+            with bar.aside():
+                print_plans(model, plans, err=True)
+
+        manifest = run(checkpoint, settings, output, force=force, progress=bar, decided=show)
     agreement = RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None
     if agreement is not None:
         warn(agreement.warning())
     if as_json:
         told = {"package": str(output), "manifest": str(output / "manifest.json"), "agreement": manifest.agreement}
         held_out = {key: getattr(manifest, key) for key in ("held_out", "held_out_columns", "correction_bytes")}
-        print_json({**told, **held_out, "files": manifest.files})
+        schemes = {key: manifest.settings[key] for key in ("stored_bits", "matrices")}
+        print_json({**told, **schemes, **held_out, "files": manifest.files})
         return
     for name, path in manifest.models.items():
         files = (entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path))
@@ -105,10 +141,9 @@ def convert(
     click.echo(f"Held out: {', '.join(held) or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
 
 
-def _print_plans(model: str, plans: Plans, as_json: bool) -> None:
-    rows = {name: _kinds(plan.matrices) for name, plan in plans.by_target.items()}
+def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
     if as_json:
-        keys = ("matrices", "count", "scheme", "stored_bytes")
+        by_target = plans.by_target.items()
         print_json(
             {
                 "model": model,
@@ -116,25 +151,23 @@ def _print_plans(model: str, plans: Plans, as_json: bool) -> None:
                 "correction_bytes": plans.correction_bytes,
                 "output_bytes": plans.output_bytes,
                 "memory_bytes": plans.memory_bytes,
-                "targets": {name: [dict(zip(keys, row, strict=True)) for row in kinds] for name, kinds in rows.items()},
+                "to_be_measured": plans.mixed,
+                "code_bits": {name: plan.code_bits for name, plan in by_target},
+                "stored_bits": {name: plan.stored_bits for name, plan in by_target},
+                "targets": {name: plan_rows(plan) for name, plan in by_target},
             }
         )
         return
-    for name, kinds in rows.items():
-        table = [(kind, scheme, str(count), megabytes(size)) for kind, count, scheme, size in kinds]
-        table.append(("", "", "", megabytes(plans.by_target[name].stored_bytes)))
-        print_table(f"{model} for {name}", ("matrices", "scheme", "count", "size"), table, left=2)
-        click.echo()
+    print_plans(model, plans)
+    if plans.mixed:
+        click.echo("Which matrix gets which width is measured by the conversion itself; the sum is what was asked for.")
     if plans.hold_out:
         click.echo(f"Held-out columns: about {megabytes(plans.correction_bytes)}; which, calibration tells.")
     click.echo(f"Package: about {megabytes(plans.output_bytes)}. Peak memory: about {megabytes(plans.memory_bytes)}.")
 
 
-def _kinds(matrices: tuple[MatrixPlan, ...]) -> list[tuple[str, int, str, int]]:
-    """(kind, count, scheme, bytes) for each kind of matrix and scheme, in forward order."""
-    totals: dict[tuple[str, str], tuple[int, int]] = {}
-    for matrix in matrices:
-        key = (matrix.name.rsplit(".", 1)[-1], str(matrix.scheme))
-        count, size = totals.get(key, (0, 0))
-        totals[key] = (count + 1, size + matrix.stored_bytes)
-    return [(kind, count, scheme, size) for (kind, scheme), (count, size) in totals.items()]
+def _suffix(bits: float, size: int | None) -> str:
+    """What a package's name says of its size: `4bit`, `3.5bit`, `1.8GB`."""
+    if size is None:
+        return f"{bits:g}bit"
+    return f"{size / 1e9:.4g}GB" if size >= 10**9 else f"{size / 1e6:.4g}MB"

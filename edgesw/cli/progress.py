@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 
 from rich.console import Console
@@ -44,6 +46,14 @@ class Bar:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, detail=detail)
         self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the bar off the screen while something else is printed."""
+        self._finish()
+        self._progress.stop()
+        yield
+        self._progress.start()
 
     def _finish(self) -> None:
         """Fill the last stage's line: the library says what it begins, not when a stage is over."""

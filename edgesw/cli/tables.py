@@ -13,15 +13,17 @@ from rich.table import Table
 from rich.text import Text
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """A table whose first `left` columns are text and the others figures."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, *, err: bool = False
+) -> None:
+    """A table whose first `left` columns are text and the others figures; on stderr if `err`."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", no_wrap=True, header_style="dim")
     for row in rows:
         table.add_row(*map(Text, row))
     # A terminal that is too narrow wraps a line; rich, if it knew, would cut the figures.
-    console = Console(highlight=False, width=240)
+    console = Console(highlight=False, width=240, stderr=err)
     console.print(Text(title, "bold"), soft_wrap=True)  # a table's own title is wrapped to the table's width
     console.print(table)
 

@@ -10,6 +10,7 @@ import numpy as np
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 # Values worked on at a time: temporaries of a few megabytes stay in the processor's cache.
 CHUNK = 1 << 18
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 def fit_blocks(
@@ -87,6 +88,6 @@ def _integers(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int) -> 
 
 
 def _stored(scale: np.ndarray) -> np.ndarray:
-    """The scale as float16 will hold it; 1 where that would be zero (a block of zeros)."""
-    stored = scale.astype(np.float16).astype(np.float32)
+    """The scale as float16 will hold it, at most its largest number; 1 where that would be zero (a block of zeros)."""
+    stored = np.clip(scale, -_LARGEST, _LARGEST).astype(np.float16).astype(np.float32)
     return np.where(stored == 0, np.float32(1), stored)

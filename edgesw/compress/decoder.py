@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgesw.compress.blocks import fit_blocks
+from edgesw.compress.compensate import Moments, compensate
 from edgesw.compress.matrix import CompressedMatrix, HeldOut, HeldOutColumns, Scheme
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
@@ -21,9 +22,17 @@ def compress_matrix(
     importance: np.ndarray | None = None,
     held_out: Iterable[tuple[int, int]] = (),
     columns: Iterable[int] = (),
+    moments: Moments | None = None,
 ) -> CompressedMatrix:
     """Compress float32 (rows, columns). Neither the (row, column) scalars in `held_out` nor whole `columns` are part of
-    what the dense part is fitted to: their places hold what is nearest to zero. Their values are kept in float16."""
+    what the dense part is fitted to: their places hold what is nearest to zero. Their values are kept in float16.
+
+    With `moments` of the input, errors make up for each other and for those of earlier layers, held-out values among
+    them; without, each column counts by its `importance` (columns,) alone, or all the same.
+    """
+    if moments is not None:
+        weights = moments.matched(weights)
+        importance = np.diagonal(moments.damped())
     whole = sorted(set(columns))
     places = sorted((row, column) for row, column in set(held_out) if column not in whole)
     scalars = tuple(HeldOut(row, column, _half(weights[row, column]).item()) for row, column in places)
@@ -42,9 +51,11 @@ def compress_matrix(
     held: dict[str, Any] = {"held_out": scalars, "held_out_columns": apart}
     if scheme.kind == "palette":
         palettes = fit_palettes(weights, scheme.bits, scheme.group, importance, mask)
-        return CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes, **held)
-    codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
-    return CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, **held)
+        matrix = CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes, **held)
+    else:
+        codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
+        matrix = CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, **held)
+    return matrix if moments is None else compensate(weights, moments.damped(), matrix, mask)
 
 
 def _half(values: np.ndarray) -> np.ndarray:
@@ -62,27 +73,31 @@ class CompressedDecoder:
         plan: CompressionPlan,
         importance: Mapping[str, np.ndarray] | None = None,
         held_out: Iterable[tuple[int, int, int]] = (),
-        progress: Callable[[str], None] | None = None,
         columns: Mapping[str, Iterable[int]] | None = None,
     ) -> None:
         """`held_out` are (layer, row, column) of down_proj, `columns` whole columns to hold out by matrix name;
-        `importance` maps matrix names to (columns,). `progress(name)` is called before a matrix is compressed."""
+        `importance` maps matrix names to (columns,)."""
         self._weights, self.plan, self._importance = weights, plan, importance or {}
         self.held_out = tuple(sorted(set(held_out)))
-        self._columns = columns or {}
-        self._progress = progress
+        self.columns = {name: tuple(each) for name, each in (columns or {}).items()}
+        self.progress: Callable[[str], None] | None = None
+        """Called with a matrix's name before it is compressed."""
 
     def matrix(self, name: str) -> CompressedMatrix:
         """The compressed matrix, made now. CheckpointError for one that holds NaN or infinity."""
-        if self._progress:
-            self._progress(name)
+        return self._compressed(name)
+
+    def _compressed(self, name: str, moments: Moments | None = None) -> CompressedMatrix:
+        if self.progress:
+            self.progress(name)
         places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
         return compress_matrix(
             self._finite(name),
             self.plan.scheme(name),
             self._importance.get(name),
             places,
-            self._columns.get(name, ()),
+            self.columns.get(name, ()),
+            moments,
         )
 
     def vector(self, name: str) -> np.ndarray:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import numpy as np
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from edgesw.compress.threads import cores, threaded
+
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -27,7 +22,8 @@ def fit_palettes(
     others, of weights cut off to float16. That of a column is weighted by its `importance` (columns,). Values where
     the boolean mask `held_out` is set do not count. An entry beyond float16's range becomes its largest number.
     """
-    from edgesw.compress.kmeans import BINS, add_to_histogram, exact_clusters
+    from edgesw.compress.bins import Histogram, add_to_histogram, distinct_totals, empty_histogram
+    from edgesw.compress.kmeans import exact_clusters
 
     rows, columns = weights.shape
     step = group or rows
@@ -36,31 +32,30 @@ def fit_palettes(
     each = each.astype(np.float64)
     nothing = np.zeros((0, 0), bool)
 
-    def empty() -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((BINS, 2)), np.zeros(BINS // 8, bool)
-
-    def add(part: slice, histogram: np.ndarray, filled: np.ndarray) -> None:
+    def add(part: slice, histogram: Histogram) -> Histogram:
         mask = nothing if held_out is None else np.ascontiguousarray(held_out[part])
-        add_to_histogram(weights[part], each, mask, histogram, filled)
+        add_to_histogram(weights[part], each, mask, histogram)
+        return histogram
 
-    def part_of_one(part: slice) -> tuple[np.ndarray, np.ndarray]:
-        histogram, filled = empty()
-        add(part, histogram, filled)
-        return histogram, filled
+    def palette(histogram: Histogram) -> np.ndarray:
+        count, mean = distinct_totals(histogram)
+        return np.asarray(exact_clusters(histogram.totals[: count + 1], mean, 2**bits))
 
     def palettes_of(groups: slice) -> list[np.ndarray]:
-        histogram, filled = empty()
-        found = []
-        for start in range(groups.start, groups.stop, step):
-            add(slice(start, min(start + step, groups.stop)), histogram, filled)
-            found.append(exact_clusters(histogram, filled, 2**bits))
-        return found
+        histogram = empty_histogram()
+        starts = range(groups.start, groups.stop, step)
+        return [palette(add(slice(start, min(start + step, groups.stop)), histogram)) for start in starts]
 
     if step >= rows:  # one large group: its rows are what threads share
-        parts = _threaded(part_of_one, _shares(rows, 1))
-        found = [exact_clusters(sum(part[0] for part in parts), np.any([part[1] for part in parts], 0), 2**bits)]
+        whole, *others = threaded(lambda part: add(part, empty_histogram()), _shares(rows, 1))
+        for other in others:
+            whole.weight[:] += other.weight
+            whole.beyond[:] += other.beyond
+            whole.marks[:] |= other.marks
+            whole.any_beyond[:] |= other.any_beyond
+        found = [palette(whole)]
     else:
-        found = [palette for share in _threaded(palettes_of, _shares(rows, step)) for palette in share]
+        found = [entries for share in threaded(palettes_of, _shares(rows, step)) for entries in share]
     return np.clip(found, -_LARGEST, _LARGEST).astype(np.float16)
 
 
@@ -72,36 +67,24 @@ def prepare() -> None:
 
 def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
     """Codes, uint8 (rows, columns): the nearest entry of each value's palette."""
-    from edgesw.compress.kmeans import encode
+    from edgesw.compress.bins import encode, float16_of_bins
 
     rows = len(weights)
     step = group or rows
     weights = np.ascontiguousarray(weights, np.float32)
     codes = np.empty(weights.shape, np.uint8)
+    float16s = float16_of_bins()
 
     def encode_share(share: slice) -> None:
         for start in range(share.start, share.stop, step):
             part = slice(start, min(start + step, share.stop))
-            encode(weights[part], palettes[start // step].astype(np.float32), codes[part])
+            encode(weights[part], palettes[start // step].astype(np.float32), float16s, codes[part])
 
-    _threaded(encode_share, _shares(rows, 1 if step >= rows else step))
+    threaded(encode_share, _shares(rows, 1 if step >= rows else step))
     return codes
 
 
 def _shares(rows: int, step: int) -> list[slice]:
     """The rows, as many slices as there are threads, each of whole groups of `step` rows."""
-    each = -(-rows // step // _threads()) * step or rows
+    each = -(-rows // step // cores()) * step or rows
     return [slice(start, min(start + each, rows)) for start in range(0, rows, each)]
-
-
-def _threads() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _threaded(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The results in order. What is compiled runs outside the interpreter's lock."""
-    if len(items) == 1:
-        return [work(items[0])]
-    with ThreadPoolExecutor(len(items)) as threads:
-        return list(threads.map(work, items))

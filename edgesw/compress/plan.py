@@ -1,13 +1,15 @@
-"""CompressionPlan: which scheme and how many bits each matrix gets, decided before anything is read."""
+"""CompressionPlan: which scheme and how many bits each matrix gets; a Mix where only a measurement can tell."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.compress.budget import bit_budget, byte_budget
 from edgesw.compress.matrix import Scheme
+from edgesw.compress.mix import MatrixPlan, Mix
 from edgesw.errors import UsageError
 
 BITS = range(2, 9)
@@ -16,8 +18,6 @@ DEFAULT_GROUP = {"palette": 16, "block": 32}
 HEAD_BITS = 8
 # Up to this width a zero point buys more than its bits cost (measured on SmolLM2, see docs/compression.md).
 ZERO_POINT_BITS = 4
-# When only some matrices can be wider, these go first: the ones that write to the residual stream, then the small ones.
-WIDEN_FIRST = ("down_proj", "v_proj", "o_proj", "k_proj", "q_proj", "gate_proj", "up_proj")
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,7 @@ class Capabilities:
     """The runtime's attention takes heads of a multiple of this many channels."""
 
 
-@dataclass(frozen=True)
-class MatrixPlan:
-    """One matrix: (rows, columns) and its scheme."""
-
-    name: str
-    rows: int
-    columns: int
-    scheme: Scheme
-    stored_bytes: int
-
-    @property
-    def weights(self) -> int:
-        return self.rows * self.columns
+Schemes = tuple[tuple[str, Scheme], ...]
 
 
 @dataclass(frozen=True)
@@ -54,6 +42,8 @@ class CompressionPlan:
     """The matrices of a decoder in forward order; a tied head is the embedding's own entry."""
 
     matrices: tuple[MatrixPlan, ...]
+    mix: Mix | None = None
+    """Where it is given, the layers' matrices are a forecast, and `measured` says what they will be."""
 
     @cached_property
     def _by_name(self) -> dict[str, MatrixPlan]:
@@ -64,6 +54,27 @@ class CompressionPlan:
 
     def scheme(self, name: str) -> Scheme:
         return self._by_name[name].scheme
+
+    def measured(self, harms: Mapping[str, Sequence[float]], corrections: int = 0) -> CompressionPlan:
+        """The plan in which the mix is allocated by the harm of each of its options: matrix name -> nats per token.
+        A budget of bytes pays for `corrections` bytes too."""
+        assert self.mix is not None
+        mix = self.mix.without(corrections) if self.mix.stored else self.mix
+        return CompressionPlan((*mix.allocated(harms), *self.matrices[len(mix.options) :]))
+
+    @property
+    def layers(self) -> tuple[MatrixPlan, ...]:
+        """The layers' matrices, without embedding and head."""
+        return tuple(matrix for matrix in self.matrices if "." in matrix.name)
+
+    @property
+    def summary(self) -> str:
+        """The schemes of the layers' matrices, in words."""
+        widths = sorted({matrix.scheme.bits for matrix in self.layers})
+        if len(widths) == 1:
+            return " and ".join(dict.fromkeys(str(matrix.scheme) for matrix in self.layers))
+        *first, last = map(str, widths)
+        return f"{self.layers[0].scheme.kind} {', '.join(first)} and {last} bits, {self.code_bits:.2f} on average"
 
     @property
     def stored_bytes(self) -> int:
@@ -76,34 +87,71 @@ class CompressionPlan:
         return sum(len(each) * (2 * rows[name] + INDEX_BYTES) for name, each in columns.items())
 
     @property
+    def schemes(self) -> Schemes:
+        """Every matrix's name and scheme: targets with the same ones have the same matrices."""
+        return tuple((matrix.name, matrix.scheme) for matrix in self.matrices)
+
+    @property
+    def code_bits(self) -> float:
+        """Code bits per weight of the layers' matrices."""
+        return sum(m.scheme.bits * m.weights for m in self.layers) / sum(m.weights for m in self.layers)
+
+    @property
+    def stored_bits(self) -> float:
+        """Bits per weight of the layers' matrices with palettes, scales and zero points, without corrections."""
+        return 8 * sum(m.stored_bytes for m in self.layers) / sum(m.weights for m in self.layers)
+
+    @property
     def largest(self) -> int:
         """Weights in the largest matrix."""
         return max(matrix.weights for matrix in self.matrices)
 
 
 def make_plan(
-    spec: DecoderSpec, can: Capabilities, bits: int, kind: str | None = None, group: int | None = None
+    spec: DecoderSpec,
+    can: Capabilities,
+    bits: float = 4,
+    kind: str | None = None,
+    group: int | None = None,
+    *,
+    size: int | None = None,
+    embedding_bits: int = HEAD_BITS,
 ) -> CompressionPlan:
-    """Plan for `bits` code bits per weight of the layers' matrices, on average where the format lacks the width itself.
+    """Plan for `bits` code bits per weight of the layers' matrices, or for `size` bytes of weights, all counted.
 
-    Raises UsageError for bits outside 2 to 8, a scheme the format lacks, a group size or a model it cannot carry.
+    One width for all where the format has it, else a mix of those it has: a forecast, until it is `measured`.
+    Raises UsageError for bits outside 2 to 8, a scheme the format lacks, a group size or a model it cannot carry, and
+    for a budget that the format's widths cannot meet.
     """
-    if bits not in BITS:
-        raise UsageError(f"--bits {bits} is out of range: choose from 2 to 8.")
+    if size is None and not BITS[0] <= bits <= BITS[-1]:
+        raise UsageError(f"--bits {bits:g} is out of range: choose from 2 to 8.")
     if spec.head_dim % can.head_multiple:
         raise UsageError(
             f"this model's attention heads have {spec.head_dim} channels, and the runtime takes multiples of "
             f"{can.head_multiple} only."
         )
-    kind = kind or next((kind for kind, widths in can.widths.items() if bits in widths), next(iter(can.widths)))
+    kind = kind or _preferred(can, None if size else bits)
     if kind not in can.widths:
         raise UsageError(f"this target has no {kind} scheme: choose from {', '.join(can.widths)}.")
     group = DEFAULT_GROUP[kind] if group is None else group
-    widths = _widths(spec, bits, can.widths[kind], kind)
-    layers = [_matrix(spec, name, kind, widths[name], group, can) for name in spec.matrices()]
     ends = ("embed_tokens",) if spec.tied_head else ("embed_tokens", "lm_head")
-    head = [_matrix(spec, name, "block", HEAD_BITS, DEFAULT_GROUP["block"], can) for name in ends]
-    return CompressionPlan((*layers, *head))
+    head = [_matrix(spec, name, "block", embedding_bits, DEFAULT_GROUP["block"], can) for name in ends]
+    widths = can.widths[kind]
+    if size is None and bits in widths:
+        layers = [_matrix(spec, name, kind, int(bits), group, can) for name in spec.matrices()]
+        return CompressionPlan((*layers, *head))
+    options = tuple(tuple(_matrix(spec, name, kind, width, group, can) for width in widths) for name in spec.matrices())
+    if size is None:
+        mix = Mix(options, bit_budget(options, bits), stored=False)
+    else:
+        mix = Mix(options, byte_budget(options, size, sum(matrix.stored_bytes for matrix in head)), stored=True)
+    return CompressionPlan((*mix.forecast(), *head), mix)
+
+
+def _preferred(can: Capabilities, bits: float | None) -> str:
+    """The first kind that has the width; for a mix, the one with most widths to mix."""
+    exact = (kind for kind, widths in can.widths.items() if bits in widths)
+    return next(exact, max(can.widths, key=lambda kind: len(can.widths[kind])))
 
 
 def _matrix(spec: DecoderSpec, name: str, kind: str, bits: int, group: int, can: Capabilities) -> MatrixPlan:
@@ -112,7 +160,7 @@ def _matrix(spec: DecoderSpec, name: str, kind: str, bits: int, group: int, can:
     if group < 0 or (kind == "block" and group < 1):
         raise UsageError(f"--group-size {group} is no size: give a positive number (palette: 0 for one per matrix).")
     if can.whole_groups and group:
-        group = _nearest_divisor(axis, group)
+        group = nearest_divisor(axis, group)
     elif not can.whole_groups and (group < 16 or group & (group - 1)):
         raise UsageError(f"--group-size {group}: this target takes powers of two from 16.")
     zero_points = kind == "block" and bits <= ZERO_POINT_BITS
@@ -120,31 +168,7 @@ def _matrix(spec: DecoderSpec, name: str, kind: str, bits: int, group: int, can:
     return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns, can.scale_bits))
 
 
-def _nearest_divisor(axis: int, group: int) -> int:
+def nearest_divisor(axis: int, group: int) -> int:
     """The divisor of `axis` nearest to `group` by ratio."""
     divisors = [n for n in range(1, axis + 1) if axis % n == 0]
     return min(divisors, key=lambda n: max(n / group, group / n))
-
-
-def _widths(spec: DecoderSpec, bits: int, native: tuple[int, ...], kind: str) -> dict[str, int]:
-    """Code width of each matrix: `bits` where the format has it, else the next lower and higher, mixed to average."""
-    names = spec.matrices()
-    if bits in native:
-        return dict.fromkeys(names, bits)
-    lower = [width for width in native if width < bits]
-    upper = [width for width in native if width > bits]
-    if not lower or not upper:
-        raise UsageError(
-            f"{bits}-bit {kind} is not possible on this target: its {kind} widths are "
-            f"{', '.join(map(str, native))}. Choose another --bits or --scheme."
-        )
-    low, high = lower[-1], upper[0]
-    size = {name: spec.matrix_shape(name)[0] * spec.matrix_shape(name)[1] for name in names}
-    spare = (bits - low) * sum(size.values())
-    widths = dict.fromkeys(names, low)
-    for name in sorted(names, key=lambda name: WIDEN_FIRST.index(name.rsplit(".", 1)[-1])):
-        cost = (high - low) * size[name]
-        if cost <= spare:
-            widths[name] = high
-            spare -= cost
-    return widths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,34 +13,67 @@ from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
 from edgesw.outliers.find import check_ids
+from edgesw.outliers.gradients import output_gradients
 from edgesw.progress import Progress
 from edgesw.runtime.torch import TorchOps, residual_stream
-from edgesw.texts import shipped_text, windows
+from edgesw.texts import Text, load_file, shipped_text, windows
 from edgesw.tokenizer import Tokenizer
 
 CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
+# Windows of the shipped text that compensation reads, of a model with this many parameters; fewer of a larger one, so
+# that it takes no longer. Fewer than CALIBRATION_WINDOWS would tell too little of the inputs of matrices that large.
+COMPENSATION_WINDOWS, COMPENSATION_PARAMETERS = 32, 150e6
+MOST_WINDOWS = 256
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the shipped calibration text says of each matrix's input."""
+    """What the calibration text says of each matrix's input. Without a text: nothing."""
 
-    text_sha256: str
-    mean_squares: dict[str, np.ndarray]
+    text_sha256: str | None = None
+    mean_squares: dict[str, np.ndarray] = field(default_factory=dict)
     """Float32 (columns,) by matrix name."""
-    residual_max: float
+    residual_max: float = 0.0
     """Largest magnitude in the residual stream."""
+    output_gradients: dict[str, np.ndarray] = field(default_factory=dict)
+    """Float32 (rows,) by matrix name, where asked for: see `edgesw.outliers.gradients`."""
+    ids: np.ndarray | None = None
+    """Int64 (windows, tokens) to compensate errors on; None: each matrix is compressed by itself."""
 
 
-def calibrate(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> Calibration:
-    """One streamed pass over the shipped text. CheckpointError when the tokenizer is another model's."""
-    spec, text = checkpoint.spec, shipped_text("calibration")
-    ids = windows(text, tokenizer, CALIBRATION_WINDOWS, min(CALIBRATION_TOKENS, spec.max_positions))
-    check_ids(ids, checkpoint)
+def calibration_text(name: str) -> Text | None:
+    """The shipped text for `default`, None for `none`, else a UTF-8 file. UsageError for one that cannot be read."""
+    if name == "none":
+        return None
+    return shipped_text("calibration") if name == "default" else load_file(name, "--calibrate")
+
+
+def calibrate(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, text: Text | None, progress: Progress, *, gradients: bool = False
+) -> Calibration:
+    """One streamed pass over some windows of the text, and one there and back if `gradients` are asked for.
+
+    CheckpointError when the tokenizer is another model's, UsageError when the text is too short.
+    """
+    if text is None:
+        return Calibration()
+    spec = checkpoint.spec
+    shipped = text == shipped_text("calibration")
+    count = int(COMPENSATION_WINDOWS * min(1, COMPENSATION_PARAMETERS / checkpoint.parameters()))
+    most = max(count, CALIBRATION_WINDOWS) if shipped else MOST_WINDOWS
+    every = windows(text, tokenizer, most, min(CALIBRATION_TOKENS, spec.max_positions))
+    check_ids(every, checkpoint)
+    ids = every[:CALIBRATION_WINDOWS]
     moments, residual_max = _pass(
         spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
     )
-    return Calibration(text.sha256, moments, residual_max)
+    felt = {}
+    if gradients:
+        felt = output_gradients(
+            spec, checkpoint, ids, lambda step: progress("Measuring gradients", f"step {step}", step, spec.layers)
+        )
+    enough = not shipped or count >= CALIBRATION_WINDOWS
+    return Calibration(text.sha256, moments, residual_max, felt, every if enough else None)
 
 
 def input_mean_squares(

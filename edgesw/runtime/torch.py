@@ -54,11 +54,14 @@ class TorchOps:
 
     def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
         weight = self._tensor(name)
-        bias = self._tensor(f"{name}.bias") if name.rsplit(".", 1)[-1] in self.spec.biased else None
-        y = F.linear(x, weight, bias)
+        y = F.linear(x, weight, self.bias(name))
         if self.observe is not None:
             self.observe(name, x, weight, y)
         return y
+
+    def bias(self, name: str) -> torch.Tensor | None:
+        """What a matrix's product is added to, (rows,), or None."""
+        return None if self.spec.shape(f"{name}.bias") is None else self._tensor(f"{name}.bias")
 
     def attention(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         spec, rotary, window = self.spec, self.spec.layer_rotary[layer], self.spec.layer_windows[layer]
@@ -120,12 +123,16 @@ class TorchOps:
 
 def residual_stream(ops: TorchOps, first: int = 0, x: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
     """The residual stream (batch, tokens, hidden): `x` before layer `first` (default: embedding), then after each."""
-    with torch.inference_mode():
-        x = ops.embedding("embed_tokens") if x is None else x
-        yield x
-        for layer in range(first, ops.spec.layers):
+    # Not one block around all: the mode would reach whoever takes the tensors, and stay on if two of these end
+    # crosswise.
+    if x is None:
+        with torch.inference_mode():
+            x = ops.embedding("embed_tokens")
+    yield x
+    for layer in range(first, ops.spec.layers):
+        with torch.inference_mode():
             x = decoder_layer(ops, layer, x)
-            yield x
+        yield x
 
 
 class FloatLogits:
@@ -144,9 +151,10 @@ class FloatLogits:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Float32 (tokens, vocabulary), one window after the other."""
-        with torch.inference_mode():
-            for window in self._hidden:
-                yield decoder_head(self._ops, window).float().numpy()
+        for window in self._hidden:
+            with torch.inference_mode():
+                logits = decoder_head(self._ops, window).float().numpy()
+            yield logits
 
 
 class _Kept:

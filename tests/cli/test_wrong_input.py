@@ -145,7 +145,7 @@ def test_a_model_that_is_not_in_the_cache_offline(offline_hub: Path, tmp_path: P
 OPTIONS: list[tuple[str, tuple[str, ...]]] = [
     ("--target onnx --bits 9", ("--bits", "2<=x<=8", "Try 'edgesw convert --help'.")),
     ("--target onnx --bits 1", ("--bits", "2<=x<=8")),
-    ("--target onnx --bits four", ("--bits", "'four' is not a valid integer")),
+    ("--target onnx --bits four", ("--bits", "'four' is not a valid")),
     ("--target onnx --scheme palette", ("--target onnx", "no palette scheme", "block")),
     ("--target coreml --target onnx --scheme palette", ("--target onnx", "no palette scheme")),
     ("--target coreml --bits 3 --scheme block", ("--target coreml", "3-bit block", "4, 8", "--scheme")),

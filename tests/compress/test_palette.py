@@ -31,7 +31,7 @@ def test_threads_change_nothing(group: int, monkeypatch: pytest.MonkeyPatch) -> 
     importance, places = rng.uniform(size=300), [(3, 5), (69, 299)]
     matrices = []
     for threads in (1, 2, 7):
-        monkeypatch.setattr("edgesw.compress.palette._threads", lambda threads=threads: threads)
+        monkeypatch.setattr("edgesw.compress.palette.cores", lambda threads=threads: threads)
         matrices.append(compress_matrix(x, Scheme("palette", 4, group), importance, places))
     for matrix in matrices[1:]:
         assert (matrix.palettes == matrices[0].palettes).all()

@@ -20,14 +20,18 @@ CAN = {name: target.capabilities for name, target in TARGETS.items()}
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
-@pytest.mark.parametrize("bits", range(2, 9))
-def test_every_width_is_met_on_average(target: str, bits: int) -> None:
+@pytest.mark.parametrize("bits", [*range(2, 9), 2.5, 3.5, 7.25])
+def test_every_width_is_met_on_average(target: str, bits: float) -> None:
     """--bits 5 asks for a size: the mix of widths may not exceed it, and may fall short by one matrix at most."""
     plan = make_plan(SPEC, CAN[target], bits)
     layers = [m for m in plan.matrices if m.name.startswith("layers.")]
     spent = sum(m.scheme.bits * m.weights for m in layers)
     total, largest = sum(m.weights for m in layers), max(m.weights for m in layers)
     assert bits * total - 4 * largest <= spent <= bits * total
+    assert plan.code_bits == spent / total
+    assert (plan.mix is None) == any(bits in widths for widths in CAN[target].widths.values()), (
+        "whole widths are as ever"
+    )
     assert all(m.scheme.bits in CAN[target].widths[m.scheme.kind] for m in plan.matrices)
 
 
@@ -55,6 +59,10 @@ def test_groups_divide_odd_widths(columns: int) -> None:
         ("onnx", {"bits": 4, "group": 8}, "powers of two"),
         ("coreml", {"bits": 4, "kind": "block", "group": 0}, "no size"),
         ("coreml", {"bits": 9}, "2 to 8"),
+        ("coreml", {"bits": float("nan")}, "2 to 8"),
+        ("coreml", {"bits": 3.5, "kind": "block"}, "3.5-bit block is not possible"),
+        ("onnx", {"size": 10**6}, "too small: at 2 bits"),
+        ("onnx", {"size": 10**9}, "more than this model can use: at 8 bits"),
     ],
 )
 def test_what_a_format_cannot_carry_is_refused(target: str, options: dict[str, object], says: str) -> None:
@@ -68,3 +76,35 @@ def test_heads_that_onnxruntime_cannot_run_are_refused() -> None:
     with pytest.raises(UsageError, match="multiples of 16"):
         make_plan(replace(SPEC, head_dim=24), CAN["onnx"], 4)
     make_plan(replace(SPEC, head_dim=24), CAN["coreml"], 4)
+
+
+@pytest.mark.parametrize("target", ["coreml", "onnx"])
+@pytest.mark.parametrize("embedding_bits", [4, 8])
+def test_a_size_counts_all_weights_and_is_met(target: str, embedding_bits: int) -> None:
+    """An app has room for a file, not for the layers of one: embedding and head are in it."""
+    ends = make_plan(SPEC, CAN[target], 4, embedding_bits=embedding_bits).matrices[-1].stored_bytes
+    for size in (ends + 6_000_000, ends + 10_500_000):
+        plan = make_plan(SPEC, CAN[target], size=size, embedding_bits=embedding_bits)
+        assert 0.99 * size <= plan.stored_bytes <= size
+        assert plan.matrices[-1].name == "embed_tokens" and plan.matrices[-1].scheme.bits == embedding_bits
+
+
+def test_four_bits_halve_the_embedding() -> None:
+    eight, four = (make_plan(SPEC, CAN["onnx"], 4, embedding_bits=bits) for bits in (8, 4))
+    assert four.layers == eight.layers
+    assert 0.5 < four.matrices[-1].stored_bytes / eight.matrices[-1].stored_bytes < 0.6, "its scales stay"
+
+
+def test_measured_harm_decides_who_gets_the_bits() -> None:
+    """The forecast knows no matrix from another; what is measured must move the bits, within the same budget."""
+    plan = make_plan(SPEC, CAN["coreml"], 3.5)
+    assert plan.mix is not None
+    favourite = "layers.2.up_proj"
+    harms = {
+        name: [(1000 if name == favourite else 1) * 4.0**-scheme.bits for scheme in schemes]
+        for name, schemes in plan.mix.schemes.items()
+    }
+    measured = plan.measured(harms)
+    assert measured.mix is None and measured.scheme(favourite).bits == 8
+    assert [m.name for m in measured.matrices] == [m.name for m in plan.matrices]
+    assert 3.46 < measured.code_bits <= 3.5 < measured.stored_bits

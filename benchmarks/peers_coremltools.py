@@ -1,0 +1,82 @@
+"""coremltools' quantizers of finished models: block integers and palettes. None of them calibrates.
+
+It takes blocks and groups that divide a matrix only, and can be given other ones for each matrix: where the size asked
+for does not divide one, the nearest divisor is taken, as for ours.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+from peers import ByMatrix, Peer
+
+from edgesw.quiet import coremltools
+
+
+def linear(weights: np.ndarray, block: int) -> tuple[np.ndarray, float]:
+    """`linear_quantize_weights`, int4 per block, its default symmetric mode, on float16 as converters store weights."""
+    block = nearest_divisor(weights.shape[1], block)
+    coremltools()
+    from coremltools.optimize.coreml._quantization_passes import linear_quantize_weights
+
+    params = linear_quantize_weights.blockwise_compress(
+        weights.astype(np.float16), nbits=4, mode="LINEAR_SYMMETRIC", signed=True, block_sizes=[1, block]
+    )
+    stored = weights.size / 2 + params.scale.nbytes
+    return linear_quantize_weights.decompress(params).astype(np.float32), stored
+
+
+def palette(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, float]:
+    """`palettize_weights`, k-means, a palette for every `group` rows (0: for all).
+
+    Groups under 10,000 values coremltools would hand to scikit-learn, if installed: 8 seconds per million weights, and
+    a little worse. All get its exact one-dimensional k-means instead, in parallel.
+    """
+    if group == 0:
+        return _palette(weights, bits, 0)
+    group = nearest_divisor(len(weights), group)
+    parts = [weights[start : start + 8 * group] for start in range(0, len(weights), 8 * group)]
+    coremltools()
+    with ThreadPoolExecutor() as threads:
+        values, stored = zip(*threads.map(lambda part: _palette(part, bits, group), parts), strict=True)
+    return np.concatenate(values), sum(stored)
+
+
+def nearest_divisor(size: int, wanted: int) -> int:
+    """The divisor of `size` nearest to `wanted` by ratio."""
+    divisors = (number for number in range(1, size + 1) if size % number == 0)
+    return min(divisors, key=lambda number: max(number / wanted, wanted / number))
+
+
+def _palette(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, float]:
+    coremltools()
+    from coremltools.models.neural_network.quantization_utils import _get_kmeans_lookup_table_and_weight
+    from coremltools.optimize.coreml._quantization_passes import palettize_weights
+
+    def exact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lut, codes = _get_kmeans_lookup_table_and_weight(bits, values, force_kmeans1d=True)
+        return lut.astype(values.dtype), codes.astype(np.uint8)
+
+    params = palettize_weights.blockwise_compress(
+        weights.astype(np.float16), "CUSTOM", None, block_sizes=[group, 0], lut_function=exact
+    )
+    stored = weights.size * bits / 8 + params.lut.nbytes
+    return palettize_weights.decompress(params).astype(np.float32), stored
+
+
+PEERS = (
+    *(
+        Peer(f"coremltools linear int4, blocks of {block}", ByMatrix(partial(linear, block=block)))
+        for block in (32, 64, 128)
+    ),
+    *(
+        Peer(
+            f"coremltools palettes {bits} bits, {f'groups of {group} rows' if group else 'per tensor'}",
+            ByMatrix(partial(palette, bits=bits, group=group)),
+        )
+        for bits in (4, 3, 2)
+        for group in (0, 32, 16, 8)
+    ),
+)

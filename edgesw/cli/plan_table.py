@@ -1,0 +1,57 @@
+"""Plans as tables for people and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgesw.cli.tables import megabytes, print_table
+
+if TYPE_CHECKING:
+    from edgesw.compress.plan import CompressionPlan
+    from edgesw.plans import Plans
+
+COLUMNS = ("matrices", "scheme", "layers", "count", "size")
+
+
+def print_plans(model: str, plans: Plans, *, err: bool = False) -> None:
+    """A table for each target: on stdout, or on stderr."""
+    for name, plan in plans.by_target.items():
+        rows = [
+            (row["matrices"], row["scheme"], _ranges(row["layers"]), str(row["count"]), megabytes(row["stored_bytes"]))
+            for row in plan_rows(plan)
+        ]
+        rows.append(("", bits_per_weight(plan), "", "", megabytes(plan.stored_bytes)))
+        print_table(f"{model} for {name}", COLUMNS, rows, left=3, err=err)
+
+
+def bits_per_weight(plan: CompressionPlan) -> str:
+    """Code bits and stored bits per weight of the layers' matrices, in words."""
+    return f"layers: {plan.code_bits:.2f} code bits, {plan.stored_bits:.2f} stored bits per weight"
+
+
+def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
+    """What each kind of matrix becomes, in forward order; where a measurement is to decide it, what it may become."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for matrix in plan.matrices:
+        kind, scheme = matrix.name.rsplit(".", 1)[-1], str(matrix.scheme)
+        if plan.mix and "." in matrix.name:
+            widths = [option.bits for option in plan.mix.schemes[matrix.name]]
+            scheme = f"{matrix.scheme.kind} {', '.join(map(str, widths[:-1]))} or {widths[-1]} bits, by measurement"
+        new = {"matrices": kind, "count": 0, "scheme": scheme, "layers": [], "stored_bytes": 0}
+        row = rows.setdefault((kind, scheme), new)
+        row["count"] += 1
+        row["stored_bytes"] += matrix.stored_bytes
+        if "." in matrix.name:
+            row["layers"].append(int(matrix.name.split(".")[1]))
+    return list(rows.values())
+
+
+def _ranges(layers: list[int]) -> str:
+    """[0, 1, 2, 5] -> "0-2, 5"."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

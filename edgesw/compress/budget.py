@@ -1,0 +1,39 @@
+"""What the layers' matrices may come to: a budget of code bits or of bytes, held to what a format can meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgesw.compress.mix import MatrixPlan
+from edgesw.errors import UsageError
+
+Options = Sequence[Sequence[MatrixPlan]]
+"""For each matrix what it may be, by ascending width; the same widths for all."""
+
+
+def bit_budget(options: Options, bits: float) -> int:
+    """Code bits of all matrices at `bits` a weight on average. UsageError where the widths do not reach that."""
+    schemes = [option.scheme for option in options[0]]
+    if not schemes[0].bits <= bits <= schemes[-1].bits:
+        raise UsageError(
+            f"{bits:g}-bit {schemes[0].kind} is not possible on this target: its {schemes[0].kind} widths are "
+            f"{', '.join(str(scheme.bits) for scheme in schemes)}. Choose another --bits or --scheme."
+        )
+    return int(bits * sum(each[0].weights for each in options))
+
+
+def byte_budget(options: Options, size: int, others: int) -> int:
+    """Bytes for the layers' matrices where `size` holds `others` too. UsageError where no width fits, or every one."""
+    least, most = (others + sum(each[at].stored_bytes for each in options) for at in (0, -1))
+    narrow, wide = options[0][0].scheme.bits, options[0][-1].scheme.bits
+    if size < least:
+        raise UsageError(
+            f"--size {size / 1e6:,.1f} MB is too small: at {narrow} bits a weight this model has "
+            f"{least / 1e6:,.1f} MB of weights. Give more, or take a smaller model."
+        )
+    if size > most:
+        raise UsageError(
+            f"--size {size / 1e6:,.1f} MB is more than this model can use: at {wide} bits a weight it has "
+            f"{most / 1e6:,.1f} MB of weights. Give less, or --bits {wide}."
+        )
+    return size - others

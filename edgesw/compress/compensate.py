@@ -1,0 +1,146 @@
+"""Error compensation: codes that make up for each other's errors, and what decodes them fitted to those codes.
+
+The error that counts is that of the product, tr((W - Q) H (W - Q)^T), with H the second moments of the matrix's input.
+From the fit that knows only the diagonal of H, two steps are taken in turn: palettes (or scales) that are best for the
+codes as they are, by least squares; then codes, by coordinate descent. Alternating so is the LNQ of arXiv 2505.07004.
+Begun from GPTQ's codes (arXiv 2210.17323) it ends no lower (docs/compression.md), so there is no such step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgesw.compress import palette
+from edgesw.compress.matrix import CompressedMatrix, Scheme
+from edgesw.compress.threads import threaded
+
+ROUNDS, PASSES = 2, 4
+# Added to each column's mean square, as a share of it, for as many tokens as columns; less for more tokens. It draws
+# correlations that a text shows by chance towards zero (docs/compression.md).
+DAMPING = 8.0
+# A scale that least squares would move further than this is left: its block's integers say too little about it.
+FURTHEST = 2.0
+# Rows that one system is summed over: fixed, so that the sum does not depend on how many threads share the rows.
+ROWS = 64
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a text makes of a matrix's input, float32 (columns, columns) each."""
+
+    own: np.ndarray
+    """Second moments of the input past the compressed layers: X^T X / tokens."""
+    cross: np.ndarray
+    """Of the float model's input with that: F^T X / tokens."""
+    tokens: int
+
+    def damped(self) -> np.ndarray:
+        """`own` with more on its diagonal: positive definite."""
+        own = self.own.astype(np.float64)
+        diagonal = np.diagonal(own)
+        return own + np.diag(
+            DAMPING * len(own) / self.tokens * diagonal + 1e-6 * diagonal.mean() + np.finfo(np.float32).tiny
+        )
+
+    def matched(self, weights: np.ndarray) -> np.ndarray:
+        """The weights W' whose product with the input at hand is nearest to what W (rows, columns) makes of the float
+        model's: W' = W C H^-1. What earlier layers lost is made up for as far as the input still tells of it."""
+        step = np.linalg.solve(self.damped(), (self.cross - self.own).astype(np.float64).T)
+        return weights + weights @ step.T.astype(np.float32)
+
+
+def compensate(
+    weights: np.ndarray, moments: np.ndarray, start: CompressedMatrix, exact: np.ndarray | None = None
+) -> CompressedMatrix:
+    """Better `start`, a fit of float32 (rows, columns), for an input with second moments (columns, columns).
+
+    `moments` are symmetric and positive definite. Where `exact` (rows, columns) is True the product is exact
+    whatever the code, by the correction; such places have no error to make up for, and their codes stay.
+    """
+    moments = np.ascontiguousarray(moments / np.diagonal(moments).mean(), np.float32)  # no product overflows
+    exact = np.zeros(weights.shape, bool) if exact is None else exact
+    weights = np.where(exact, np.float32(0), weights)
+    better = _palettes if start.palettes is not None else _blocks
+    matrix = start
+    for _ in range(ROUNDS):
+        matrix = better(weights, moments, exact, matrix)
+    return matrix
+
+
+def _palettes(
+    weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix
+) -> CompressedMatrix:
+    from edgesw.compress.descent import descend_palette, palette_system  # takes long to load
+
+    assert matrix.palettes is not None
+    rows, entries = len(weights), matrix.palettes.shape[1]
+    group = matrix.scheme.group or rows
+    codes = matrix.codes.copy()
+
+    def fitted(index: int) -> np.ndarray:
+        last = min((index + 1) * group, rows)
+        parts = [slice(first, min(first + ROWS, last)) for first in range(index * group, last, ROWS)]
+        systems = [palette_system(weights[p], moments, exact[p], matrix.codes[p], entries) for p in parts]
+        return _solved(sum(a for a, _ in systems), sum(b for _, b in systems), palettes[index].astype(np.float64))
+
+    palettes = matrix.palettes
+    fit = np.clip(threaded(fitted, range(len(palettes))), -_LARGEST, _LARGEST)
+    order = np.argsort(fit, axis=1, kind="stable")  # nearly always as they were
+    palettes = np.take_along_axis(fit, order, 1).astype(np.float16)
+    codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], codes]
+
+    def descend(first: int) -> None:
+        own = slice(first, first + each)
+        palette = palettes[first // group].astype(np.float32)
+        descend_palette(weights[own], moments, exact[own], palette, codes[own], PASSES)
+
+    each = group if group < rows else ROWS
+    threaded(descend, range(0, rows, each))
+    return replace(matrix, codes=codes, palettes=palettes)
+
+
+def _blocks(weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix) -> CompressedMatrix:
+    from edgesw.compress.descent import descend_blocks, scale_system  # takes long to load
+
+    assert matrix.scales is not None
+    rows, columns = weights.shape
+    block, top = matrix.scheme.group, 2**matrix.scheme.bits - 1
+    scales = matrix.scales.astype(np.float32)
+    zeros = np.full_like(scales, 2 ** (matrix.scheme.bits - 1)) if matrix.zero_points is None else matrix.zero_points
+    zeros, codes = zeros.astype(np.float32), matrix.codes.copy()
+
+    def better(first: int) -> None:
+        own = slice(first, first + ROWS)
+        for row in range(first, min(first + ROWS, rows)):
+            integers = codes[row].astype(np.float32) - np.repeat(zeros[row], block)[:columns]
+            system, right = scale_system(weights[row], moments, exact[row], integers, block)
+            fit = _solved(system, right, scales[row].astype(np.float64))
+            moved = fit / scales[row]  # a scale may be negative
+            fit = np.where((moved < 1 / FURTHEST) | (moved > FURTHEST), scales[row], fit)
+            stored = np.clip(fit, -_LARGEST, _LARGEST).astype(np.float16).astype(np.float32)
+            scales[row] = np.where(stored == 0, scales[row], stored)
+        descend_blocks(weights[own], moments, exact[own], scales[own], zeros[own], block, top, codes[own], PASSES)
+
+    threaded(better, range(0, rows, ROWS))
+    return replace(matrix, codes=codes, scales=scales.astype(np.float16))
+
+
+def _solved(system: np.ndarray, right: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """The solution nearest to the present one, in effect: what the system says nothing about stays as it is."""
+    ridge = 1e-6 * np.trace(system) / len(system) + np.finfo(np.float64).tiny
+    system = system + ridge * np.eye(len(system))
+    return present + np.linalg.solve(system, right - system @ present)
+
+
+def prepare() -> None:
+    """Compile what fits palettes and scales, or load what was compiled before: some seconds, once on a machine."""
+    palette.prepare()
+    few = np.zeros((1, 2), np.float32)
+    compensate(
+        few, np.eye(2), CompressedMatrix(Scheme("palette", 1, 0), few.astype(np.uint8), np.zeros((1, 2), np.float16))
+    )
+    one = np.ones((1, 1), np.float16)
+    compensate(few, np.eye(2), CompressedMatrix(Scheme("block", 4, 2), few.astype(np.uint8), scales=one))

@@ -1,0 +1,165 @@
+"""Coordinate descent on codes, and the least-squares systems of palettes and scales; compiled with numba.
+
+What is made small is the error of a matrix's product, tr((W - Q) H (W - Q)^T) with H the second moments of its input:
+each row by itself, one code at a time, until no single code of the row can be bettered or the passes are over.
+`gradient` below is a row of (W - Q) H, kept up to date: a code that changes adds a row of H to it, one that stays
+costs nothing.
+
+Loops are written out where numpy has a word for them: numba compiles those in a fraction of the time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgesw.compress.compiled import compiled, part
+
+
+@part
+def _nearest(value: float, palette: np.ndarray) -> int:
+    """The entry of an ascending palette that is nearest."""
+    low, high = 0, palette.shape[0] - 1
+    while low < high:
+        middle = (low + high) // 2
+        if value > (palette[middle] + palette[middle + 1]) * np.float32(0.5):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@part
+def _error_times_moments(
+    weights: np.ndarray, values: np.ndarray, exact: np.ndarray, moments: np.ndarray, gradient: np.ndarray
+) -> None:
+    """A row of (W - Q) H, into `gradient`. Where `exact` is set there is no error."""
+    columns = weights.shape[0]
+    gradient[:] = np.float32(0)
+    for i in range(columns):
+        error = weights[i] - values[i]
+        if error != 0 and not exact[i]:
+            for j in range(columns):
+                gradient[j] += error * moments[i, j]
+
+
+@compiled
+def descend_palette(
+    weights: np.ndarray,
+    moments: np.ndarray,
+    exact: np.ndarray,
+    palette: np.ndarray,
+    codes: np.ndarray,
+    passes: int,
+) -> int:
+    """Better the `codes`, uint8 (rows, columns), in place; how many changes that took.
+
+    weights float32 (rows, columns); moments float32 (columns, columns), diagonal above 0; exact (rows, columns): True
+    where the product is exact whatever the code; palette float32 (entries,), ascending.
+    """
+    rows, columns = weights.shape
+    gradient, values = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    changes = 0
+    for row in range(rows):
+        for i in range(columns):
+            values[i] = palette[codes[row, i]]
+        _error_times_moments(weights[row], values, exact[row], moments, gradient)
+        for _ in range(passes):
+            before = changes
+            for i in range(columns):
+                code = _nearest(values[i] + gradient[i] / moments[i, i], palette)
+                if code != codes[row, i] and not exact[row, i]:
+                    step = palette[code] - values[i]
+                    codes[row, i] = code
+                    values[i] = palette[code]
+                    changes += 1
+                    for j in range(columns):
+                        gradient[j] -= step * moments[i, j]
+            if changes == before:
+                break
+    return changes
+
+
+@compiled
+def descend_blocks(
+    weights: np.ndarray,
+    moments: np.ndarray,
+    exact: np.ndarray,
+    scales: np.ndarray,
+    zeros: np.ndarray,
+    block: int,
+    top: int,
+    codes: np.ndarray,
+    passes: int,
+) -> int:
+    """As `descend_palette`, for values (code - zero) * scale with codes from 0 to `top`; scales above 0 and zeros are
+    float32 (rows, blocks)."""
+    rows, columns = weights.shape
+    gradient, values = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    changes = 0
+    for row in range(rows):
+        for i in range(columns):
+            values[i] = (np.float32(codes[row, i]) - zeros[row, i // block]) * scales[row, i // block]
+        _error_times_moments(weights[row], values, exact[row], moments, gradient)
+        for _ in range(passes):
+            before = changes
+            for i in range(columns):
+                scale, zero = scales[row, i // block], zeros[row, i // block]
+                integer = np.rint((values[i] + gradient[i] / moments[i, i]) / scale) + zero
+                code = np.uint8(min(max(integer, np.float32(0)), np.float32(top)))
+                if code != codes[row, i] and not exact[row, i]:
+                    value = (np.float32(code) - zero) * scale
+                    step = value - values[i]
+                    codes[row, i] = code
+                    values[i] = value
+                    changes += 1
+                    for j in range(columns):
+                        gradient[j] -= step * moments[i, j]
+            if changes == before:
+                break
+    return changes
+
+
+@compiled
+def palette_system(
+    weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, codes: np.ndarray, entries: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the best palette x of these rows solves for given codes: A x = b, float64 (entries, entries), (entries,).
+
+    With P the one-hot codes of a row w, A is the sum of P^T H P over the rows, b of P^T H w.
+    """
+    rows, columns = weights.shape
+    system, right = np.zeros((entries, entries)), np.zeros(entries)
+    sums = np.empty((entries, columns), np.float32)
+    for row in range(rows):
+        sums[:] = np.float32(0)
+        for i in range(columns):
+            if not exact[row, i]:
+                for j in range(columns):
+                    sums[codes[row, i], j] += moments[i, j]
+        for k in range(entries):
+            for j in range(columns):
+                if not exact[row, j]:
+                    system[k, codes[row, j]] += sums[k, j]
+                    right[k] += sums[k, j] * weights[row, j]
+    return system, right
+
+
+@compiled
+def scale_system(
+    weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, integers: np.ndarray, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the best scales x of one row solve for given integers (columns,): A x = b, float64 (blocks, blocks)."""
+    columns = weights.shape[0]
+    blocks = (columns + block - 1) // block
+    system, right = np.zeros((blocks, blocks)), np.zeros(blocks)
+    sums = np.zeros((blocks, columns), np.float32)
+    for i in range(columns):
+        if integers[i] != 0 and not exact[i]:
+            for j in range(columns):
+                sums[i // block, j] += integers[i] * moments[i, j]
+    for k in range(blocks):
+        for j in range(columns):
+            if not exact[j]:
+                system[k, j // block] += sums[k, j] * integers[j]
+                right[k] += sums[k, j] * weights[j]
+    return system, right

@@ -1,0 +1,44 @@
+"""What a conversion holds out: what detection and the recipe name, and the columns whose input spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.spec import Coordinates
+from edgesw.outliers.agreement import RecipeAgreement, compare
+from edgesw.outliers.columns import columns_of, joined, spiking_columns
+from edgesw.outliers.find import find_outliers
+from edgesw.progress import Progress
+from edgesw.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The scalars and columns to hold out, and how the recipe's scalars agree with those that were detected."""
+
+    values: dict[Coordinates, float]
+    columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """By matrix name. Those of the scalars, as a whole column takes no more room, and those whose input spikes."""
+    agreement: RecipeAgreement | None = None
+    """None where the model has no recipe that names super weights, or nothing is held out."""
+    residual_max: float = 0.0
+    """The largest magnitude that detection saw in the residual stream."""
+
+    def with_columns(self, mean_squares: Mapping[str, np.ndarray]) -> HeldOut:
+        """This, with the columns that the inputs' mean squares, (columns,) by matrix name, show to spike."""
+        return replace(self, columns=joined(columns_of(self.values), spiking_columns(mean_squares)))
+
+
+def find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> HeldOut:
+    """What detection finds, and what only the recipe knows: a scalar too many costs a few bytes, one too few may cost
+    the model. What a recipe calls disputed counts only if it is detected."""
+    outliers = find_outliers(checkpoint, tokenizer, progress)
+    values = {weight.coordinates: weight.value for weight in outliers.super_weights}
+    agreement = compare(checkpoint.source.recipe, outliers, checkpoint.spec)
+    for layer, row, column in agreement.only_recipe if agreement else ():
+        values[layer, row, column] = float(checkpoint.tensor(f"layers.{layer}.down_proj")[row, column])
+    return HeldOut(values, {}, agreement, max(peak.residual for peak in outliers.peaks))

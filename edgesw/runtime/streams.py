@@ -1,0 +1,80 @@
+"""Streams: windows of a text at one place in the decoder, made batch by batch, so that many fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.ops import Weights
+from edgesw.runtime.torch import TorchOps
+
+# Tokens computed on at a time.
+BATCH_TOKENS = 4096
+
+
+class Stream:
+    """Float32 (windows, tokens, channels) in batches of windows. A batch is computed whenever it is asked for, from the
+    streams that it depends on, unless the stream is kept."""
+
+    def __init__(self, count: int, make: Callable[[int], torch.Tensor]) -> None:
+        self._count, self._make = count, make
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return (self._make(batch) for batch in range(self._count))
+
+    def map(self, change: Callable[[int, torch.Tensor], torch.Tensor]) -> Stream:
+        """The stream of change(batch, tensor)."""
+        return Stream(self._count, lambda batch: change(batch, self._make(batch)))
+
+    def with_(self, other: Stream, join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Stream:
+        """The stream of join(tensor, tensor of `other`)."""
+        return Stream(self._count, lambda batch: join(self._make(batch), other._make(batch)))
+
+    def kept(self) -> Stream:
+        """This stream, computed now and kept in memory; what it depends on is let go."""
+        batches = list(self)
+        return Stream(self._count, batches.__getitem__)
+
+
+class StreamOps:
+    """`Ops` on streams. The residual stream and what attention gives are kept; the rest, the wide tensors of the MLP
+    among them, is computed when it is used: memory does not grow with the width of the MLP times the text."""
+
+    def __init__(self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, copies: int = 1) -> None:
+        """`ids` are int64 (windows, tokens). A batch has its windows `copies` times, one copy after the other."""
+        self.spec = spec
+        each = max(1, BATCH_TOKENS // ids.shape[1])
+        batches = [np.tile(ids[first : first + each], (copies, 1)) for first in range(0, len(ids), each)]
+        self._ops = [TorchOps(spec, weights, batch) for batch in batches]
+
+    def embedding(self, name: str) -> Stream:
+        return Stream(len(self._ops), lambda batch: self._ops[batch].embedding(name)).kept()
+
+    def norm(self, x: Stream, name: str) -> Stream:
+        return x.map(lambda batch, part: self._ops[batch].norm(part, name))
+
+    def head_norm(self, x: Stream, name: str) -> Stream:
+        return x.map(lambda batch, part: self._ops[batch].head_norm(part, name))
+
+    def linear(self, x: Stream, name: str) -> Stream:
+        return x.map(lambda batch, part: self._ops[batch].linear(part, name))
+
+    def attention(self, layer: int, query: Stream, key: Stream, value: Stream) -> Stream:
+        parts = zip(self._ops, query, key, value, strict=True)
+        batches = [ops.attention(layer, q, k, v) for ops, q, k, v in parts]
+        return Stream(len(batches), batches.__getitem__)
+
+    def gated(self, gate: Stream, up: Stream) -> Stream:
+        return gate.with_(up, self._ops[0].gated)
+
+    def add(self, a: Stream, b: Stream) -> Stream:
+        return a.with_(b, self._ops[0].add).kept()
+
+    def clip(self, x: Stream, bound: float) -> Stream:
+        return x.map(lambda _, part: part.clamp(-bound, bound))
+
+    def softcap(self, x: Stream, cap: float) -> Stream:
+        return x.map(lambda batch, part: self._ops[batch].softcap(part, cap))

@@ -1,0 +1,130 @@
+"""Error compensation: held to formulas in plain numpy, float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgesw.compress import threads
+from edgesw.compress.compensate import compensate
+from edgesw.compress.decoder import compress_matrix
+from edgesw.compress.matrix import CompressedMatrix, Scheme
+
+SCHEMES = [
+    Scheme("palette", 3, 16),
+    Scheme("palette", 2, 0),
+    Scheme("palette", 4, 7),
+    Scheme("block", 3, 32, True),
+    Scheme("block", 4, 16),
+    Scheme("block", 2, 80, True),
+]
+
+
+def _case(rows: int = 70, columns: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Weights, and second moments of an input whose channels go together and differ in size."""
+    rng = np.random.default_rng(seed)
+    mixing = np.eye(columns) + 0.8 * rng.standard_normal((columns, columns)) / np.sqrt(columns)
+    x = rng.standard_normal((4 * columns, columns)) @ mixing * rng.lognormal(0, 1, columns)
+    return rng.standard_normal((rows, columns)).astype(np.float32), (x.T @ x / len(x)).astype(np.float32)
+
+
+def _error(weights: np.ndarray, moments: np.ndarray, made: np.ndarray) -> float:
+    """Mean squared error of the product, summed over the outputs."""
+    off = weights.astype(np.float64) - made
+    return float(np.einsum("rc,cd,rd->", off, moments.astype(np.float64), off))
+
+
+def _plain(weights: np.ndarray, moments: np.ndarray, scheme: Scheme) -> CompressedMatrix:
+    return compress_matrix(weights, scheme, np.diagonal(moments))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_the_product_gains_much_over_the_plain_fit(scheme: Scheme) -> None:
+    """The only reason to compensate. The plain fit is weighted by the same input's mean squares."""
+    weights, moments = _case()
+    plain = _plain(weights, moments, scheme)
+    better = compensate(weights, moments, plain)
+    assert better.scheme == scheme
+    assert _error(weights, moments, better.dequantize()) < 0.8 * _error(weights, moments, plain.dequantize())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES[:5], ids=str)
+def test_hardly_a_single_code_could_be_bettered(scheme: Scheme) -> None:
+    """A slip in what descent keeps up to date would leave codes that another code betters; here each code is tried
+    against each other value of its palette or block, by the formula. The passes are few, so a few may be left."""
+    weights, moments = _case(rows=14)
+    made = compensate(weights, moments, _plain(weights, moments, scheme))
+    off = weights.astype(np.float64) - made.dense()
+    wide = moments.astype(np.float64)
+    bettered = 0
+    for code in range(2**scheme.bits):
+        other = CompressedMatrix(
+            scheme, np.full_like(made.codes, code), made.palettes, made.scales, made.zero_points
+        ).dense()
+        step = other - made.dense()
+        change = -2 * step * (off @ wide) + step**2 * np.diagonal(wide)  # of the error, for that code alone
+        bettered += int((change < -1e-4 * np.diagonal(wide) * off.var()).sum())
+    assert bettered <= 0.03 * weights.size
+
+
+def test_a_palette_is_best_for_its_codes() -> None:
+    """Entries fitted by least squares: no palette would give a lower error for these codes. numpy's solver is asked."""
+    weights, moments = _case(rows=32)
+    made = compensate(weights, moments, _plain(weights, moments, Scheme("palette", 2, 16)))
+    root = np.linalg.cholesky(moments.astype(np.float64))
+    for group in range(2):
+        rows = slice(16 * group, 16 * group + 16)
+        hot = (made.codes[rows][..., None] == np.arange(4)).astype(np.float64)
+        unknown = np.einsum("cd,rck->rdk", root, hot).reshape(-1, 4)
+        target = (weights[rows].astype(np.float64) @ root).ravel()
+        best, *_ = np.linalg.lstsq(unknown, target, rcond=None)
+        least = np.square(unknown @ best - target).sum()
+        assert _error(weights[rows], moments, made.dequantize()[rows]) < 1.03 * least
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_exact_places_have_no_error_to_make_up_for(scheme: Scheme) -> None:
+    """A held-out super weight that is counted as an error would be smeared over its whole row."""
+    weights, moments = _case()
+    weights[5, 6] = 300.0
+    held = compress_matrix(weights, scheme, np.diagonal(moments), [(5, 6)])
+    exact = np.zeros(weights.shape, bool)
+    exact[5, 6] = True
+    made = compensate(weights, moments, held, exact).dequantize()
+    assert made[5, 6] == pytest.approx(300.0, rel=1e-3)
+    without, alone = weights.copy(), _case()[0]
+    without[5, 6] = alone[5, 6] = 0
+    made[5, 6] = 0
+    ordinary = compensate(alone, moments, compress_matrix(alone, scheme, np.diagonal(moments), [(5, 6)]), exact)
+    rest = ordinary.dequantize()
+    rest[5, 6] = 0
+    assert (made == rest).all()
+
+
+@pytest.mark.parametrize("scheme", [Scheme("palette", 3, 0), Scheme("palette", 3, 16), Scheme("block", 4, 16)], ids=str)
+def test_any_number_of_cores_gives_the_same_bits(scheme: Scheme, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people who convert the same model must get the same package."""
+    weights, moments = _case(rows=200)
+    plain = _plain(weights, moments, scheme)
+    results = []
+    for count in (1, 5):
+        monkeypatch.setattr(threads, "cores", lambda count=count: count)
+        results.append(compensate(weights, moments, plain).dense())
+    assert (results[0] == results[1]).all()
+
+
+def test_symmetric_blocks_keep_negative_scales() -> None:
+    """A block whose value of largest magnitude is negative has a negative scale: it must not be fitted away."""
+    weights, moments = _case()
+    plain = _plain(weights, moments, Scheme("block", 4, 16))
+    assert plain.scales is not None and (plain.scales < 0).any()
+    made = compensate(weights, moments, plain)
+    assert made.scales is not None and (np.sign(made.scales) == np.sign(plain.scales)).all()
+
+
+def test_float32_weights_beyond_float16_stay_finite() -> None:
+    """Palettes and scales are float16: a large value is cut off, not turned into infinity."""
+    weights, moments = _case()
+    weights[0, 0] = 1e6
+    for scheme in SCHEMES:
+        assert np.isfinite(compensate(weights, moments, _plain(weights, moments, scheme)).dequantize()).all()
