@@ -9,6 +9,7 @@ Begun from GPTQ's codes (arXiv 2210.17323) it ends no lower (docs/compression.md
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -37,19 +38,23 @@ class Moments:
     """Of the float model's input with that: F^T X / tokens."""
     tokens: int
 
+    @cached_property
     def damped(self) -> np.ndarray:
-        """`own` with more on its diagonal: positive definite."""
+        """`own` with more on its diagonal: positive definite, float64."""
         own = self.own.astype(np.float64)
         diagonal = np.diagonal(own)
-        return own + np.diag(
-            DAMPING * len(own) / self.tokens * diagonal + 1e-6 * diagonal.mean() + np.finfo(np.float32).tiny
-        )
+        floor = 1e-6 * diagonal.mean() + np.finfo(np.float32).tiny
+        own[np.diag_indices(len(own))] += DAMPING * len(own) / self.tokens * diagonal + floor
+        return own
+
+    @cached_property
+    def _step(self) -> np.ndarray:
+        return np.linalg.solve(self.damped, (self.cross - self.own).T).T.astype(np.float32)
 
     def matched(self, weights: np.ndarray) -> np.ndarray:
         """The weights W' whose product with the input at hand is nearest to what W (rows, columns) makes of the float
         model's: W' = W C H^-1. What earlier layers lost is made up for as far as the input still tells of it."""
-        step = np.linalg.solve(self.damped(), (self.cross - self.own).astype(np.float64).T)
-        return weights + weights @ step.T.astype(np.float32)
+        return weights + weights @ self._step
 
 
 def compensate(

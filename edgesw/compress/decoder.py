@@ -32,7 +32,7 @@ def compress_matrix(
     """
     if moments is not None:
         weights = moments.matched(weights)
-        importance = np.diagonal(moments.damped())
+        importance = np.diagonal(moments.damped)
     whole = sorted(set(columns))
     places = sorted((row, column) for row, column in set(held_out) if column not in whole)
     scalars = tuple(HeldOut(row, column, _half(weights[row, column]).item()) for row, column in places)
@@ -55,7 +55,7 @@ def compress_matrix(
     else:
         codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
         matrix = CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, **held)
-    return matrix if moments is None else compensate(weights, moments.damped(), matrix, mask)
+    return matrix if moments is None else compensate(weights, moments.damped, matrix, mask)
 
 
 def _half(values: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from edgesw.tokenizer import Tokenizer
 
 CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
 # Windows of the shipped text that compensation reads, of a model with this many parameters; fewer of a larger one, so
-# that it takes no longer. Fewer than CALIBRATION_WINDOWS would tell too little of the inputs of matrices that large.
+# that it takes no longer. Fewer than CALIBRATION_WINDOWS would tell too little of inputs that wide.
 COMPENSATION_WINDOWS, COMPENSATION_PARAMETERS = 32, 150e6
 MOST_WINDOWS = 256
 
@@ -59,7 +59,7 @@ def calibrate(
         return Calibration()
     spec = checkpoint.spec
     shipped = text == shipped_text("calibration")
-    count = int(COMPENSATION_WINDOWS * min(1, COMPENSATION_PARAMETERS / checkpoint.parameters()))
+    count = compensation_windows(checkpoint.parameters())
     most = max(count, CALIBRATION_WINDOWS) if shipped else MOST_WINDOWS
     every = windows(text, tokenizer, most, min(CALIBRATION_TOKENS, spec.max_positions))
     check_ids(every, checkpoint)
@@ -72,8 +72,13 @@ def calibrate(
         felt = output_gradients(
             spec, checkpoint, ids, lambda step: progress("Measuring gradients", f"step {step}", step, spec.layers)
         )
-    enough = not shipped or count >= CALIBRATION_WINDOWS
-    return Calibration(text.sha256, moments, residual_max, felt, every if enough else None)
+    return Calibration(text.sha256, moments, residual_max, felt, every if count or not shipped else None)
+
+
+def compensation_windows(parameters: int) -> int:
+    """Windows of the shipped text that a model's errors are made up for on; 0: they are not."""
+    count = int(COMPENSATION_WINDOWS * min(1, COMPENSATION_PARAMETERS / parameters))
+    return count if count >= CALIBRATION_WINDOWS else 0
 
 
 def input_mean_squares(
