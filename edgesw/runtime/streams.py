@@ -11,32 +11,38 @@ from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
 from edgesw.runtime.torch import TorchOps
 
-# Tokens computed on at a time.
-BATCH_TOKENS = 4096
+# Tokens computed on at a time: enough to keep the cores busy, and their attention scores small.
+BATCH_TOKENS = 1024
 
 
 class Stream:
     """Float32 (windows, tokens, channels) in batches of windows. A batch is computed whenever it is asked for, from the
     streams that it depends on, unless the stream is kept."""
 
-    def __init__(self, count: int, make: Callable[[int], torch.Tensor]) -> None:
-        self._count, self._make = count, make
+    def __init__(self, sizes: tuple[int, ...], make: Callable[[int], torch.Tensor]) -> None:
+        """`sizes` are the windows of each batch."""
+        self._sizes, self._make = sizes, make
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        return (self._make(batch) for batch in range(self._count))
+        return (self._make(batch) for batch in range(len(self._sizes)))
 
     def map(self, change: Callable[[int, torch.Tensor], torch.Tensor]) -> Stream:
         """The stream of change(batch, tensor)."""
-        return Stream(self._count, lambda batch: change(batch, self._make(batch)))
+        return Stream(self._sizes, lambda batch: change(batch, self._make(batch)))
 
     def with_(self, other: Stream, join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Stream:
         """The stream of join(tensor, tensor of `other`)."""
-        return Stream(self._count, lambda batch: join(self._make(batch), other._make(batch)))
+        return Stream(self._sizes, lambda batch: join(self._make(batch), other._make(batch)))
 
     def kept(self) -> Stream:
         """This stream, computed now and kept in memory; what it depends on is let go."""
-        batches = list(self)
-        return Stream(self._count, batches.__getitem__)
+        first = self._make(0)
+        # One large block: many small ones that stay would pin what was freed between them, gigabytes in the end.
+        parts = torch.empty((sum(self._sizes), *first.shape[1:])).split(self._sizes)
+        parts[0].copy_(first)
+        for batch in range(1, len(parts)):
+            parts[batch].copy_(self._make(batch))
+        return Stream(self._sizes, parts.__getitem__)
 
 
 class StreamOps:
@@ -49,9 +55,10 @@ class StreamOps:
         each = max(1, BATCH_TOKENS // ids.shape[1])
         batches = [np.tile(ids[first : first + each], (copies, 1)) for first in range(0, len(ids), each)]
         self._ops = [TorchOps(spec, weights, batch) for batch in batches]
+        self._sizes = tuple(map(len, batches))
 
     def embedding(self, name: str) -> Stream:
-        return Stream(len(self._ops), lambda batch: self._ops[batch].embedding(name)).kept()
+        return Stream(self._sizes, lambda batch: self._ops[batch].embedding(name)).kept()
 
     def norm(self, x: Stream, name: str) -> Stream:
         return x.map(lambda batch, part: self._ops[batch].norm(part, name))
@@ -63,9 +70,8 @@ class StreamOps:
         return x.map(lambda batch, part: self._ops[batch].linear(part, name))
 
     def attention(self, layer: int, query: Stream, key: Stream, value: Stream) -> Stream:
-        parts = zip(self._ops, query, key, value, strict=True)
-        batches = [ops.attention(layer, q, k, v) for ops, q, k, v in parts]
-        return Stream(len(batches), batches.__getitem__)
+        parts = zip(query, key, value, strict=True)  # each batch of them is used once, so none is kept
+        return Stream(self._sizes, lambda batch: self._ops[batch].attention(layer, *next(parts))).kept()
 
     def gated(self, gate: Stream, up: Stream) -> Stream:
         return gate.with_(up, self._ops[0].gated)

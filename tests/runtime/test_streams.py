@@ -38,7 +38,7 @@ def test_a_stream_that_is_not_kept_is_made_when_asked_for() -> None:
         made.append(batch)
         return torch.full((1,), float(batch))
 
-    stream = streams.Stream(3, make).map(lambda batch, part: part + 10 * batch)
+    stream = streams.Stream((1, 1, 1), make).map(lambda batch, part: part + 10 * batch)
     assert made == []
     kept = stream.kept()
     assert made == [0, 1, 2]
