@@ -97,9 +97,9 @@ class Plans:
         activations = 4 * tokens * (3 * hidden + 4 * wide)
         largest = max(plan.largest for plan in self.by_target.values())
         read = CALIBRATION_TOKENS * compensation_windows(self._parameters) if self.calibration == "default" else 0
-        streams = 4 * 2 * (3 * read * hidden + 3 * min(read, BATCH_TOKENS) * wide)
-        moments = 32 * wide**2 if read else 0
-        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, streams + moments + 4 * largest)
+        streams = 4 * 2 * (3 * read * hidden + 6 * min(read, BATCH_TOKENS) * wide)
+        compensation = streams + 64 * wide**2 + 8 * largest if read else 0
+        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, compensation)
 
     @property
     def _parameters(self) -> int:

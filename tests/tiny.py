@@ -19,7 +19,7 @@ import numpy as np
 from edgesw.texts import shipped_text
 
 BOS, EOS = "<s>", "</s>"
-TEXT = shipped_text("calibration").content[:31_000]  # what the tiny model learns from
+TEXT = shipped_text("calibration").content[:29_969] + "\n"  # what the tiny model learns from
 CONTEXT = 1024
 SIZES: dict[str, Any] = {
     "hidden_size": 64,

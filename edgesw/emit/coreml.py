@@ -51,6 +51,7 @@ def write_coreml(
     from coremltools.converters.mil.mil import Builder as mb
     from coremltools.converters.mil.mil import get_new_symbol, types
 
+    mb.name_count.clear()  # or the names, and with them the bytes, tell of programs that were built before
     cache = (spec.layers, 1, spec.kv_heads, context, spec.head_dim)
     query, seen = get_new_symbol(), get_new_symbol()
     with WeightFile(make_folders(package) / FILE) as weights:

@@ -87,16 +87,18 @@ class Evaluation:
         ops = condition.ops(self.spec, weights, self.ids)
         start = max(layer for layer in self._before if layer <= condition.first)
         hidden = self._before[start]
-        with torch.inference_mode():
-            for layer, x in enumerate(residual_stream(ops, start, hidden), start=start - 1):
-                # What the loop holds is what the next layer reads, so a change in place reaches it.
-                if condition.after and layer >= start:
+        for layer, x in enumerate(residual_stream(ops, start, hidden), start=start - 1):
+            # What the loop holds is what the next layer reads, so a change in place reaches it.
+            if condition.after and layer >= start:
+                with torch.inference_mode():
                     condition.after(layer, x)
-                if progress:
-                    progress(layer + 1)
-                hidden = x
-            for window in hidden:
-                yield decoder_head(ops, window)
+            if progress:
+                progress(layer + 1)
+            hidden = x
+        for window in hidden:
+            with torch.inference_mode():  # not around the yield: it would reach whoever takes the logits
+                logits = decoder_head(ops, window)
+            yield logits
 
     def measure(self, condition: Condition, progress: Callable[[int], None] | None = None) -> Measured:
         """Run the condition over all windows."""
