@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from peers import ByMatrix, Peer
 
+from edgesw.compress.plan import nearest_divisor
 from edgesw.quiet import coremltools
 
 
@@ -42,12 +43,6 @@ def palette(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, flo
     with ThreadPoolExecutor() as threads:
         values, stored = zip(*threads.map(lambda part: _palette(part, bits, group), parts), strict=True)
     return np.concatenate(values), sum(stored)
-
-
-def nearest_divisor(size: int, wanted: int) -> int:
-    """The divisor of `size` nearest to `wanted` by ratio."""
-    divisors = (number for number in range(1, size + 1) if size % number == 0)
-    return min(divisors, key=lambda number: max(number / wanted, wanted / number))
 
 
 def _palette(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, float]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
+
+from edgesw.compress.matrix import to_float16
+from edgesw.compress.threads import threaded
 
 # How far the range of a block is drawn in, as a share of its full range: the best of these is kept per block.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 # Values worked on at a time: temporaries of a few megabytes stay in the processor's cache.
 CHUNK = 1 << 18
-_LARGEST = float(np.finfo(np.float16).max)
 
 
 def fit_blocks(
@@ -38,9 +38,7 @@ def fit_blocks(
         x = np.pad(weights[part], ((0, 0), (0, spare))).reshape(-1, blocks, block)
         codes[part], scales[part], zeros[part] = _fit(x, bits, zero_points, each)
 
-    # numpy works outside the interpreter's lock, and each part has its own rows of the results.
-    with ThreadPoolExecutor() as threads:
-        list(threads.map(fit, range(0, rows, step)))
+    threaded(fit, range(0, rows, step))  # each part has its own rows of the results
     flat = codes.reshape(rows, -1)
     return flat[:, :columns].copy() if spare else flat, scales, zeros if zero_points else None
 
@@ -89,5 +87,5 @@ def _integers(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, bits: int) -> 
 
 def _stored(scale: np.ndarray) -> np.ndarray:
     """The scale as float16 will hold it, at most its largest number; 1 where that would be zero (a block of zeros)."""
-    stored = np.clip(scale, -_LARGEST, _LARGEST).astype(np.float16).astype(np.float32)
+    stored = to_float16(scale).astype(np.float32)
     return np.where(stored == 0, np.float32(1), stored)

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from edgesw.compress import palette
-from edgesw.compress.matrix import CompressedMatrix, Scheme
+from edgesw.compress.matrix import CompressedMatrix, Scheme, to_float16
 from edgesw.compress.threads import threaded
 
 ROUNDS, PASSES = 2, 4
@@ -25,7 +25,6 @@ DAMPING = 8.0
 FURTHEST = 2.0
 # Rows that one system is summed over: fixed, so that the sum does not depend on how many threads share the rows.
 ROWS = 64
-_LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,9 @@ def _palettes(
         return _solved(sum(a for a, _ in systems), sum(b for _, b in systems), palettes[index].astype(np.float64))
 
     palettes = matrix.palettes
-    fit = np.clip(threaded(fitted, range(len(palettes))), -_LARGEST, _LARGEST)
+    fit = np.array(threaded(fitted, range(len(palettes))))
     order = np.argsort(fit, axis=1, kind="stable")  # nearly always as they were
-    palettes = np.take_along_axis(fit, order, 1).astype(np.float16)
+    palettes = to_float16(np.take_along_axis(fit, order, 1))
     codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], codes]
 
     def descend(first: int) -> None:
@@ -125,7 +124,7 @@ def _blocks(weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix:
             fit = _solved(system, right, scales[row].astype(np.float64))
             moved = fit / scales[row]  # a scale may be negative
             fit = np.where((moved < 1 / FURTHEST) | (moved > FURTHEST), scales[row], fit)
-            stored = np.clip(fit, -_LARGEST, _LARGEST).astype(np.float16).astype(np.float32)
+            stored = to_float16(fit).astype(np.float32)
             scales[row] = np.where(stored == 0, scales[row], stored)
         descend_blocks(weights[own], moments, exact[own], scales[own], zeros[own], block, top, codes[own], PASSES)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgesw.compress.blocks import fit_blocks
 from edgesw.compress.compensate import Moments, compensate
-from edgesw.compress.matrix import CompressedMatrix, HeldOut, HeldOutColumns, Scheme
+from edgesw.compress.matrix import CompressedMatrix, HeldOut, HeldOutColumns, Scheme, to_float16
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.ops import Weights
@@ -35,8 +35,8 @@ def compress_matrix(
         importance = np.diagonal(moments.damped)
     whole = sorted(set(columns))
     places = sorted((row, column) for row, column in set(held_out) if column not in whole)
-    scalars = tuple(HeldOut(row, column, _half(weights[row, column]).item()) for row, column in places)
-    apart = HeldOutColumns(np.array(whole, np.int32), _half(weights[:, whole].T)) if whole else None
+    scalars = tuple(HeldOut(row, column, to_float16(weights[row, column]).item()) for row, column in places)
+    apart = HeldOutColumns(np.array(whole, np.int32), to_float16(weights[:, whole].T)) if whole else None
     mask = None
     if places or whole:
         weights = weights.copy()
@@ -56,12 +56,6 @@ def compress_matrix(
         codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
         matrix = CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, **held)
     return matrix if moments is None else compensate(weights, moments.damped, matrix, mask)
-
-
-def _half(values: np.ndarray) -> np.ndarray:
-    """Float16; what is beyond its range becomes its largest number."""
-    largest = np.finfo(np.float16).max
-    return np.clip(values, -largest, largest).astype(np.float16)
 
 
 class CompressedDecoder:

@@ -42,6 +42,18 @@ def _error_times_moments(
                 gradient[j] += error * moments[i, j]
 
 
+@part
+def _change(
+    code: int, value: float, i: int, codes: np.ndarray, values: np.ndarray, moments: np.ndarray, gradient: np.ndarray
+) -> None:
+    """Give column `i` of a row another code, which stands for `value`."""
+    step = value - values[i]
+    codes[i] = code
+    values[i] = value
+    for j in range(gradient.shape[0]):
+        gradient[j] -= step * moments[i, j]
+
+
 @compiled
 def descend_palette(
     weights: np.ndarray,
@@ -68,12 +80,8 @@ def descend_palette(
             for i in range(columns):
                 code = _nearest(values[i] + gradient[i] / moments[i, i], palette)
                 if code != codes[row, i] and not exact[row, i]:
-                    step = palette[code] - values[i]
-                    codes[row, i] = code
-                    values[i] = palette[code]
+                    _change(code, palette[code], i, codes[row], values, moments, gradient)
                     changes += 1
-                    for j in range(columns):
-                        gradient[j] -= step * moments[i, j]
             if changes == before:
                 break
     return changes
@@ -107,13 +115,8 @@ def descend_blocks(
                 integer = np.rint((values[i] + gradient[i] / moments[i, i]) / scale) + zero
                 code = np.uint8(min(max(integer, np.float32(0)), np.float32(top)))
                 if code != codes[row, i] and not exact[row, i]:
-                    value = (np.float32(code) - zero) * scale
-                    step = value - values[i]
-                    codes[row, i] = code
-                    values[i] = value
+                    _change(code, (np.float32(code) - zero) * scale, i, codes[row], values, moments, gradient)
                     changes += 1
-                    for j in range(columns):
-                        gradient[j] -= step * moments[i, j]
             if changes == before:
                 break
     return changes

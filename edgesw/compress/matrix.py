@@ -117,3 +117,9 @@ class CompressedMatrix:
     def _spread(self, per_block: np.ndarray) -> np.ndarray:
         """(rows, blocks) -> float32 (rows, columns)."""
         return np.repeat(per_block.astype(np.float32), self.scheme.group, axis=1)[:, : self.shape[1]]
+
+
+def to_float16(values: np.ndarray) -> np.ndarray:
+    """Float16; what is beyond its range becomes its largest number."""
+    largest = np.finfo(np.float16).max
+    return np.clip(values, -largest, largest).astype(np.float16)

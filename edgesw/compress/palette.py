@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgesw.compress.matrix import to_float16
 from edgesw.compress.threads import cores, threaded
-
-_LARGEST = float(np.finfo(np.float16).max)
 
 
 def fit_palettes(
@@ -56,7 +55,7 @@ def fit_palettes(
         found = [palette(whole)]
     else:
         found = [entries for share in threaded(palettes_of, _shares(rows, step)) for entries in share]
-    return np.clip(found, -_LARGEST, _LARGEST).astype(np.float16)
+    return to_float16(np.asarray(found))
 
 
 def prepare() -> None:

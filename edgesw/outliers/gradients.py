@@ -10,7 +10,7 @@ import torch
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.decoder import decoder_head, decoder_layer
 from edgesw.decoder.ops import Weights
-from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.runtime.torch import KeptTensors, TorchOps, residual_stream
 
 
 def output_gradients(
@@ -30,7 +30,7 @@ def output_gradients(
     for layer in reversed(range(spec.layers)):
         if progress:
             progress(spec.layers - 1 - layer)
-        kept = _Kept(weights)
+        kept = KeptTensors(weights)  # one layer's: each is read once for all windows
         stream = streams.pop()
         for window in range(len(ids)):
             outputs: dict[str, torch.Tensor] = {}
@@ -62,18 +62,3 @@ def _keeper(outputs: dict[str, torch.Tensor]) -> Callable[[str, torch.Tensor, to
         outputs[name] = y
 
     return keep
-
-
-class _Kept:
-    """One layer's weights, each read once for all windows."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights, self._kept = weights, dict[str, np.ndarray]()
-
-    def tensor(self, name: str) -> np.ndarray:
-        if name not in self._kept:
-            self._kept[name] = self._weights.tensor(name)
-        return self._kept[name]
-
-    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._weights.rows(name, rows)

@@ -147,7 +147,7 @@ class FloatLogits:
                 progress(layer)
         self._hidden = x
         # Read once: the head is used for every window.
-        self._ops.weights = _Kept(weights, ("lm_head",) if spec.norm == "layer" else ("norm", "lm_head"))
+        self._ops.weights = KeptTensors(weights)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Float32 (tokens, vocabulary), one window after the other."""
@@ -157,14 +157,16 @@ class FloatLogits:
             yield logits
 
 
-class _Kept:
-    """Weights that keep a few tensors in memory."""
+class KeptTensors:
+    """Weights that keep each tensor that they are asked for."""
 
-    def __init__(self, weights: Weights, names: tuple[str, ...]) -> None:
-        self._kept = {name: weights.tensor(name) for name in names}
+    def __init__(self, weights: Weights) -> None:
+        self._weights, self._kept = weights, dict[str, np.ndarray]()
 
     def tensor(self, name: str) -> np.ndarray:
+        if name not in self._kept:
+            self._kept[name] = self._weights.tensor(name)
         return self._kept[name]
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._kept[name][rows]
+        return self._weights.rows(name, rows)
