@@ -48,7 +48,9 @@ def convert(
     _check_room(output, plans)
     with publish(output, force) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
-        held_out = find_held_out(checkpoint, tokenizer, progress) if settings.hold_out else HeldOut({})
+        held_out = HeldOut({})
+        if settings.hold_out:
+            held_out = find_held_out(checkpoint, tokenizer, progress, settings.hold_out_fraction)
         calibration = calibrate(checkpoint, tokenizer, text, progress, gradients=plans.mixed)
         if settings.hold_out:
             held_out = held_out.with_columns(calibration.mean_squares)
@@ -91,10 +93,10 @@ def compressed_decoder(
     checkpoint: Checkpoint, plan: CompressionPlan, calibration: Calibration, held_out: HeldOut
 ) -> CompressedDecoder:
     """Matrices that make up for each other's errors where the calibration has windows for that, else each by itself."""
+    apart = held_out.values, held_out.columns, held_out.fraction
     if calibration.ids is None:
-        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, held_out.values, held_out.columns)
-    ids = calibration.ids
-    return StreamedDecoder(checkpoint.spec, checkpoint, plan, ids, held_out.values, held_out.columns)
+        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, *apart)
+    return StreamedDecoder(checkpoint.spec, checkpoint, plan, calibration.ids, *apart)
 
 
 def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
@@ -147,6 +149,7 @@ def _manifest(
             "matrices": {name: _by_scheme(plan) for name, plan in plans.by_target.items()},
             "context": plans.context,
             "hold_out": settings.hold_out,
+            "hold_out_fraction": settings.hold_out_fraction,
         },
         versions={"edgesw": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
         decoder=checkpoint.spec,
@@ -159,5 +162,5 @@ def _manifest(
         files={},
         agreement=held_out.agreement.to_dict() if held_out.agreement else None,
         held_out_columns={name: list(columns) for name, columns in held_out.columns.items()},
-        correction_bytes=next(iter(plans.by_target.values())).correction_bytes(held_out.columns),
+        correction_bytes=next(iter(plans.by_target.values())).correction_bytes(held_out.columns, held_out.fraction),
     )

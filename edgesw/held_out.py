@@ -23,6 +23,8 @@ class HeldOut:
     values: dict[Coordinates, float]
     columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """By matrix name. Those of the scalars, as a whole column takes no more room, and those whose input spikes."""
+    fraction: float = 0.0
+    """The share of the scalars of each matrix to hold out beside these: those that rounding harms most."""
     agreement: RecipeAgreement | None = None
     """None where the model has no recipe that names super weights, or nothing is held out."""
     residual_max: float = 0.0
@@ -33,7 +35,7 @@ class HeldOut:
         return replace(self, columns=joined(columns_of(self.values), spiking_columns(mean_squares)))
 
 
-def find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress) -> HeldOut:
+def find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress, fraction: float = 0.0) -> HeldOut:
     """What detection finds, and what only the recipe knows: a scalar too many costs a few bytes, one too few may cost
     the model. What a recipe calls disputed counts only if it is detected."""
     outliers = find_outliers(checkpoint, tokenizer, progress)
@@ -41,4 +43,4 @@ def find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progre
     agreement = compare(checkpoint.source.recipe, outliers, checkpoint.spec)
     for layer, row, column in agreement.only_recipe if agreement else ():
         values[layer, row, column] = float(checkpoint.tensor(f"layers.{layer}.down_proj")[row, column])
-    return HeldOut(values, {}, agreement, max(peak.residual for peak in outliers.peaks))
+    return HeldOut(values, {}, fraction, agreement, max(peak.residual for peak in outliers.peaks))

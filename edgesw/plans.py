@@ -40,6 +40,8 @@ class Settings:
     """Code bits of the embedding and of the output head."""
     calibration: str = "default"
     """The text to calibrate on: `default` is the one that ships, `none` none, else a file."""
+    hold_out_fraction: float = 0.0
+    """The share of scalars of each of the layers' matrices to hold out by the harm that rounding does them."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,13 @@ class Plans:
     by_target: dict[str, CompressionPlan]
     hold_out: bool = True
     calibration: str = "default"
+    hold_out_fraction: float = 0.0
 
     @property
     def correction_bytes(self) -> int:
         """Size of the corrections of all targets, estimated."""
         each = dict.fromkeys(self.spec.matrices(), range(COLUMNS_EACH)) if self.hold_out else {}
-        return sum(plan.correction_bytes(each) for plan in self.by_target.values())
+        return sum(plan.correction_bytes(each, self.hold_out_fraction) for plan in self.by_target.values())
 
     @property
     def mixed(self) -> bool:
@@ -76,8 +79,8 @@ class Plans:
                 schemes = plan.mix.schemes
                 watch = StepProgress(progress, f"Measuring widths for {TARGETS[name].title}", len(schemes))
                 measures = calibration.mean_squares, calibration.output_gradients
-                harms = measure_harms(weights, schemes, *measures, held_out.columns, watch)
-                plans[name] = plan.measured(harms, plan.correction_bytes(held_out.columns))
+                harms = measure_harms(weights, schemes, *measures, held_out.columns, held_out.fraction, watch)
+                plans[name] = plan.measured(harms, plan.correction_bytes(held_out.columns, held_out.fraction))
         return replace(self, by_target=plans)
 
     @property
@@ -108,6 +111,8 @@ class Plans:
 
 def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
     """Plan each target. Raises UsageError for settings that a target or the model cannot have."""
+    if settings.hold_out_fraction and not settings.hold_out:
+        raise UsageError("--no-hold-out and --hold-out-fraction exclude each other: give one of them.")
     context = settings.context or min(spec.max_positions, DEFAULT_CONTEXT)
     if not 1 <= context <= spec.max_positions:
         raise UsageError(f"--context {context} is out of range: this model has 1 to {spec.max_positions} positions.")
@@ -131,4 +136,4 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
                 f"--target {name}: which matrix gets how many bits is measured on a calibration text, and "
                 "--calibrate none leaves that out. Take whole --bits that the format has, or another --calibrate."
             )
-    return Plans(spec, context, plans, settings.hold_out, settings.calibration)
+    return Plans(spec, context, plans, settings.hold_out, settings.calibration, settings.hold_out_fraction)

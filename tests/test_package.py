@@ -81,6 +81,7 @@ def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], ti
         "schemes": dict.fromkeys(("coreml", "onnx"), "block 4 bits, blocks of 32, zero points"),
         "context": CONTEXT,
         "hold_out": True,
+        "hold_out_fraction": 0.0,
     }
     assert manifest["versions"]["edgesw"] == library.__version__
     config = json.loads((tiny_llama / "config.json").read_text())

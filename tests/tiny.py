@@ -181,7 +181,8 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     plan = make_plan(checkpoint.spec, TARGETS["onnx"].capabilities, manifest.settings["bits"])
     values = {(scalar["layer"], scalar["row"], scalar["column"]): scalar["value"] for scalar in manifest.held_out}
     columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
-    weights = compressed_decoder(checkpoint, plan, calibration, HeldOut(values, columns))
+    fraction = manifest.settings["hold_out_fraction"]
+    weights = compressed_decoder(checkpoint, plan, calibration, HeldOut(values, columns, fraction))
     model = LlamaForCausalLM.from_pretrained(folder)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -17,6 +17,8 @@ from edgesw.targets import TARGETS
 if TYPE_CHECKING:
     from edgesw.plans import Plans
 
+MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another bit for all
+
 
 @click.command()
 @click.argument("model")
@@ -64,6 +66,12 @@ if TYPE_CHECKING:
     help="Text that errors are weighed and made up for on. default: the text that ships.",
 )
 @click.option("--no-hold-out", is_flag=True, help="Compress super weights and spiking columns like all others.")
+@click.option(
+    "--hold-out-fraction",
+    default=0.0,
+    type=click.FloatRange(0, MOST_HELD_OUT),
+    help="Share of each matrix's scalars to hold out as well, those that rounding harms most, as 1e-4.  [default: 0]",
+)
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan, the size it comes to and the memory it needs; write nothing."
@@ -82,6 +90,7 @@ def convert(
     output: Path | None,
     calibration: str,
     no_hold_out: bool,
+    hold_out_fraction: float,
     force: bool,
     dry_run: bool,
     revision: str | None,
@@ -101,7 +110,16 @@ def convert(
     bits = 4 if bits is None else bits
     targets = tuple(dict.fromkeys(targets))
     settings = Settings(
-        targets, bits, scheme, group_size, context, not no_hold_out, size, int(embedding_bits), calibration
+        targets,
+        bits,
+        scheme,
+        group_size,
+        context,
+        hold_out=not no_hold_out,
+        size=size,
+        embedding_bits=int(embedding_bits),
+        calibration=calibration,
+        hold_out_fraction=hold_out_fraction,
     )
     calibration_text(calibration)  # before a model is fetched
     output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{_suffix(bits, size)}")
@@ -137,6 +155,8 @@ def convert(
     columns = sum(map(len, manifest.held_out_columns.values()))
     if columns:
         held.append(f"{columns} whole column{'s' if columns > 1 else ''}")
+    if hold_out_fraction:
+        held.append(f"{hold_out_fraction:g} of the other scalars")
     against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
     click.echo(f"Held out: {', '.join(held) or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
 
@@ -162,7 +182,7 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
     if plans.mixed:
         click.echo("Which matrix gets which width is measured by the conversion itself; the sum is what was asked for.")
     if plans.hold_out:
-        click.echo(f"Held-out columns: about {megabytes(plans.correction_bytes)}; which, calibration tells.")
+        click.echo(f"Held out: about {megabytes(plans.correction_bytes)}; which, calibration tells.")
     click.echo(f"Package: about {megabytes(plans.output_bytes)}. Peak memory: about {megabytes(plans.memory_bytes)}.")
 
 

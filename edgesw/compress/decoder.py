@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from edgesw.compress.blocks import fit_blocks
 from edgesw.compress.compensate import Moments, compensate
-from edgesw.compress.matrix import CompressedMatrix, HeldOut, HeldOutColumns, Scheme, to_float16
+from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars, Scheme, to_float16
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.ops import Weights
@@ -23,39 +23,69 @@ def compress_matrix(
     held_out: Iterable[tuple[int, int]] = (),
     columns: Iterable[int] = (),
     moments: Moments | None = None,
+    fraction: float = 0.0,
 ) -> CompressedMatrix:
     """Compress float32 (rows, columns). Neither the (row, column) scalars in `held_out` nor whole `columns` are part of
     what the dense part is fitted to: their places hold what is nearest to zero. Their values are kept in float16.
 
     With `moments` of the input, errors make up for each other and for those of earlier layers, held-out values among
     them; without, each column counts by its `importance` (columns,) alone, or all the same.
+
+    This `fraction` of the scalars is held out too, those that rounding harms most.
     """
     if moments is not None:
         weights = moments.matched(weights)
         importance = np.diagonal(moments.damped)
-    whole = sorted(set(columns))
-    places = sorted((row, column) for row, column in set(held_out) if column not in whole)
-    scalars = tuple(HeldOut(row, column, to_float16(weights[row, column]).item()) for row, column in places)
+    whole, places = sorted(set(columns)), list(held_out)
     apart = HeldOutColumns(np.array(whole, np.int32), to_float16(weights[:, whole].T)) if whole else None
-    mask = None
-    if places or whole:
-        weights = weights.copy()
-        mask = np.zeros(weights.shape, bool)
-        mask[:, whole] = True
-        if places:
-            mask[tuple(np.array(places).T)] = True
-        weights[mask] = 0
     if whole and importance is not None:
         importance = importance.copy()  # importances are relative: one of thousands would leave nothing of the others
         importance[whole] = 0
-    held: dict[str, Any] = {"held_out": scalars, "held_out_columns": apart}
+    exact = None
+    if whole or places or fraction:
+        exact = np.zeros(weights.shape, bool)
+        exact[:, whole] = True
+        for place in places:
+            exact[place] = True
+    matrix = _fitted(weights, scheme, importance, exact)
+    if exact is not None and (count := round(fraction * weights.size)):
+        exact |= _most_harmed(weights, matrix.dense(), importance, exact, count)
+        matrix = _fitted(weights, scheme, importance, exact)
+    scalars = None if exact is None else _scalars(weights, exact, whole)
+    matrix = replace(matrix, held_out_columns=apart, held_out_scalars=scalars)
+    return matrix if moments is None else compensate(weights, moments.damped, matrix, exact)
+
+
+def _fitted(
+    weights: np.ndarray, scheme: Scheme, importance: np.ndarray | None, exact: np.ndarray | None
+) -> CompressedMatrix:
+    """The dense part. Where `exact` (rows, columns) is True the place holds what is nearest to zero."""
+    if exact is not None:
+        weights = np.where(exact, np.float32(0), weights)
     if scheme.kind == "palette":
-        palettes = fit_palettes(weights, scheme.bits, scheme.group, importance, mask)
-        matrix = CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes, **held)
-    else:
-        codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
-        matrix = CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros, **held)
-    return matrix if moments is None else compensate(weights, moments.damped, matrix, mask)
+        palettes = fit_palettes(weights, scheme.bits, scheme.group, importance, exact)
+        return CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes)
+    codes, scales, zeros = fit_blocks(weights, scheme.bits, scheme.group, scheme.zero_points, importance)
+    return CompressedMatrix(scheme, codes, scales=scales, zero_points=zeros)
+
+
+def _most_harmed(
+    weights: np.ndarray, dense: np.ndarray, importance: np.ndarray | None, exact: np.ndarray, count: int
+) -> np.ndarray:
+    """Where the squared error times the importance of its column is largest: `count` True in bool (rows, columns)."""
+    harm = np.square(weights - dense) * (1 if importance is None else importance.astype(np.float32))
+    harm[exact] = -1
+    places = np.zeros(weights.size, bool)
+    places[np.argpartition(harm, -count, axis=None)[-count:]] = True
+    return places.reshape(weights.shape)
+
+
+def _scalars(weights: np.ndarray, exact: np.ndarray, whole: list[int]) -> HeldOutScalars | None:
+    """What is exact and in none of the columns that are held out whole."""
+    rows, columns = np.nonzero(exact)
+    apart = ~np.isin(columns, whole)
+    rows, columns = rows[apart].astype(np.int32), columns[apart].astype(np.int32)
+    return HeldOutScalars(rows, columns, to_float16(weights[rows, columns])) if len(rows) else None
 
 
 class CompressedDecoder:
@@ -68,10 +98,12 @@ class CompressedDecoder:
         importance: Mapping[str, np.ndarray] | None = None,
         held_out: Iterable[tuple[int, int, int]] = (),
         columns: Mapping[str, Iterable[int]] | None = None,
+        fraction: float = 0.0,
     ) -> None:
-        """`held_out` are (layer, row, column) of down_proj, `columns` whole columns to hold out by matrix name;
-        `importance` maps matrix names to (columns,)."""
-        self._weights, self.plan, self._importance = weights, plan, importance or {}
+        """`held_out` are (layer, row, column) of down_proj, `columns` whole columns to hold out by matrix name, and
+        `fraction` the share of scalars of each of the layers' matrices; `importance` maps matrix names to (columns,).
+        """
+        self._weights, self.plan, self._importance, self._fraction = weights, plan, importance or {}, fraction
         self.held_out = tuple(sorted(set(held_out)))
         self.columns = {name: tuple(each) for name, each in (columns or {}).items()}
         self.progress: Callable[[str], None] | None = None
@@ -92,6 +124,7 @@ class CompressedDecoder:
             places,
             self.columns.get(name, ()),
             moments,
+            self._fraction if name.startswith("layers.") else 0.0,
         )
 
     def vector(self, name: str) -> np.ndarray:

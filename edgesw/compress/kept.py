@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.matrix import CompressedMatrix, HeldOut, HeldOutColumns
+from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars
 
 _ARRAYS = ("codes", "palettes", "scales", "zero_points")
 
@@ -29,10 +29,11 @@ class KeptMatrices(CompressedDecoder):
             return self._load(name, path)
         matrix = self._decoder.matrix(name)
         arrays = {kind: getattr(matrix, kind) for kind in _ARRAYS if getattr(matrix, kind) is not None}
-        scalars = np.array([(s.row, s.column, s.value) for s in matrix.held_out], np.float64).reshape(-1, 3)
         if (whole := matrix.held_out_columns) is not None:
-            arrays |= {"columns": whole.columns, "values": whole.values}
-        np.savez(path, scalars=scalars, **arrays)
+            arrays |= {"whole_columns": whole.columns, "whole_values": whole.values}
+        if (each := matrix.held_out_scalars) is not None:
+            arrays |= {"rows": each.rows, "columns": each.columns, "values": each.values}
+        np.savez(path, **arrays)
         return matrix
 
     def vector(self, name: str) -> np.ndarray:
@@ -40,7 +41,9 @@ class KeptMatrices(CompressedDecoder):
 
     def _load(self, name: str, path: Path) -> CompressedMatrix:
         with np.load(path) as stored:
-            held = tuple(HeldOut(int(row), int(column), float(value)) for row, column, value in stored["scalars"])
-            whole = HeldOutColumns(stored["columns"], stored["values"]) if "columns" in stored else None
+            whole = (
+                HeldOutColumns(stored["whole_columns"], stored["whole_values"]) if "whole_columns" in stored else None
+            )
+            each = HeldOutScalars(stored["rows"], stored["columns"], stored["values"]) if "rows" in stored else None
             arrays = {kind: stored[kind] for kind in _ARRAYS if kind in stored}
-        return CompressedMatrix(self.plan.scheme(name), held_out=held, held_out_columns=whole, **arrays)
+        return CompressedMatrix(self.plan.scheme(name), held_out_columns=whole, held_out_scalars=each, **arrays)

@@ -36,15 +36,6 @@ class Scheme:
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """A scalar kept out of the dense part: its place in the matrix and its float16 value."""
-
-    row: int
-    column: int
-    value: float
-
-
-@dataclass(frozen=True)
 class HeldOutColumns:
     """Whole columns kept out of the dense part."""
 
@@ -53,11 +44,37 @@ class HeldOutColumns:
 
 
 @dataclass(frozen=True)
-class Correction:
-    """What is added to the dense product: y += x[..., columns] @ delta."""
+class HeldOutScalars:
+    """Scalars here and there kept out of the dense part."""
+
+    rows: np.ndarray  # int32 (n,), ascending
+    columns: np.ndarray  # int32 (n,)
+    values: np.ndarray  # float16 (n,)
+
+
+@dataclass(frozen=True)
+class ColumnCorrection:
+    """What is added to the dense product for held-out columns: y += x[..., columns] @ delta."""
 
     columns: np.ndarray  # int32 (k,), ascending
     delta: np.ndarray  # float16 (k, rows)
+
+
+@dataclass(frozen=True)
+class ScalarCorrection:
+    """What is added to it for held-out scalars: y[..., rows] += x[..., columns] * delta, one after the other."""
+
+    rows: np.ndarray  # int32 (n,), ascending
+    columns: np.ndarray  # int32 (n,)
+    delta: np.ndarray  # float16 (n,)
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What puts back what is held out of a matrix; None where there is nothing of the kind."""
+
+    columns: ColumnCorrection | None
+    scalars: ScalarCorrection | None
 
 
 @dataclass(frozen=True)
@@ -69,8 +86,9 @@ class CompressedMatrix:
     palettes: np.ndarray | None = None  # float16 (groups, 2**bits)
     scales: np.ndarray | None = None  # float16 (rows, blocks)
     zero_points: np.ndarray | None = None  # uint8 (rows, blocks); None: 2**(bits - 1) everywhere
-    held_out: tuple[HeldOut, ...] = ()
     held_out_columns: HeldOutColumns | None = None
+    held_out_scalars: HeldOutScalars | None = None
+    """None of them in a held-out column."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -88,30 +106,23 @@ class CompressedMatrix:
         zero = 2.0 ** (self.scheme.bits - 1) if self.zero_points is None else self._spread(self.zero_points)
         return (wide - zero) * self._spread(self.scales)
 
-    def correction(self) -> Correction | None:
-        """The correction that puts the held-out scalars and columns back, or None when nothing is held out.
-
-        A scalar in a held-out column is what the scalar says.
-        """
-        whole = self.held_out_columns
-        columns = sorted({scalar.column for scalar in self.held_out} | set(whole.columns.tolist() if whole else ()))
-        if not columns:
-            return None
-        at = {column: index for index, column in enumerate(columns)}
-        delta = np.zeros((len(columns), self.shape[0]), np.float16)
-        dense = self.dense()
-        if whole is not None:
-            delta[[at[column] for column in whole.columns.tolist()]] = whole.values - dense[:, whole.columns].T
-        for scalar in self.held_out:
-            delta[at[scalar.column], scalar.row] = scalar.value - dense[scalar.row, scalar.column]
-        return Correction(np.array(columns, np.int32), delta)
+    def corrections(self) -> Corrections:
+        """What is missing in the dense part. Deltas are rounded to float16."""
+        dense, columns, scalars = self.dense(), None, None
+        if (whole := self.held_out_columns) is not None:
+            columns = ColumnCorrection(whole.columns, (whole.values - dense[:, whole.columns].T).astype(np.float16))
+        if (each := self.held_out_scalars) is not None:
+            off = each.values - dense[each.rows, each.columns]
+            scalars = ScalarCorrection(each.rows, each.columns, off.astype(np.float16))
+        return Corrections(columns, scalars)
 
     def dequantize(self) -> np.ndarray:
-        """Float32 (rows, columns): the matrix this stands for, correction included."""
-        matrix = self.dense()
-        correction = self.correction()
-        if correction is not None:
-            matrix[:, correction.columns] += correction.delta.astype(np.float32).T
+        """Float32 (rows, columns): the matrix this stands for, corrections included."""
+        matrix, corrections = self.dense(), self.corrections()
+        if (whole := corrections.columns) is not None:
+            matrix[:, whole.columns] += whole.delta.astype(np.float32).T
+        if (each := corrections.scalars) is not None:
+            matrix[each.rows, each.columns] += each.delta
         return matrix
 
     def _spread(self, per_block: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from edgesw.errors import UsageError
 
 BITS = range(2, 9)
 INDEX_BYTES = 4
+VALUE_BYTES = 2
 DEFAULT_GROUP = {"palette": 16, "block": 32}
 HEAD_BITS = 8
 # Up to this width a zero point buys more than its bits cost (measured on SmolLM2, see docs/compression.md).
@@ -80,11 +81,12 @@ class CompressionPlan:
     def stored_bytes(self) -> int:
         return sum(matrix.stored_bytes for matrix in self.matrices)
 
-    def correction_bytes(self, columns: Mapping[str, Collection[int]]) -> int:
-        """Bytes of the corrections for what is held out of these columns, by matrix name: float16 values and an index
-        for each column, whether it is held out whole or a scalar of it is."""
+    def correction_bytes(self, columns: Mapping[str, Collection[int]], fraction: float = 0.0) -> int:
+        """Bytes of the corrections for columns that are held out, by matrix name, and for a fraction of the scalars of
+        each of the layers' matrices: a float16 value for each scalar, an index for each column, two for a scalar."""
         rows = {matrix.name: matrix.rows for matrix in self.matrices}
-        return sum(len(each) * (2 * rows[name] + INDEX_BYTES) for name, each in columns.items())
+        whole = sum(len(each) * (VALUE_BYTES * rows[name] + INDEX_BYTES) for name, each in columns.items())
+        return whole + sum(round(fraction * m.weights) for m in self.layers) * (VALUE_BYTES + 2 * INDEX_BYTES)
 
     @property
     def schemes(self) -> Schemes:

@@ -34,11 +34,12 @@ def matrix_harms(
     mean_squares: np.ndarray,
     output_gradients: np.ndarray,
     columns: Collection[int] = (),
+    fraction: float = 0.0,
 ) -> list[float]:
     """`expected_harm` of each scheme for float32 (rows, columns), from a sample of its rows where it is large.
 
     `mean_squares` (columns,) are of its inputs, `output_gradients` (rows,) of the loss gradients at its outputs;
-    `columns` are held out whole.
+    `columns` are held out whole, and `fraction` of the scalars.
     """
     # Rows that share a palette in the matrix share one in the sample.
     run = max([1, *(scheme.group for scheme in schemes if scheme.kind == "palette")])
@@ -48,7 +49,8 @@ def matrix_harms(
     part = np.ascontiguousarray(weights[rows])
     harms = []
     for scheme in schemes:
-        error = compress_matrix(part, scheme, mean_squares, columns=columns).dequantize() - part
+        made = compress_matrix(part, scheme, mean_squares, columns=columns, fraction=fraction)
+        error = made.dequantize() - part
         harms.append(expected_harm(error, mean_squares, output_gradients[rows], share or 1.0))
     return harms
 
@@ -68,16 +70,19 @@ def measure_harms(
     mean_squares: Mapping[str, np.ndarray],
     output_gradients: Mapping[str, np.ndarray],
     columns: Mapping[str, Collection[int]] | None = None,
+    fraction: float = 0.0,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, list[float]]:
     """`matrix_harms` of each matrix's schemes by its name, one matrix in memory at a time.
 
-    `columns` are held out, by matrix name. `progress(name)` is called before a matrix is read.
+    `columns` are held out, by matrix name, and `fraction` of the scalars. `progress(name)` is called before a matrix is
+    read.
     """
     harms = {}
     for name, choices in schemes.items():
         if progress:
             progress(name)
         apart = columns.get(name, ()) if columns else ()
-        harms[name] = matrix_harms(weights.tensor(name), choices, mean_squares[name], output_gradients[name], apart)
+        measures = mean_squares[name], output_gradients[name]
+        harms[name] = matrix_harms(weights.tensor(name), choices, *measures, apart, fraction)
     return harms

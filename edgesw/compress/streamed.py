@@ -36,9 +36,10 @@ class StreamedDecoder(CompressedDecoder):
         ids: np.ndarray,
         held_out: Iterable[tuple[int, int, int]] = (),
         columns: Mapping[str, Iterable[int]] | None = None,
+        fraction: float = 0.0,
     ) -> None:
         """As `CompressedDecoder`; `ids` are int64 (windows, tokens)."""
-        super().__init__(weights, plan, None, held_out, columns)
+        super().__init__(weights, plan, None, held_out, columns, fraction)
         self._ops = _CompressingOps(spec, weights, ids, self._compensated)
         self._stream: Stream | None = None
         self._layer = -1

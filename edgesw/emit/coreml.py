@@ -155,16 +155,21 @@ class MilOps:
 
     def linear(self, x: Var, name: str) -> Var:
         mb, kind = self.mb, name.rsplit(".", 1)[-1]
-        weight, correction = self._weights.matrix("embed_tokens" if kind == "lm_head" and self.spec.tied_head else name)
+        weight, corrections = self._weights.matrix(
+            "embed_tokens" if kind == "lm_head" and self.spec.tied_head else name
+        )
         # What is added to the residual stream is divided before the product: after it, it would have overflowed.
         divisor = self._divisor if kind in ("o_proj", "down_proj") else 1.0
         x = x if divisor == 1 else mb.mul(x=x, y=np.float16(1 / divisor))
         bias = {"bias": self._weights.vector(f"{name}.bias", 1 / divisor)} if kind in self.spec.biased else {}
         y = mb.linear(x=x, weight=weight, **bias)
-        if correction is None:
-            return y
-        spiking = mb.gather(x=x, indices=correction.columns, axis=-1)
-        return mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=correction.delta, name=plain(name) + "_correction")))
+        if (whole := corrections.columns) is not None:
+            spiking = mb.gather(x=x, indices=whole.columns, axis=-1)
+            y = mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=whole.delta, name=plain(name) + "_correction")))
+        if (each := corrections.scalars) is not None:
+            products = mb.mul(x=mb.gather(x=x, indices=each.columns, axis=-1), y=each.delta)
+            y = mb.scatter(data=y, indices=each.rows, updates=products, axis=-1, mode="add")
+        return y
 
     def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
         mb, spec, rotary = self.mb, self.spec, self.spec.layer_rotary[layer]

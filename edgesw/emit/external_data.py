@@ -8,8 +8,8 @@ from types import TracebackType
 import numpy as np
 import onnx
 
-# Runtimes map the file page by page.
-ALIGNMENT = 4096
+# Runtimes map the file page by page. What is smaller than a page would waste most of one.
+PAGE, LINE = 4096, 64
 
 
 class ExternalData:
@@ -35,7 +35,7 @@ class ExternalData:
         if name not in self._written:
             data = np.ascontiguousarray(values)
             at = self._file.tell()
-            at += self._file.write(bytes(-at % ALIGNMENT))
+            at += self._file.write(bytes(-at % (PAGE if data.nbytes >= PAGE else LINE)))
             self._file.write(data.reshape(-1).view(np.uint8).data)
             self._written[name] = (at, data.nbytes)
             self._add(name, data.dtype, data.shape, self._written[name])

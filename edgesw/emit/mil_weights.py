@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.matrix import CompressedMatrix, Correction
+from edgesw.compress.matrix import CompressedMatrix, Corrections
 from edgesw.emit.weight_file import WeightFile
 
 Var = Any
@@ -31,13 +31,13 @@ class MilWeights:
         values = self._source.vector(name) * np.float32(factor)
         return self.mb.const(val=values.astype(np.float16), name=plain(name))
 
-    def matrix(self, name: str) -> tuple[Var, Correction | None]:
-        """The matrix as a constexpr op, and its correction. It goes to the weight file now and is then dropped."""
+    def matrix(self, name: str) -> tuple[Var, Corrections]:
+        """The matrix as a constexpr op, and its corrections. It goes to the weight file now and is then dropped."""
         if name in self._dense:  # a tied head: its only second use
-            return self._dense[name], None
+            return self._dense[name], Corrections(None, None)
         matrix = self._source.matrix(name)
         self._dense[name] = dense = self._constexpr(plain(name), matrix)
-        return dense, matrix.correction()
+        return dense, matrix.corrections()
 
     def _constexpr(self, name: str, matrix: CompressedMatrix) -> Var:
         mb = self.mb

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, save_model
 from edgesw import __version__
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.matrix import CompressedMatrix, Correction, Scheme
+from edgesw.compress.matrix import CompressedMatrix, Corrections, Scheme
 from edgesw.decoder.decoder import decoder
 from edgesw.decoder.rotary import rotary_tables
 from edgesw.emit.bits import pack_bits
@@ -117,14 +117,30 @@ class OnnxOps:
         if name.rsplit(".", 1)[-1] in self.spec.biased:
             bias = self._data.write(f"{name}.bias", self._source.vector(f"{name}.bias"))
             y = self.node("Add", [y, bias], f"{name}.biased")
-        if blocks.correction is None:
-            return y
-        columns = self._data.small(f"{name}.spiking", blocks.correction.columns.astype(np.int64))
-        # Stored as it is, in float16; what runs the graph widens it once, as it opens the model.
-        stored = self._data.write(f"{name}.correction_stored", blocks.correction.delta)
-        delta = self.node("Cast", [stored], f"{name}.correction", to=TensorProto.FLOAT)
-        spiking = self.node("Gather", [x, columns], f"{name}.input_spikes", axis=-1)
-        return self.node("Add", [y, self.node("MatMul", [spiking, delta], f"{name}.restored")], f"{name}.corrected")
+        return self._corrected(x, y, name, blocks.corrections)
+
+    def _corrected(self, x: str, y: str, name: str, corrections: Corrections) -> str:
+        """`y`, a dense product with `x`, with what is held out of the matrix put back."""
+        if (whole := corrections.columns) is not None:
+            columns = self._data.small(f"{name}.spiking", whole.columns.astype(np.int64))
+            delta = self._widened(f"{name}.correction", whole.delta)
+            spiking = self.node("Gather", [x, columns], f"{name}.input_spikes", axis=-1)
+            restored = self.node("MatMul", [spiking, delta], f"{name}.restored")
+            y = self.node("Add", [y, restored], f"{name}.corrected")
+        if (each := corrections.scalars) is not None:
+            columns = self._data.write(f"{name}.scalar_columns", each.columns)
+            delta = self._widened(f"{name}.scalar_correction", each.delta)
+            inputs = self.node("Gather", [x, columns], f"{name}.scalar_inputs", axis=-1)
+            products = self.node("Mul", [inputs, delta], f"{name}.scalar_products")
+            shape = self.node("Shape", [products], f"{name}.scalar_shape")
+            rows = self._data.write(f"{name}.scalar_rows", each.rows)
+            rows = self.node("Expand", [rows, shape], f"{name}.scalar_rows_everywhere")
+            y = self.node("ScatterElements", [y, rows, products], f"{name}.complete", axis=-1, reduction="add")
+        return y
+
+    def _widened(self, name: str, values: np.ndarray) -> str:
+        """Stored as it is, in float16; what runs the graph widens it once, as it opens the model."""
+        return self.node("Cast", [self._data.write(f"{name}_stored", values)], name, to=TensorProto.FLOAT)
 
     def attention(self, layer: int, query: str, key: str, value: str) -> str:
         spec = self.spec
@@ -185,7 +201,7 @@ class _Blocks:
     rows: int
     columns: int
     blocks: int
-    correction: Correction | None
+    corrections: Corrections
 
 
 def _write_blocks(data: ExternalData, name: str, matrix: CompressedMatrix) -> _Blocks:
@@ -201,4 +217,4 @@ def _write_blocks(data: ExternalData, name: str, matrix: CompressedMatrix) -> _B
     if matrix.zero_points is not None:
         padded = np.pad(matrix.zero_points, ((0, 0), (0, -blocks % (8 // bits))))
         inputs.append(data.write(f"{name}.zero_points", pack_bits(padded, bits).reshape(rows, -1)))
-    return _Blocks(tuple(inputs), matrix.scheme, rows, columns, blocks, matrix.correction())
+    return _Blocks(tuple(inputs), matrix.scheme, rows, columns, blocks, matrix.corrections())

@@ -87,6 +87,15 @@ def fill(shape: Tensor, value: Tensor | None = None) -> Tensor:
     return torch.full(ints(shape), 0.0) if value is None else value.expand(ints(shape))
 
 
+def within(op: str, indices: Tensor, size: int) -> Tensor:
+    """The indices (n,), int64. PackageError for one outside an axis of this size."""
+    flat = indices.reshape(-1).long()
+    if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= size):
+        bad = int(flat.min()) if int(flat.min()) < 0 else int(flat.max())
+        raise PackageError(f"{op}: index {bad} is outside an axis of {size}.")
+    return flat
+
+
 def gather(
     x: Tensor, indices: Tensor, axis: Tensor | None = None, batch_dims: Tensor | None = None,
     validate_indices: Tensor | None = None,
@@ -98,10 +107,7 @@ def gather(
     if batch_dims is not None and int(batch_dims) != 0:
         raise UnsupportedError(f"gather with batch_dims={int(batch_dims)} is not supported.")
     place = (0 if axis is None else int(axis)) % x.ndim
-    flat = indices.reshape(-1).long()
-    if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= x.shape[place]):
-        bad = int(flat.min()) if int(flat.min()) < 0 else int(flat.max())
-        raise PackageError(f"gather: index {bad} is outside an axis of {x.shape[place]}.")
+    flat = within("gather", indices, x.shape[place])
     return x.index_select(place, flat).reshape(*x.shape[:place], *indices.shape, *x.shape[place + 1 :])
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgesw.errors import UnsupportedError
-from edgesw.runtime.mil_moves import MOVES, ints, range_1d
+from edgesw.runtime.mil_moves import MOVES, ints, range_1d, within
 from edgesw.runtime.mil_weights import DTYPES
 
 _CAST = {dtype.name: dtype for dtype in DTYPES.values() if dtype.bits >= 8}
@@ -187,6 +187,17 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     return torch.softmax(scores, -1) @ value
 
 
+def scatter(
+    data: Tensor, indices: Tensor, updates: Tensor, axis: Tensor | None = None, mode: str = "add",
+    validate_indices: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """`data` with each of the `updates` added along `axis` where its index says; an index outside is an error here."""
+    if mode != "add":
+        raise UnsupportedError(f"scatter with mode '{mode}' is not supported.")
+    place = (0 if axis is None else int(axis)) % data.ndim
+    return data.index_add(place, within("scatter", indices, data.shape[place]), updates)
+
+
 OPS: dict[str, Callable[..., Any]] = {
     **MOVES,
     "abs": _unary(torch.abs), "square": _unary(torch.square), "sqrt": _unary(torch.sqrt), "exp": _unary(torch.exp),
@@ -208,7 +219,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "reduce_min": _reduction(lambda x, axes, keep: x.amin(axes, keep)),
     "reduce_sum_square": _reduction(lambda x, axes, keep: x.square().sum(axes, keep)),
     "reduce_l2_norm": _reduction(lambda x, axes, keep: x.square().sum(axes, keep).sqrt()),
-    "reduce_argmax": reduce_argmax, "range_1d": range_1d,
+    "reduce_argmax": reduce_argmax, "range_1d": range_1d, "scatter": scatter,
     "softmax": softmax, "l2_norm": l2_norm, "layer_norm": layer_norm,
     "linear": linear, "matmul": matmul, "conv": conv, "scaled_dot_product_attention": scaled_dot_product_attention,
 }  # fmt: skip

@@ -113,12 +113,13 @@ def test_what_is_held_out_is_held_out_of_a_streamed_matrix_too(tiny_llama: Path)
     name = "layers.0.down_proj"
     ours = decoder(tiny_llama, held_out=[(0, 17, 101)], columns={name: [3], "layers.1.up_proj": [7]})
     matrix, weights = ours.matrix(name), checkpoint.tensor(name)
-    assert [(scalar.row, scalar.column) for scalar in matrix.held_out] == [(17, 101)]
+    each = matrix.held_out_scalars
+    assert each is not None and (each.rows.tolist(), each.columns.tolist()) == ([17], [101])
     assert matrix.held_out_columns is not None and matrix.held_out_columns.columns.tolist() == [3]
     exact = matrix.dequantize()
     # They are free to make up for what the layers before have lost, so they are near to what they were, not the same.
     assert np.corrcoef(exact[:, 3], weights[:, 3])[0, 1] > 0.7
     assert exact[17, 101] == pytest.approx(float(weights[17, 101]), rel=0.2)
     assert np.abs(exact[:, 3] - matrix.held_out_columns.values[0]).max() < 1e-3, "not on the 2-bit grid"
-    correction = ours.matrix("layers.1.up_proj").correction()
+    correction = ours.matrix("layers.1.up_proj").corrections().columns
     assert correction is not None and correction.columns.tolist() == [7]

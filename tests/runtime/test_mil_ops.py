@@ -114,12 +114,15 @@ CASES["logical_not"] = (lambda t: mb.logical_not(x=mb.greater(x=t.x, y=0.0)), X 
 CASES["select"] = (lambda t: mb.select(cond=mb.greater(x=t.x, y=0.0), a=t.x, b=t.p), np.where(X > 0, X, P))
 
 INDEX = np.array([[2, 0], [1, 2]], np.int32)
+TWICE, SCATTERED = normal(2, 3, 3), P.copy()
+np.add.at(SCATTERED, (..., [3, 0, 3]), TWICE)
 CASES |= {
     "gather_axis1": (lambda t: mb.gather(x=t.x, indices=INDEX, axis=1), X[:, INDEX]),
     "gather_axis_last": (lambda t: mb.gather(x=t.x, indices=[3, 3, 0], axis=-1), X[..., [3, 3, 0]]),
     "gather_scalar": (lambda t: mb.gather(x=t.i, indices=2, axis=1), I[:, 2]),
     "gather_along": (
         lambda t: mb.gather_along_axis(x=t.x, indices=np.zeros((2, 1, 4), np.int32), axis=1), X[:, :1]),
+    "scatter": (lambda t: mb.scatter(data=t.p, indices=[3, 0, 3], updates=TWICE, axis=-1, mode="add"), SCATTERED),
     "reshape_minus_one": (lambda t: mb.reshape(x=t.x, shape=[4, -1]), X.reshape(4, 6)),
     "reshape_zero": (lambda t: mb.reshape(x=t.x, shape=[1, 0, -1, 0]), X.reshape(1, 2, 3, 4)),
     "expand_dims": (lambda t: mb.expand_dims(x=t.x, axes=[0, -1]), X[None, ..., None]),
@@ -273,6 +276,11 @@ def test_gather_outside_the_axis_is_an_error(tmp_path: Path) -> None:
         ("gelu", {"x": torch.ones(1), "mode": "NEW"}, "gelu with mode 'NEW'"),
         ("cast", {"x": torch.ones(1), "dtype": "fp64"}, "cast to 'fp64'"),
         ("gather", {"x": torch.ones(2, 2), "indices": torch.zeros(1), "batch_dims": torch.tensor(1)}, "batch_dims=1"),
+        (
+            "scatter",
+            {"data": torch.ones(2), "indices": torch.zeros(1), "updates": torch.ones(1), "mode": "max"},
+            "'max'",
+        ),
         ("conv", {"x": torch.ones(1, 1, 2), "weight": torch.ones(1, 1, 1), "pad_type": "odd"}, "pad_type 'odd'"),
         ("reduce_mean", {"x": torch.tensor([3])}, "reduce_mean of integers"),
     ],
