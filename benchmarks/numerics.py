@@ -51,9 +51,11 @@ class NumericsDecoder:
         return next(self._logits)
 
 
-def bits_per_weight(spec: DecoderSpec, plan: CompressionPlan, columns: Mapping[str, Collection[int]]) -> float:
+def bits_per_weight(
+    spec: DecoderSpec, plan: CompressionPlan, columns: Mapping[str, Collection[int]], fraction: float = 0.0
+) -> float:
     """Stored bits per weight of the layers' matrices: codes, palettes, scales, zero points and corrections, which hold
-    these columns by matrix name."""
+    these columns by matrix name and a fraction of the scalars."""
     layers = [matrix for matrix in plan.matrices if matrix.name in set(spec.matrices())]
-    stored = sum(matrix.stored_bytes for matrix in layers) + plan.correction_bytes(columns)
+    stored = sum(matrix.stored_bytes for matrix in layers) + plan.correction_bytes(columns, fraction)
     return 8 * stored / sum(matrix.weights for matrix in layers)

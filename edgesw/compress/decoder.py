@@ -103,7 +103,7 @@ class CompressedDecoder:
         """`held_out` are (layer, row, column) of down_proj, `columns` whole columns to hold out by matrix name, and
         `fraction` the share of scalars of each of the layers' matrices; `importance` maps matrix names to (columns,).
         """
-        self._weights, self.plan, self._importance, self._fraction = weights, plan, importance or {}, fraction
+        self._weights, self.plan, self._importance, self.fraction = weights, plan, importance or {}, fraction
         self.held_out = tuple(sorted(set(held_out)))
         self.columns = {name: tuple(each) for name, each in (columns or {}).items()}
         self.progress: Callable[[str], None] | None = None
@@ -124,7 +124,7 @@ class CompressedDecoder:
             places,
             self.columns.get(name, ()),
             moments,
-            self._fraction if name.startswith("layers.") else 0.0,
+            self.fraction if name.startswith("layers.") else 0.0,
         )
 
     def vector(self, name: str) -> np.ndarray:
