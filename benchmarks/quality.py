@@ -27,7 +27,7 @@ from edgesw.texts import Text, load_text, windows
 from edgesw.tokenizer import Tokenizer
 from edgesw.validate.measure import measure
 
-AT_ONCE = 8  # rows measured side by side, then saved
+AT_ONCE = 3  # rows measured side by side, then saved
 PEERS = (*peers_onnxruntime.PEERS, *peers_coremltools.PEERS, *peers_llama_cpp.PEERS)
 NOTES = (
     "bits per weight: stored for the layers' matrices, counting codes, scales, zero points, palettes and corrections; "

@@ -67,27 +67,28 @@ def compensate(
     moments = np.ascontiguousarray(moments / np.diagonal(moments).mean(), np.float32)  # no product overflows
     exact = np.zeros(weights.shape, bool) if exact is None else exact
     weights = np.where(exact, np.float32(0), weights)
+    products = weights @ moments
     better = _palettes if start.palettes is not None else _blocks
     matrix = start
     for _ in range(ROUNDS):
-        matrix = better(weights, moments, exact, matrix)
+        matrix = better(products, moments, exact, matrix)
     return matrix
 
 
 def _palettes(
-    weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix
+    products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix
 ) -> CompressedMatrix:
     from edgesw.compress.descent import descend_palette, palette_system  # takes long to load
 
     assert matrix.palettes is not None
-    rows, entries = len(weights), matrix.palettes.shape[1]
+    rows, entries = len(products), matrix.palettes.shape[1]
     group = matrix.scheme.group or rows
     codes = matrix.codes.copy()
 
     def fitted(index: int) -> np.ndarray:
         last = min((index + 1) * group, rows)
         parts = [slice(first, min(first + ROWS, last)) for first in range(index * group, last, ROWS)]
-        systems = [palette_system(weights[p], moments, exact[p], matrix.codes[p], entries) for p in parts]
+        systems = [palette_system(products[p], moments, exact[p], matrix.codes[p], entries) for p in parts]
         return _solved(sum(a for a, _ in systems), sum(b for _, b in systems), palettes[index].astype(np.float64))
 
     palettes = matrix.palettes
@@ -95,41 +96,53 @@ def _palettes(
     order = np.argsort(fit, axis=1, kind="stable")  # nearly always as they were
     palettes = to_float16(np.take_along_axis(fit, order, 1))
     codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], codes]
+    better = replace(matrix, codes=codes, palettes=palettes)  # the codes are bettered in place below
+    gradients = _gradients(products, moments, exact, better)
 
     def descend(first: int) -> None:
         own = slice(first, first + each)
         palette = palettes[first // group].astype(np.float32)
-        descend_palette(weights[own], moments, exact[own], palette, codes[own], PASSES)
+        descend_palette(gradients[own], moments, exact[own], palette, codes[own], PASSES)
 
     each = group if group < rows else ROWS
     threaded(descend, range(0, rows, each))
-    return replace(matrix, codes=codes, palettes=palettes)
+    return better
 
 
-def _blocks(weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix) -> CompressedMatrix:
+def _blocks(products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix) -> CompressedMatrix:
     from edgesw.compress.descent import descend_blocks, scale_system  # takes long to load
 
     assert matrix.scales is not None
-    rows, columns = weights.shape
+    rows, columns = products.shape
     block, top = matrix.scheme.group, 2**matrix.scheme.bits - 1
     scales = matrix.scales.astype(np.float32)
     zeros = np.full_like(scales, 2 ** (matrix.scheme.bits - 1)) if matrix.zero_points is None else matrix.zero_points
     zeros, codes = zeros.astype(np.float32), matrix.codes.copy()
 
-    def better(first: int) -> None:
-        own = slice(first, first + ROWS)
+    def rescale(first: int) -> None:
         for row in range(first, min(first + ROWS, rows)):
             integers = codes[row].astype(np.float32) - np.repeat(zeros[row], block)[:columns]
-            system, right = scale_system(weights[row], moments, exact[row], integers, block)
+            system, right = scale_system(products[row], moments, exact[row], integers, block)
             fit = _solved(system, right, scales[row].astype(np.float64))
             moved = fit / scales[row]  # a scale may be negative
             fit = np.where((moved < 1 / FURTHEST) | (moved > FURTHEST), scales[row], fit)
             stored = to_float16(fit).astype(np.float32)
             scales[row] = np.where(stored == 0, scales[row], stored)
-        descend_blocks(weights[own], moments, exact[own], scales[own], zeros[own], block, top, codes[own], PASSES)
 
-    threaded(better, range(0, rows, ROWS))
-    return replace(matrix, codes=codes, scales=scales.astype(np.float16))
+    def descend(first: int) -> None:
+        own = slice(first, first + ROWS)
+        descend_blocks(gradients[own], moments, exact[own], scales[own], zeros[own], block, top, codes[own], PASSES)
+
+    threaded(rescale, range(0, rows, ROWS))
+    better = replace(matrix, codes=codes, scales=scales.astype(np.float16))  # the codes are bettered in place below
+    gradients = _gradients(products, moments, exact, better)
+    threaded(descend, range(0, rows, ROWS))
+    return better
+
+
+def _gradients(products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix) -> np.ndarray:
+    """(W - Q) H, float32 (rows, columns), of weights that are zero where `exact` is True; Q counts as zero there."""
+    return products - np.where(exact, np.float32(0), matrix.dense()) @ moments
 
 
 def _solved(system: np.ndarray, right: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 What is made small is the error of a matrix's product, tr((W - Q) H (W - Q)^T) with H the second moments of its input:
 each row by itself, one code at a time, until no single code of the row can be bettered or the passes are over.
-`gradient` below is a row of (W - Q) H, kept up to date: a code that changes adds a row of H to it, one that stays
-costs nothing.
+`gradients` below are (W - Q) H, kept up to date: a code that changes adds a row of H to its row, one that stays costs
+nothing.
 
 Loops are written out where numpy has a word for them: numba compiles those in a fraction of the time.
 """
@@ -29,17 +29,11 @@ def _nearest(value: float, palette: np.ndarray) -> int:
 
 
 @part
-def _error_times_moments(
-    weights: np.ndarray, values: np.ndarray, exact: np.ndarray, moments: np.ndarray, gradient: np.ndarray
-) -> None:
-    """A row of (W - Q) H, into `gradient`. Where `exact` is set there is no error."""
-    columns = weights.shape[0]
-    gradient[:] = np.float32(0)
-    for i in range(columns):
-        error = weights[i] - values[i]
-        if error != 0 and not exact[i]:
-            for j in range(columns):
-                gradient[j] += error * moments[i, j]
+def _add(to: np.ndarray, values: np.ndarray, factor: float) -> None:
+    """to += factor * values. Over whole arrays: numba makes vector instructions of such a loop, not of one that counts
+    on from an index."""
+    for j in range(to.shape[0]):
+        to[j] += factor * values[j]
 
 
 @part
@@ -50,31 +44,25 @@ def _change(
     step = value - values[i]
     codes[i] = code
     values[i] = value
-    for j in range(gradient.shape[0]):
-        gradient[j] -= step * moments[i, j]
+    _add(gradient, moments[i], -step)
 
 
 @compiled
 def descend_palette(
-    weights: np.ndarray,
-    moments: np.ndarray,
-    exact: np.ndarray,
-    palette: np.ndarray,
-    codes: np.ndarray,
-    passes: int,
+    gradients: np.ndarray, moments: np.ndarray, exact: np.ndarray, palette: np.ndarray, codes: np.ndarray, passes: int
 ) -> int:
     """Better the `codes`, uint8 (rows, columns), in place; how many changes that took.
 
-    weights float32 (rows, columns); moments float32 (columns, columns), diagonal above 0; exact (rows, columns): True
-    where the product is exact whatever the code; palette float32 (entries,), ascending.
+    gradients float32 (rows, columns), changed too; moments float32 (columns, columns), diagonal above 0; exact (rows,
+    columns): True where the product is exact whatever the code; palette float32 (entries,), ascending.
     """
-    rows, columns = weights.shape
-    gradient, values = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    rows, columns = codes.shape
+    values = np.empty(columns, np.float32)
     changes = 0
     for row in range(rows):
+        gradient = gradients[row]
         for i in range(columns):
             values[i] = palette[codes[row, i]]
-        _error_times_moments(weights[row], values, exact[row], moments, gradient)
         for _ in range(passes):
             before = changes
             for i in range(columns):
@@ -89,7 +77,7 @@ def descend_palette(
 
 @compiled
 def descend_blocks(
-    weights: np.ndarray,
+    gradients: np.ndarray,
     moments: np.ndarray,
     exact: np.ndarray,
     scales: np.ndarray,
@@ -101,13 +89,13 @@ def descend_blocks(
 ) -> int:
     """As `descend_palette`, for values (code - zero) * scale with codes from 0 to `top`; scales above 0 and zeros are
     float32 (rows, blocks)."""
-    rows, columns = weights.shape
-    gradient, values = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    rows, columns = codes.shape
+    values = np.empty(columns, np.float32)
     changes = 0
     for row in range(rows):
+        gradient = gradients[row]
         for i in range(columns):
             values[i] = (np.float32(codes[row, i]) - zeros[row, i // block]) * scales[row, i // block]
-        _error_times_moments(weights[row], values, exact[row], moments, gradient)
         for _ in range(passes):
             before = changes
             for i in range(columns):
@@ -124,45 +112,48 @@ def descend_blocks(
 
 @compiled
 def palette_system(
-    weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, codes: np.ndarray, entries: int
+    products: np.ndarray, moments: np.ndarray, exact: np.ndarray, codes: np.ndarray, entries: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the best palette x of these rows solves for given codes: A x = b, float64 (entries, entries), (entries,).
 
-    With P the one-hot codes of a row w, A is the sum of P^T H P over the rows, b of P^T H w.
+    With P the one-hot codes of a row w, A is the sum of P^T H P over the rows, b of P^T H w; `products` are the H w,
+    float32 (rows, columns). A and H are symmetric, so half of each is summed.
     """
-    rows, columns = weights.shape
+    rows, columns = codes.shape
     system, right = np.zeros((entries, entries)), np.zeros(entries)
     sums = np.empty((entries, columns), np.float32)
     for row in range(rows):
         sums[:] = np.float32(0)
         for i in range(columns):
             if not exact[row, i]:
-                for j in range(columns):
-                    sums[codes[row, i], j] += moments[i, j]
+                code = codes[row, i]
+                right[code] += products[row, i]
+                system[code, code] += moments[i, i] / 2
+                _add(sums[code, i + 1 :], moments[i, i + 1 :], np.float32(1))
         for k in range(entries):
             for j in range(columns):
                 if not exact[row, j]:
                     system[k, codes[row, j]] += sums[k, j]
-                    right[k] += sums[k, j] * weights[row, j]
-    return system, right
+    return system + system.T, right
 
 
 @compiled
 def scale_system(
-    weights: np.ndarray, moments: np.ndarray, exact: np.ndarray, integers: np.ndarray, block: int
+    products: np.ndarray, moments: np.ndarray, exact: np.ndarray, integers: np.ndarray, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the best scales x of one row solve for given integers (columns,): A x = b, float64 (blocks, blocks)."""
-    columns = weights.shape[0]
+    """What the best scales x of one row solve for given integers (columns,): A x = b, float64 (blocks, blocks).
+    `products` (columns,) are H w."""
+    columns = integers.shape[0]
     blocks = (columns + block - 1) // block
     system, right = np.zeros((blocks, blocks)), np.zeros(blocks)
     sums = np.zeros((blocks, columns), np.float32)
     for i in range(columns):
         if integers[i] != 0 and not exact[i]:
-            for j in range(columns):
-                sums[i // block, j] += integers[i] * moments[i, j]
+            right[i // block] += integers[i] * products[i]
+            system[i // block, i // block] += integers[i] * integers[i] * moments[i, i] / 2
+            _add(sums[i // block, i + 1 :], moments[i, i + 1 :], integers[i])
     for k in range(blocks):
-        for j in range(columns):
+        for j in range(k * block, columns):
             if not exact[j]:
                 system[k, j // block] += sums[k, j] * integers[j]
-                right[k] += sums[k, j] * weights[j]
-    return system, right
+    return system + system.T, right
