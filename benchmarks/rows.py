@@ -62,7 +62,7 @@ def package_rows(bench: Bench, package: Package, settings: Settings) -> Iterator
 
     def make(name: str, plan: CompressionPlan) -> Made:
         manifest = package.made()
-        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.held_out)
+        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.held_out.columns)
         path = package.path / manifest.models[name]
         return Made(bits, TARGETS[name].run(path, manifest.context, "float16"))
 

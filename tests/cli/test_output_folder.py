@@ -117,7 +117,7 @@ def test_no_room_is_found_out_before_the_work(
 
 
 SMALL_DISK = """
-mount -t tmpfs -o size=200k small "$1" || exit 77
+mount -t tmpfs -o size=100k small "$1" || exit 77
 cd / && "$2" -c "$3"
 status=$?
 ls -A "$1" >&2
