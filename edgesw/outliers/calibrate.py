@@ -22,7 +22,7 @@ from edgesw.tokenizer import Tokenizer
 CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
 # Windows of the shipped text that compensation reads, of a model with this many parameters; fewer of a larger one, so
 # that it takes no longer. Fewer than CALIBRATION_WINDOWS would tell too little of inputs that wide.
-COMPENSATION_WINDOWS, COMPENSATION_PARAMETERS = 48, 150e6
+COMPENSATION_WINDOWS, COMPENSATION_PARAMETERS = 32, 150e6
 MOST_WINDOWS = 256
 
 
