@@ -101,7 +101,7 @@ class Plans:
         largest = max(plan.largest for plan in self.by_target.values())
         read = CALIBRATION_TOKENS * compensation_windows(self._parameters) if self.calibration == "default" else 0
         streams = 4 * 2 * (3 * read * hidden + 6 * min(read, BATCH_TOKENS) * wide)
-        compensation = streams + 64 * wide**2 + 8 * largest if read else 0
+        compensation = streams + 64 * wide**2 + 12 * largest if read else 0
         return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, compensation)
 
     @property
