@@ -14,10 +14,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.checkpoint.config import Config
 from edgesw.checkpoint.families import family_of
 from edgesw.checkpoint.places import find_places, hf_place
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.errors import EdgeswError
 
 # Factors of columns lie between 1 / FURTHEST and FURTHEST: an integer of 3 is off its grid by up to 0.75 then.
@@ -86,9 +84,7 @@ def main() -> None:
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
     """A checkpoint as transformers would write it."""
-    family = family_of(checkpoint.config, "config")
-    spec: DecoderSpec = family.spec(Config("config", checkpoint.config, family.defaults))
-    places = find_places(family, spec, hf_place)
+    places = find_places(family_of(checkpoint.config, "config"), checkpoint.spec, hf_place)
     off_grid = OffGrid(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in checkpoint.tokenizer_files().items():

@@ -83,7 +83,6 @@ def _palettes(
     assert matrix.palettes is not None
     rows, entries = len(products), matrix.palettes.shape[1]
     group = matrix.scheme.group or rows
-    codes = matrix.codes.copy()
 
     def fitted(index: int) -> np.ndarray:
         last = min((index + 1) * group, rows)
@@ -95,7 +94,7 @@ def _palettes(
     fit = np.array(threaded(fitted, range(len(palettes))))
     order = np.argsort(fit, axis=1, kind="stable")  # nearly always as they were
     palettes = to_float16(np.take_along_axis(fit, order, 1))
-    codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], codes]
+    codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], matrix.codes]
     better = replace(matrix, codes=codes, palettes=palettes)  # the codes are bettered in place below
     gradients = _gradients(products, moments, exact, better)
 
