@@ -8,28 +8,28 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from bench import make_bench
-from numerics import Mixed
+from bench import TOKENS, Bench, make_bench
+from numerics import Matrices, Mixed
 from printing import say, table, versions
 
-from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.checkpoint.spec import Coordinates
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.convert import compressed_decoder
-from edgesw.decoder.ops import Weights
 from edgesw.errors import EdgeswError
 from edgesw.plans import Settings, make_plans
-from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
 from edgesw.texts import shipped_text, windows
 from edgesw.tokenizer import Tokenizer
+from edgesw.validate.measure import Agreement, measure
 
-TOKENS = 64
-COLUMNS = ("compressed", "super activation", "of float", "input of the super weight", "of float")
+FRACTION = 5e-4  # of each matrix's scalars, where some are held out by their harm
+COLUMNS = ("compressed", "super activation", "of float", "input of the super weight", "of float", "KL, nats")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
@@ -57,40 +57,47 @@ def run(model: str, bits: int) -> None:
     """Detect, calibrate, compress in many ways and print."""
     checkpoint = open_checkpoint(model)
     tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
-    ids = windows(shipped_text("validation"), tokenizer, 1, TOKENS)
-    bench = make_bench(checkpoint, tokenizer, ids)
-    if not bench.held_out.values:
+    bench = make_bench(checkpoint, tokenizer, windows(shipped_text("validation"), tokenizer, 1, TOKENS))
+    values = bench.held_out.values
+    if not values:
         sys.exit(f"Error: no super weights were found in {model}.")
-    place = max(bench.held_out.values, key=lambda place: abs(bench.held_out.values[place]))
+    layer = min(layer for layer, _, _ in values)
+    inputs = {place: spike(bench, checkpoint.tensor, place).spike for place in values if place[0] == layer}
+    place = max(inputs, key=lambda place: abs(values[place]) * inputs[place])
     plan = make_plans(checkpoint.spec, Settings(("coreml",), bits, "palette")).by_target["coreml"]
-    exact = measure(checkpoint, checkpoint, ids, place)
-    rows = [("nothing (float)", exact)]
-    weighted = CompressedDecoder(
-        checkpoint, plan, bench.calibration.mean_squares, bench.held_out.values, bench.held_out.columns
-    )
-    scalars = CompressedDecoder(checkpoint, plan, bench.calibration.mean_squares, bench.held_out.values)
-    plain = CompressedDecoder(checkpoint, plan, None, bench.held_out.values)
-    every = frozenset(checkpoint.spec.matrices())
-    for title, decoder, names in [
-        ("all, by squared error; super weights held out", plain, every),
-        ("all, weighted; super weights held out", scalars, every),
-        *((f"{title}, weighted; super weights held out", scalars, names) for title, names in parts(plan, place)),
-        ("all, weighted; spiking columns held out", weighted, every),
-        ("all, compensated", compressed_decoder(checkpoint, plan, bench.calibration, bench.held_out), every),
-    ]:
+    exact = spike(bench, checkpoint.tensor, place)
+    print(f"{model}, palettes of {bits} bits and 16 rows, embedding and head in float. {versions('torch')}.")
+    print(f"Super weight: layer {layer} [{place[1]}, {place[2]}]. KL on {TOKENS} tokens of the text that ships.\n")
+    rows = [("nothing (float)", f"{exact.activation:,.0f}", "", f"{exact.spike:,.0f}", "", "0")]
+    for title, matrices in ways(bench, plan, place, exact):
         say(title)
-        made = Mixed(checkpoint, names, decoder.tensor, {})
-        rows.append((title, measure(checkpoint, made, ids, place)))
-    say("all, weighted, with the rows that make its input in float")
-    rows.append(
-        (
-            "all, weighted, but the rows that make its input",
-            measure(checkpoint, _Rows(weighted, checkpoint, place), ids, place),
-        )
-    )
-    print(f"{model}, palettes of {bits} bits and 16 rows. {versions('torch')}.")
-    print(f"Super weight: layer {place[0]} [{place[1]}, {place[2]}].\n")
-    print(table(COLUMNS, [_cells(title, spike, exact) for title, spike in rows]))
+        made = spike(bench, matrices, place)
+        rows.append((title, *_cells(made, exact), f"{divergence(bench, matrices):.4f}"))
+    print(table(COLUMNS, rows))
+
+
+def ways(bench: Bench, plan: CompressionPlan, place: Coordinates, exact: Spike) -> Iterator[tuple[str, Matrices]]:
+    """Titles, and the layers' matrices that they stand for."""
+    squares, values, columns = bench.calibration.mean_squares, bench.held_out.values, bench.held_out.columns
+    some = replace(bench, held_out=replace(bench.held_out, fraction=FRACTION))
+    weighted = kept(bench, CompressedDecoder(bench.checkpoint, plan, squares, values))
+    column_wise = kept(bench, CompressedDecoder(bench.checkpoint, plan, squares, values, columns))
+    yield "all, by squared error", kept(bench, CompressedDecoder(bench.checkpoint, plan))
+    plain = CompressedDecoder(bench.checkpoint, plan, None, values)
+    yield "all, by squared error; super weights held out", kept(bench, plain)
+    yield "all, weighted; super weights held out", weighted
+    for title, names in parts(plan, place):
+        yield f"{title}, weighted; super weights held out", of(bench, names, weighted)
+    yield "all, weighted; spiking columns held out", column_wise
+    yield "the same, super weights scaled to the float activation", refitted(bench, column_wise, place, exact)
+    yield "the same, the rows that make its input in float instead", with_rows(bench, column_wise, place)
+    scalars = CompressedDecoder(bench.checkpoint, plan, squares, values, columns, FRACTION)
+    yield f"the same, {FRACTION:g} of scalars held out instead", kept(bench, scalars)
+    made_up = kept(bench, compressed_decoder(bench.checkpoint, plan, bench.calibration, bench.held_out))
+    yield "all, compensated; spiking columns held out", made_up
+    yield "the same, super weights scaled to the float activation", refitted(bench, made_up, place, exact)
+    both = kept(bench, compressed_decoder(bench.checkpoint, plan, bench.calibration, some.held_out))
+    yield f"all, compensated; spiking columns and {FRACTION:g} of scalars held out", both
 
 
 def parts(plan: CompressionPlan, place: Coordinates) -> Iterator[tuple[str, frozenset[str]]]:
@@ -98,6 +105,8 @@ def parts(plan: CompressionPlan, place: Coordinates) -> Iterator[tuple[str, froz
     layer = place[0]
     before = [m.name for m in plan.layers if int(m.name.split(".")[1]) < layer]
     attention = frozenset(name for name in before if name.rsplit(".", 1)[-1] in ATTENTION)
+    for one in range(layer):
+        yield f"layer {one}", frozenset(name for name in before if int(name.split(".")[1]) == one)
     yield f"layers 0 to {layer - 1}", frozenset(before)
     yield f"attention of layers 0 to {layer - 1}", attention
     yield f"MLPs of layers 0 to {layer - 1}", frozenset(before) - attention
@@ -106,26 +115,52 @@ def parts(plan: CompressionPlan, place: Coordinates) -> Iterator[tuple[str, froz
     yield f"down_proj of layer {layer}", frozenset((f"layers.{layer}.down_proj",))
 
 
-class _Rows:
-    """Compressed matrices, but for the rows of gate_proj and up_proj that make the super weight's input."""
+def kept(bench: Bench, decoder: CompressedDecoder) -> Matrices:
+    """All layers' matrices as this decoder has them, compressed once: compensation gives each only once."""
+    tensors = {name: decoder.tensor(name) for name in bench.checkpoint.spec.matrices()}
+    return of(bench, bench.layers, tensors.__getitem__)
 
-    def __init__(self, compressed: CompressedDecoder, weights: Weights, place: Coordinates) -> None:
-        self._compressed, self._weights, self._place = compressed, weights, place
 
-    def tensor(self, name: str) -> np.ndarray:
-        layer, _, column = self._place
-        if not name.startswith("layers."):
-            return self._weights.tensor(name)
-        values = self._compressed.tensor(name)
+def of(bench: Bench, names: frozenset[str], matrices: Matrices) -> Matrices:
+    """These of them, and the others in float."""
+    return lambda name: matrices(name) if name in names else bench.checkpoint.tensor(name)
+
+
+def with_rows(bench: Bench, matrices: Matrices, place: Coordinates) -> Matrices:
+    """These, but for the rows of gate_proj and up_proj that make the inputs of the layer's super weights."""
+    layer, columns = place[0], _columns(bench, place)
+
+    def tensor(name: str) -> np.ndarray:
+        values = matrices(name)
         if name in (f"layers.{layer}.gate_proj", f"layers.{layer}.up_proj"):
-            values[column] = self._weights.tensor(name)[column]
+            values = values.copy()
+            values[columns] = bench.checkpoint.tensor(name)[columns]
         return values
 
-    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._weights.rows(name, rows)
+    return tensor
 
 
-def measure(checkpoint: Checkpoint, weights: Weights, ids: np.ndarray, place: Coordinates) -> Spike:
+def refitted(bench: Bench, matrices: Matrices, place: Coordinates, exact: Spike) -> Matrices:
+    """These, but for the columns of the layer's super weights, scaled until the super activation is as in float."""
+    layer, columns = place[0], _columns(bench, place)
+    scale = exact.activation / spike(bench, matrices, place).activation
+
+    def tensor(name: str) -> np.ndarray:
+        values = matrices(name)
+        if name == f"layers.{layer}.down_proj":
+            values = values.copy()
+            values[:, columns] *= scale
+        return values
+
+    return tensor
+
+
+def _columns(bench: Bench, place: Coordinates) -> list[int]:
+    """Those of the super weights in the layer of this one."""
+    return sorted({column for layer, _, column in bench.held_out.values if layer == place[0]})
+
+
+def spike(bench: Bench, matrices: Matrices, place: Coordinates) -> Spike:
     """Run up to the super weight's layer."""
     layer, _, column = place
     inputs: list[float] = []
@@ -134,18 +169,27 @@ def measure(checkpoint: Checkpoint, weights: Weights, ids: np.ndarray, place: Co
         if name == f"layers.{layer}.down_proj":
             inputs.append(float(x[..., column].abs().max()))
 
-    stream = residual_stream(TorchOps(checkpoint.spec, weights, ids, observe))
+    stream = residual_stream(
+        TorchOps(bench.checkpoint.spec, Mixed(bench.checkpoint, bench.layers, matrices, {}), bench.ids, observe)
+    )
     *_, last = (x for _, x in zip(range(layer + 2), stream, strict=False))
     return Spike(float(last.abs().max()), inputs[0])
 
 
-def _cells(title: str, spike: Spike, exact: Spike) -> tuple[str, ...]:
+def divergence(bench: Bench, matrices: Matrices) -> float:
+    """KL divergence from the float model, nats."""
+    reference = FloatLogits(bench.checkpoint.spec, bench.checkpoint, bench.ids)
+    decoder = bench.numerics(matrices, bench.layers, ends=False)
+    results: list[list[Agreement]] = list(measure(bench.ids, reference, [decoder]))
+    return results[-1][0].kl_divergence
+
+
+def _cells(made: Spike, exact: Spike) -> tuple[str, ...]:
     return (
-        title,
-        f"{spike.activation:,.0f}",
-        f"{spike.activation / exact.activation:.1%}",
-        f"{spike.spike:,.0f}",
-        f"{spike.spike / exact.spike:.1%}",
+        f"{made.activation:,.0f}",
+        f"{made.activation / exact.activation:.1%}",
+        f"{made.spike:,.0f}",
+        f"{made.spike / exact.spike:.1%}",
     )
 
 
