@@ -1,4 +1,4 @@
-"""MilOps: writes the decoder as a Core ML ML Program with the MIL builder, weights streamed to weight.bin."""
+"""Writes a decoder as a Core ML package: an ML Program made with the MIL builder, weights streamed to weight.bin."""
 
 from __future__ import annotations
 
@@ -7,27 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec, Rotary
+from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.decoder.decoder import decoder
-from edgesw.decoder.rotary import rotary_tables
-from edgesw.emit.mil_weights import MilWeights, plain
+from edgesw.emit.mil_frame import flexible_frame
+from edgesw.emit.mil_ops import MilOps
+from edgesw.emit.mil_weights import MilWeights
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
 from edgesw.quiet import coremltools
 
 Var = Any
 
-# Smallest row maximum that a norm divides by: below it float16 has no digits left to lose.
-TINY = np.float16(1e-3)
-# rsqrt adds this before it divides; Core ML's default is zero in float16.
-SMALLEST = np.float16(6e-8)
-# What a mask adds to the score of a key that is not attended to; the lowest float16 would make rows of NaN.
-CLOSED = np.float16(-1e4)
-
-
 # Half of what float16 holds: texts differ from the one the residual stream was measured on.
 ROOM = 32752.0
+# swift-transformers feeds a mask one slot longer than the text so far, so the caches have at least one to spare.
+MASK_SPARE = 1
+SLOT_MULTIPLE = 32
 
 
 def write_coreml(
@@ -43,40 +39,47 @@ def write_coreml(
     `residual_max` is the largest magnitude seen in the residual stream so far: a stream that float16 could not
     hold is kept divided by a power of two.
 
-    Inputs `inputIds` int32 (1, q) and `causalMask` float16 (1, 1, q, kv), where kv counts the tokens seen so far, these
-    q included; states `keyCache` and `valueCache` float16 (layers, 1, kv_heads, context, head_dim); output `logits`
-    float16 (1, q, vocabulary).
+    Inputs `inputIds` int32 (1, q) and, optional, `causalMask` float16 (1, 1, 1 or q, kv), added to the scores: kv at
+    least the tokens seen so far, these q included; left out it is zeros over all slots. Causality is the program's own
+    (see `flexible_frame`). States, all zeros in a new conversation: `keyCache` and `valueCache` float16
+    (layers, 1, kv_heads, slots, head_dim), and `tokenCount` float16 (2,), how many tokens they hold: times 1024
+    and rest. Output `logits` float16 (1, q, vocabulary).
     """
     ct = coremltools()
     from coremltools.converters.mil.mil import Builder as mb
     from coremltools.converters.mil.mil import get_new_symbol, types
 
     mb.name_count.clear()  # or the names, and with them the bytes, tell of programs that were built before
-    cache = (spec.layers, 1, spec.kv_heads, context, spec.head_dim)
-    query, seen = get_new_symbol(), get_new_symbol()
+    slots = -(-(context + MASK_SPARE) // SLOT_MULTIPLE) * SLOT_MULTIPLE
+    cache = (spec.layers, 1, spec.kv_heads, slots, spec.head_dim)
+    query, rows, reach = get_new_symbol(), get_new_symbol(), get_new_symbol()
     with WeightFile(make_folders(package) / FILE) as weights:
         offsets: dict[str, int] = {}
 
         @mb.program(  # type: ignore[untyped-decorator]
             input_specs=[
                 mb.TensorSpec((1, query), dtype=types.int32),
-                mb.TensorSpec((1, 1, query, seen), dtype=types.fp16),
+                mb.TensorSpec((1, 1, rows, reach), dtype=types.fp16),
                 mb.StateTensorSpec(cache, dtype=types.fp16),
                 mb.StateTensorSpec(cache, dtype=types.fp16),
+                mb.StateTensorSpec((2,), dtype=types.fp16),
             ],
             opset_version=ct.target.iOS18,
         )
-        def program(inputIds: Var, causalMask: Var, keyCache: Var, valueCache: Var) -> Var:
+        def program(inputIds: Var, causalMask: Var, keyCache: Var, valueCache: Var, tokenCount: Var) -> Var:
             consts = MilWeights(decoder_weights, weights, offsets)
-            inputs = (inputIds, causalMask, keyCache, valueCache)
-            ops = MilOps(spec, consts, context, inputs, residual_divisor(spec, residual_max))
+            frame = flexible_frame(inputIds, causalMask, (keyCache, valueCache), tokenCount, slots)
+            ops = MilOps(spec, consts, context, frame, residual_divisor(spec, residual_max))
             return mb.identity(x=decoder(ops), name="logits")
 
         length = ct.RangeDim(1, context, 1)
+        mask = (1, 1, ct.RangeDim(1, context, 1), ct.RangeDim(1, slots, slots))
         program.functions["main"].set_input_types(
             (
                 ct.TensorType("inputIds", shape=(1, length), dtype=np.int32),
-                ct.TensorType("causalMask", shape=(1, 1, length, ct.RangeDim(1, context, 1)), dtype=np.float16),
+                ct.TensorType(
+                    "causalMask", shape=mask, dtype=np.float16, default_value=np.zeros((1, 1, 1, slots), np.float16)
+                ),
             )
         )
         proto = to_spec(program, offsets, weights)
@@ -92,169 +95,3 @@ def residual_divisor(spec: DecoderSpec, residual_max: float) -> float:
     if residual_max <= ROOM or not spec.norm_before:
         return 1.0
     return float(2.0 ** np.ceil(np.log2(2 * residual_max / ROOM)))
-
-
-class MilOps:
-    """`Ops` on MIL variables, in float16. The residual stream is kept divided by `divisor`; norms take that out."""
-
-    def __init__(
-        self,
-        spec: DecoderSpec,
-        weights: MilWeights,
-        context: int,
-        inputs: tuple[Var, Var, Var, Var],
-        divisor: float = 1.0,
-    ) -> None:
-        from coremltools.converters.mil.mil import Builder as mb
-
-        self.mb, self.spec, self._weights, self._divisor = mb, spec, weights, divisor
-        self.ids, self.mask, *self.caches = inputs
-        new = mb.slice_by_index(x=mb.shape(x=self.ids), begin=[1], end=[2])
-        self.seen = mb.slice_by_index(x=mb.shape(x=self.mask), begin=[3], end=[4])
-        self.past = mb.sub(x=self.seen, y=new)
-        self._positions = mb.range_1d(
-            start=mb.squeeze(x=self.past, axes=[0]), end=mb.squeeze(x=self.seen, axes=[0]), step=np.int32(1)
-        )
-        self._context = context
-        self._turns = [self._angles(number, rotary) for number, rotary in enumerate(spec.rotaries)]
-        self._windows: dict[int, Var] = {}
-
-    def _angles(self, number: int, rotary: Rotary) -> list[Var]:
-        """Cosines and sines (q, head_dim) at the positions at hand; both halves of a head turn by the same angles."""
-        mb = self.mb
-        tables = zip(("cos", "sin"), rotary_tables(rotary, self._context), strict=True)
-        consts = [mb.const(val=np.tile(table, 2).astype(np.float16), name=f"{part}_{number}") for part, table in tables]
-        return [mb.gather(x=const, indices=self._positions, axis=0) for const in consts]
-
-    def embedding(self, name: str) -> Var:
-        rows = self.mb.gather(x=self._weights.matrix(name)[0], indices=self.ids, axis=0)
-        scale = self.spec.embedding_scale / self._divisor
-        return rows if scale == 1 else self.mb.mul(x=rows, y=np.float16(scale))
-
-    def norm(self, x: Var, name: str) -> Var:
-        """The squares of a super activation overflow float16, so the row is divided by its largest magnitude first, and
-        epsilon by its square: x / sqrt(mean(x^2) + eps) = y / sqrt(mean(y^2) + eps / max^2) with y = x / max."""
-        mb = self.mb
-        largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=TINY)
-        y = mb.real_div(x=x, y=largest)
-        if self.spec.norm == "layer":
-            y = mb.sub(x=y, y=mb.reduce_mean(x=y, axes=[-1], keep_dims=True))
-        mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
-        # The root of epsilon is divided before it is squared: the square of the maximum would overflow.
-        divisor = 1.0 if name.endswith(("q_norm", "k_norm")) else self._divisor
-        root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps) / divisor), y=largest)
-        scaled = mb.mul(x=y, y=mb.rsqrt(x=mb.add(x=mean, y=mb.mul(x=root, y=root)), epsilon=SMALLEST))
-        if self.spec.norm == "layer":
-            return scaled
-        # What a norm gives to the residual stream is divided as the stream is.
-        return mb.mul(x=scaled, y=self._weights.vector(name, 1 / divisor if name.endswith("_output_norm") else 1.0))
-
-    def head_norm(self, x: Var, name: str) -> Var:
-        apart = self.mb.reshape(x=x, shape=[1, -1, x.shape[-1] // self.spec.head_dim, self.spec.head_dim])
-        return self.mb.reshape(x=self.norm(apart, name), shape=[1, -1, x.shape[-1]])
-
-    def linear(self, x: Var, name: str) -> Var:
-        mb, kind = self.mb, name.rsplit(".", 1)[-1]
-        weight, corrections = self._weights.matrix(
-            "embed_tokens" if kind == "lm_head" and self.spec.tied_head else name
-        )
-        # What is added to the residual stream is divided before the product: after it, it would have overflowed.
-        divisor = self._divisor if kind in ("o_proj", "down_proj") else 1.0
-        x = x if divisor == 1 else mb.mul(x=x, y=np.float16(1 / divisor))
-        bias = {"bias": self._weights.vector(f"{name}.bias", 1 / divisor)} if kind in self.spec.biased else {}
-        y = mb.linear(x=x, weight=weight, **bias)
-        if (whole := corrections.columns) is not None:
-            spiking = mb.gather(x=x, indices=whole.columns, axis=-1)
-            y = mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=whole.delta, name=plain(name) + "_correction")))
-        if (each := corrections.scalars) is not None:
-            products = mb.mul(x=mb.gather(x=x, indices=each.columns, axis=-1), y=each.delta)
-            y = mb.scatter(data=y, indices=each.rows, updates=products, axis=-1, mode="add")
-        return y
-
-    def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
-        mb, spec, rotary = self.mb, self.spec, self.spec.layer_rotary[layer]
-        query, key, value = (
-            self._heads(x, heads) for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
-        )
-        if rotary is not None:
-            query, key = (self._rotate(x, *self._turns[rotary]) for x in (query, key))
-        keys, values = (
-            self._repeat(self._remember(layer, cache, new))
-            for cache, new in zip(self.caches, (key, value), strict=True)
-        )
-        mask = self._window(spec.layer_windows[layer])
-        if spec.attention_softcap is not None:
-            out = self._capped(query, keys, values, mask)
-        else:
-            # The operator itself multiplies scores by head_dim^-0.5.
-            extra = spec.score_scale * spec.head_dim**0.5
-            query = query if abs(extra - 1) < 1e-6 else mb.mul(x=query, y=np.float16(extra))
-            out = mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
-        return mb.reshape(x=mb.transpose(x=out, perm=[0, 2, 1, 3]), shape=[1, -1, spec.heads * spec.head_dim])
-
-    def gated(self, gate: Var, up: Var) -> Var:
-        mb = self.mb
-        active = mb.silu(x=gate) if self.spec.activation == "silu" else mb.gelu(x=gate, mode="TANH_APPROXIMATION")
-        return mb.mul(x=active, y=up)
-
-    def add(self, a: Var, b: Var) -> Var:
-        return self.mb.add(x=a, y=b)
-
-    def clip(self, x: Var, bound: float) -> Var:
-        return self.mb.clip(x=x, alpha=np.float16(-bound), beta=np.float16(bound))
-
-    def softcap(self, x: Var, cap: float) -> Var:
-        return self.mb.mul(x=self.mb.tanh(x=self.mb.mul(x=x, y=np.float16(1 / cap))), y=np.float16(cap))
-
-    def _capped(self, query: Var, keys: Var, values: Var, mask: Var) -> Var:
-        """Attention with soft-capped scores, which the fused operator does not offer."""
-        mb = self.mb
-        assert self.spec.attention_softcap is not None
-        query = mb.mul(x=query, y=np.float16(self.spec.score_scale))
-        scores = self.softcap(mb.matmul(x=query, y=keys, transpose_y=True), self.spec.attention_softcap)
-        return mb.matmul(x=mb.softmax(x=mb.add(x=scores, y=mask), axis=-1), y=values)
-
-    def _window(self, window: int | None) -> Var:
-        """The mask, closed as well to keys that lie `window` or more tokens back."""
-        if window is None or window >= self._context:
-            return self.mask
-        if window not in self._windows:
-            mb = self.mb
-            keys = mb.range_1d(start=np.int32(0), end=mb.squeeze(x=self.seen, axes=[0]), step=np.int32(1))
-            queries = mb.expand_dims(x=self._positions, axes=[1])
-            far = mb.greater_equal(x=mb.sub(x=queries, y=mb.expand_dims(x=keys, axes=[0])), y=np.int32(window))
-            closed = mb.mul(x=mb.cast(x=far, dtype="fp16"), y=CLOSED)
-            self._windows[window] = mb.add(x=self.mask, y=closed)
-        return self._windows[window]
-
-    def _heads(self, x: Var, heads: int) -> Var:
-        """(1, q, heads * head_dim) -> (1, heads, q, head_dim)."""
-        split = self.mb.reshape(x=x, shape=[1, -1, heads, self.spec.head_dim])
-        return self.mb.transpose(x=split, perm=[0, 2, 1, 3])
-
-    def _rotate(self, x: Var, cos: Var, sin: Var) -> Var:
-        mb = self.mb
-        first, second = mb.split(x=x, num_splits=2, axis=-1)
-        turned = mb.concat(values=[mb.mul(x=second, y=np.float16(-1)), first], axis=-1)
-        return mb.add(x=mb.mul(x=x, y=cos), y=mb.mul(x=turned, y=sin))
-
-    def _remember(self, layer: int, cache: Var, new: Var) -> Var:
-        """Write `new` (1, kv_heads, q, head_dim) into the state; this layer so far: (1, kv_heads, kv, head_dim)."""
-        mb, spec = self.mb, self.spec
-        begin = mb.concat(values=[[layer], [0], [0], self.past, [0]], axis=0)
-        end = mb.concat(values=[[layer + 1], [1], [spec.kv_heads], self.seen, [spec.head_dim]], axis=0)
-        updated = mb.slice_update(
-            x=mb.read_state(input=cache), update=mb.expand_dims(x=new, axes=[0]), begin=begin, end=end
-        )
-        state = mb.coreml_update_state(state=cache, value=updated)
-        return mb.slice_by_index(
-            x=state, begin=[layer, 0, 0, 0, 0], end=end, squeeze_mask=[True, False, False, False, False]
-        )
-
-    def _repeat(self, x: Var) -> Var:
-        """Give each query head its own key or value head: (1, kv_heads, kv, head_dim) -> (1, heads, kv, head_dim)."""
-        mb, each = self.mb, self.spec.heads // self.spec.kv_heads
-        if each == 1:
-            return x
-        tiled = mb.tile(x=mb.expand_dims(x=x, axes=[2]), reps=[1, 1, each, 1, 1])
-        return mb.reshape(x=tiled, shape=[1, self.spec.heads, -1, self.spec.head_dim])

@@ -13,9 +13,6 @@ from edgesw.errors import PackageError, UsageError
 from edgesw.quiet import coremltools
 from edgesw.runtime.mil import MilProgram
 
-# What a masked score is lowered by. The float16 minimum would make a row that is masked throughout NaN.
-MASKED = -1e4
-
 
 class Engine(Protocol):
     """The part of coremltools.models.MLModel that is used here."""
@@ -39,16 +36,12 @@ class CoreMLDecoder:
         seen = self._tokens + len(ids)
         if seen > self.context:
             raise UsageError(f"the package holds {self.context} tokens; convert with a larger --context.")
-        data = {"inputIds": np.asarray(ids, np.int32)[None], "causalMask": causal_mask(self._tokens, len(ids))}
+        # The program closes what is to be closed; the mask's length keeps it from looking at slots that are empty yet.
+        mask = np.zeros((1, 1, 1, seen), np.float16)
+        data: dict[str, np.ndarray] = {"inputIds": np.asarray(ids, np.int32)[None], "causalMask": mask}
         logits = self._engine.predict(data, self._state)["logits"]
         self._tokens = seen
         return np.asarray(logits[0], np.float32)
-
-
-def causal_mask(past: int, new: int) -> np.ndarray:
-    """What is added to the scores of `new` tokens after `past`: float16 (1, 1, new, past + new)."""
-    query, key = np.arange(past, past + new)[:, None], np.arange(past + new)
-    return np.where(key <= query, 0, MASKED).astype(np.float16)[None, None]
 
 
 def open_coreml(package: Path, context: int, precision: str = "float16") -> CoreMLDecoder:

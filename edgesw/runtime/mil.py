@@ -124,9 +124,12 @@ class MilProgram:
                 raise UsageError(f"there is no input '{name}'.{near_names(name, wanted)} Inputs: {', '.join(wanted)}.")
         values = {}
         for name, declared in wanted.items():
-            if name not in data:
-                raise UsageError(f"the input '{name}' is missing.")
-            array = data[name]
+            array = data.get(name)
+            if array is None:
+                if declared.default is None:
+                    raise UsageError(f"the input '{name}' is missing.")
+                shape, number = declared.default
+                array = np.full(shape, number, declared.dtype.array)
             if not isinstance(array, np.ndarray) or array.dtype != declared.dtype.array:
                 got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
                 wants = np.dtype(declared.dtype.array)

@@ -33,10 +33,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Input(Value):
-    """An input and the shapes it may take: any in `ranges` (lowest, highest or None), or one of `choices`."""
+    """An input and the shapes it may take: any in `ranges` (lowest, highest or None), or one of `choices`.
+
+    One that may be left out has a `default`: the shape that it then takes, and the number that fills it.
+    """
 
     ranges: tuple[tuple[int, int | None], ...] = ()
     choices: tuple[tuple[int, ...], ...] = ()
+    default: tuple[tuple[int, ...], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -252,7 +256,11 @@ def _with_range(value: Value, description: Any) -> Input:
         ranges = [(int(r.lowerBound), int(r.upperBound) if r.upperBound >= 0 else None) for r in sizes]
     elif array is not None and flexibility == "enumeratedShapes":
         choices = [tuple(int(n) for n in shape.shape) for shape in array.enumeratedShapes.shapes]
-    return Input(value.name, value.dtype, value.shape, tuple(ranges), tuple(choices))
+    default = None
+    if array is not None and description.type.isOptional:
+        number = array.WhichOneof("defaultOptionalValue")
+        default = tuple(map(int, array.shape)), float(getattr(array, number)) if number else 0.0
+    return Input(value.name, value.dtype, value.shape, tuple(ranges), tuple(choices), default)
 
 
 def _check_parameters(op: str, args: dict[str, Any], where: str) -> None:

@@ -1,0 +1,68 @@
+"""What a MIL program knows of the tokens at hand: where they stand, which keys they see, and where those are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Var = Any
+
+# What a mask adds to the score of a key that is not attended to; the lowest float16 would make rows of NaN.
+CLOSED = np.float16(-1e4)
+# States are float16, which counts to 2048: the number of tokens is kept as so many of these and a rest.
+BASE = 1024
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The variables of one call. q tokens are given; attention looks at the first kv slots of the caches."""
+
+    ids: Var
+    """int32 (1, q)."""
+    past: Var
+    """int32 (1,): how many tokens the caches hold already."""
+    seen: Var
+    """int32 (1,): past + q."""
+    positions: Var
+    """int32 (q, 1): where the tokens stand in the text."""
+    slots: Var
+    """int32 (1, kv): which token each slot of the caches holds, or will hold."""
+    reach: Var
+    """int32 (1,): kv."""
+    mask: Var
+    """float16 (1, 1, q, kv), added to scores: closed are the keys after each query, and what the caller closes."""
+    caches: tuple[Var, Var]
+
+
+def flexible_frame(ids: Var, mask: Var, caches: tuple[Var, Var], counter: Var, slots: int) -> Frame:
+    """The frame of a program that takes any number of tokens.
+
+    Its own state counts the tokens, so that nothing about the past depends on what the caller's `mask`, float16
+    (1, 1, 1 or q, kv), says or leaves out. Of its shape only kv is used, and only as a bound on the work: it must be at
+    least the number of tokens seen, these included. No shape depends on a value, which Core ML's GPU compiler would
+    refuse (coremltools issue #2825), and no range on one, which it gets wrong (#2838): ranges are pieces of a constant.
+    """
+    from coremltools.converters.mil.mil import Builder as mb
+
+    numbers = np.arange(slots, dtype=np.int32)
+    count = mb.cast(x=mb.read_state(input=counter), dtype="int32")
+    past = mb.reduce_sum(x=mb.mul(x=count, y=np.array([BASE, 1], np.int32)), axes=[0], keep_dims=True)
+    new = mb.slice_by_index(x=mb.shape(x=ids), begin=[1], end=[2])
+    reach = mb.slice_by_index(x=mb.shape(x=mask), begin=[3], end=[4])
+    seen = mb.add(x=past, y=new)
+    parts = mb.concat(values=[mb.floor_div(x=seen, y=np.int32(BASE)), mb.mod(x=seen, y=np.int32(BASE))], axis=0)
+    mb.coreml_update_state(state=counter, value=mb.cast(x=parts, dtype="fp16"))
+    offsets = mb.slice_by_index(x=numbers, begin=[0], end=new)
+    positions = mb.expand_dims(x=mb.add(x=offsets, y=past), axes=[1])
+    keys = mb.expand_dims(x=mb.slice_by_index(x=numbers, begin=[0], end=reach), axes=[0])
+    mask = mb.add(x=mask, y=closed(mb.greater(x=keys, y=positions)))
+    return Frame(ids, past, seen, positions, keys, reach, mask, caches)
+
+
+def closed(places: Var) -> Var:
+    """What is added to scores: CLOSED at these places (bool), 0 elsewhere; float16."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.mul(x=mb.cast(x=places, dtype="fp16"), y=CLOSED)

@@ -1,0 +1,177 @@
+"""MilOps: writes the decoder with Core ML's MIL builder, in float16."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgesw.checkpoint.spec import DecoderSpec, Rotary
+from edgesw.decoder.rotary import rotary_tables
+from edgesw.emit.mil_frame import Frame, closed
+from edgesw.emit.mil_weights import MilWeights, plain
+
+Var = Any
+
+# Smallest row maximum that a norm divides by: below it float16 has no digits left to lose.
+TINY = np.float16(1e-3)
+# rsqrt adds this before it divides; Core ML's default is zero in float16.
+SMALLEST = np.float16(6e-8)
+
+
+class MilOps:
+    """`Ops` on MIL variables, in float16. The residual stream is kept divided by `divisor`; norms take that out."""
+
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        weights: MilWeights,
+        context: int,
+        frame: Frame,
+        divisor: float = 1.0,
+    ) -> None:
+        from coremltools.converters.mil.mil import Builder as mb
+
+        self.mb, self.spec, self._weights, self._divisor = mb, spec, weights, divisor
+        self._context, self._frame = context, frame
+        self._turns = [self._angles(number, rotary) for number, rotary in enumerate(spec.rotaries)]
+        self._windows: dict[int, Var] = {}
+
+    def _angles(self, number: int, rotary: Rotary) -> list[Var]:
+        """Cosines and sines (q, head_dim) at the positions at hand; both halves of a head turn by the same angles."""
+        mb = self.mb
+        tables = zip(("cos", "sin"), rotary_tables(rotary, self._context), strict=True)
+        consts = [mb.const(val=np.tile(table, 2).astype(np.float16), name=f"{part}_{number}") for part, table in tables]
+        places = mb.squeeze(x=self._frame.positions, axes=[1])
+        return [mb.gather(x=const, indices=places, axis=0) for const in consts]
+
+    def embedding(self, name: str) -> Var:
+        rows = self.mb.gather(x=self._weights.matrix(name)[0], indices=self._frame.ids, axis=0)
+        scale = self.spec.embedding_scale / self._divisor
+        return rows if scale == 1 else self.mb.mul(x=rows, y=np.float16(scale))
+
+    def norm(self, x: Var, name: str) -> Var:
+        """The squares of a super activation overflow float16, so the row is divided by its largest magnitude first, and
+        epsilon by its square: x / sqrt(mean(x^2) + eps) = y / sqrt(mean(y^2) + eps / max^2) with y = x / max."""
+        mb = self.mb
+        largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=TINY)
+        y = mb.real_div(x=x, y=largest)
+        if self.spec.norm == "layer":
+            y = mb.sub(x=y, y=mb.reduce_mean(x=y, axes=[-1], keep_dims=True))
+        mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
+        # The root of epsilon is divided before it is squared: the square of the maximum would overflow.
+        divisor = 1.0 if name.endswith(("q_norm", "k_norm")) else self._divisor
+        root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps) / divisor), y=largest)
+        scaled = mb.mul(x=y, y=mb.rsqrt(x=mb.add(x=mean, y=mb.mul(x=root, y=root)), epsilon=SMALLEST))
+        if self.spec.norm == "layer":
+            return scaled
+        # What a norm gives to the residual stream is divided as the stream is.
+        return mb.mul(x=scaled, y=self._weights.vector(name, 1 / divisor if name.endswith("_output_norm") else 1.0))
+
+    def head_norm(self, x: Var, name: str) -> Var:
+        apart = self.mb.reshape(x=x, shape=[1, -1, x.shape[-1] // self.spec.head_dim, self.spec.head_dim])
+        return self.mb.reshape(x=self.norm(apart, name), shape=[1, -1, x.shape[-1]])
+
+    def linear(self, x: Var, name: str) -> Var:
+        mb, kind = self.mb, name.rsplit(".", 1)[-1]
+        weight, corrections = self._weights.matrix(
+            "embed_tokens" if kind == "lm_head" and self.spec.tied_head else name
+        )
+        # What is added to the residual stream is divided before the product: after it, it would have overflowed.
+        divisor = self._divisor if kind in ("o_proj", "down_proj") else 1.0
+        x = x if divisor == 1 else mb.mul(x=x, y=np.float16(1 / divisor))
+        bias = {"bias": self._weights.vector(f"{name}.bias", 1 / divisor)} if kind in self.spec.biased else {}
+        y = mb.linear(x=x, weight=weight, **bias)
+        if (whole := corrections.columns) is not None:
+            spiking = mb.gather(x=x, indices=whole.columns, axis=-1)
+            y = mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=whole.delta, name=plain(name) + "_correction")))
+        if (each := corrections.scalars) is not None:
+            products = mb.mul(x=mb.gather(x=x, indices=each.columns, axis=-1), y=each.delta)
+            y = mb.scatter(data=y, indices=each.rows, updates=products, axis=-1, mode="add")
+        return y
+
+    def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
+        mb, spec, rotary = self.mb, self.spec, self.spec.layer_rotary[layer]
+        query, key, value = (
+            self._heads(x, heads) for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
+        )
+        if rotary is not None:
+            query, key = (self._rotate(x, *self._turns[rotary]) for x in (query, key))
+        keys, values = (
+            self._repeat(self._remember(layer, cache, new))
+            for cache, new in zip(self._frame.caches, (key, value), strict=True)
+        )
+        mask = self._window(spec.layer_windows[layer])
+        if spec.attention_softcap is not None:
+            out = self._capped(query, keys, values, mask)
+        else:
+            # The operator itself multiplies scores by head_dim^-0.5.
+            extra = spec.score_scale * spec.head_dim**0.5
+            query = query if abs(extra - 1) < 1e-6 else mb.mul(x=query, y=np.float16(extra))
+            out = mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
+        return mb.reshape(x=mb.transpose(x=out, perm=[0, 2, 1, 3]), shape=[1, -1, spec.heads * spec.head_dim])
+
+    def gated(self, gate: Var, up: Var) -> Var:
+        mb = self.mb
+        active = mb.silu(x=gate) if self.spec.activation == "silu" else mb.gelu(x=gate, mode="TANH_APPROXIMATION")
+        return mb.mul(x=active, y=up)
+
+    def add(self, a: Var, b: Var) -> Var:
+        return self.mb.add(x=a, y=b)
+
+    def clip(self, x: Var, bound: float) -> Var:
+        return self.mb.clip(x=x, alpha=np.float16(-bound), beta=np.float16(bound))
+
+    def softcap(self, x: Var, cap: float) -> Var:
+        return self.mb.mul(x=self.mb.tanh(x=self.mb.mul(x=x, y=np.float16(1 / cap))), y=np.float16(cap))
+
+    def _capped(self, query: Var, keys: Var, values: Var, mask: Var) -> Var:
+        """Attention with soft-capped scores, which the fused operator does not offer."""
+        mb = self.mb
+        assert self.spec.attention_softcap is not None
+        query = mb.mul(x=query, y=np.float16(self.spec.score_scale))
+        scores = self.softcap(mb.matmul(x=query, y=keys, transpose_y=True), self.spec.attention_softcap)
+        return mb.matmul(x=mb.softmax(x=mb.add(x=scores, y=mask), axis=-1), y=values)
+
+    def _window(self, window: int | None) -> Var:
+        """The mask, closed as well to keys that lie `window` or more tokens back."""
+        if window is None or window >= self._context:
+            return self._frame.mask
+        if window not in self._windows:
+            mb, frame = self.mb, self._frame
+            far = mb.greater_equal(x=mb.sub(x=frame.positions, y=frame.slots), y=np.int32(window))
+            self._windows[window] = mb.add(x=frame.mask, y=closed(far))
+        return self._windows[window]
+
+    def _heads(self, x: Var, heads: int) -> Var:
+        """(1, q, heads * head_dim) -> (1, heads, q, head_dim)."""
+        split = self.mb.reshape(x=x, shape=[1, -1, heads, self.spec.head_dim])
+        return self.mb.transpose(x=split, perm=[0, 2, 1, 3])
+
+    def _rotate(self, x: Var, cos: Var, sin: Var) -> Var:
+        mb = self.mb
+        first, second = mb.split(x=x, num_splits=2, axis=-1)
+        turned = mb.concat(values=[mb.mul(x=second, y=np.float16(-1)), first], axis=-1)
+        return mb.add(x=mb.mul(x=x, y=cos), y=mb.mul(x=turned, y=sin))
+
+    def _remember(self, layer: int, cache: Var, new: Var) -> Var:
+        """Write `new` (1, kv_heads, q, head_dim) into the state; this layer's slots: (1, kv_heads, kv, head_dim)."""
+        mb, spec, frame = self.mb, self.spec, self._frame
+        begin = mb.concat(values=[[layer], [0], [0], frame.past, [0]], axis=0)
+        end = mb.concat(values=[[layer + 1], [1], [spec.kv_heads], frame.seen, [spec.head_dim]], axis=0)
+        updated = mb.slice_update(
+            x=mb.read_state(input=cache), update=mb.expand_dims(x=new, axes=[0]), begin=begin, end=end
+        )
+        state = mb.coreml_update_state(state=cache, value=updated)
+        end = mb.concat(values=[[layer + 1], [1], [spec.kv_heads], frame.reach, [spec.head_dim]], axis=0)
+        return mb.slice_by_index(
+            x=state, begin=[layer, 0, 0, 0, 0], end=end, squeeze_mask=[True, False, False, False, False]
+        )
+
+    def _repeat(self, x: Var) -> Var:
+        """Give each query head its own key or value head: (1, kv_heads, kv, head_dim) -> (1, heads, kv, head_dim)."""
+        mb, each = self.mb, self.spec.heads // self.spec.kv_heads
+        if each == 1:
+            return x
+        tiled = mb.tile(x=mb.expand_dims(x=x, axes=[2]), reps=[1, 1, each, 1, 1])
+        return mb.reshape(x=tiled, shape=[1, self.spec.heads, -1, self.spec.head_dim])
