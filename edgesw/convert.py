@@ -6,7 +6,7 @@ import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgesw import __version__
@@ -21,6 +21,7 @@ from edgesw.errors import EdgeswError
 from edgesw.held_out import HeldOut, find_held_out
 from edgesw.outliers.calibrate import Calibration, calibrate, calibration_text
 from edgesw.package import MANIFEST, Manifest, check_output, list_files, publish
+from edgesw.packaging import Packaging
 from edgesw.plans import Plans, Settings, make_plans
 from edgesw.progress import Progress, StepProgress
 from edgesw.report.card import model_card
@@ -75,6 +76,7 @@ def _write_targets(
 ) -> None:
     """Compress and write the targets one after the other. Those of the same plan share their compressed matrices."""
     largest = max(held_out.residual_max, calibration.residual_max)
+    packaging = Packaging(plans.context, _plain_name(checkpoint), largest, plans.form)
     decoders: dict[Schemes, CompressedDecoder] = {}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for name, plan in plans.by_target.items():
@@ -84,9 +86,7 @@ def _write_targets(
                 decoders[plan.schemes] = KeptMatrices(decoder, Path(scratch)) if shared else decoder
             decoder, target = decoders[plan.schemes], TARGETS[name]
             decoder.progress = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
-            target.write(
-                decoder, checkpoint.spec, plans.context, _plain_name(checkpoint), folder / target.file, largest
-            )
+            target.write(decoder, checkpoint.spec, packaging, folder / target.path(plans.form))
 
 
 def compressed_decoder(
@@ -150,10 +150,11 @@ def _manifest(
             "context": plans.context,
             "hold_out": settings.hold_out,
             "hold_out_fraction": settings.hold_out_fraction,
+            **({"form": asdict(plans.form)} if any(TARGETS[name].has_forms for name in plans.by_target) else {}),
         },
         versions={"edgesw": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
         decoder=checkpoint.spec,
-        models={name: TARGETS[name].file for name in plans.by_target},
+        models={name: TARGETS[name].path(plans.form) for name in plans.by_target},
         held_out=tuple(
             {"layer": layer, "row": row, "column": column, "value": value}
             for (layer, row, column), value in held_out.values.items()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgesw.errors import UsageError
-from edgesw.runtime.package import PackagedDecoder, pieces
+from edgesw.runtime.package import PackagedDecoder
 
 
 def generate(decoder: PackagedDecoder, prompt: list[int], stop: tuple[int, ...], most: int) -> Iterator[int]:
@@ -24,12 +24,11 @@ def generate(decoder: PackagedDecoder, prompt: list[int], stop: tuple[int, ...],
 
 def _tokens(decoder: PackagedDecoder, prompt: list[int], stop: tuple[int, ...], most: int) -> Iterator[int]:
     decoder.reset()
-    for piece in pieces(np.array(prompt)):
-        logits = decoder.step(piece)
+    logits = decoder.prefill(np.array(prompt))
     for left in range(min(most, decoder.context - len(prompt)), 0, -1):
-        token = int(logits[-1].argmax())
+        token = int(logits.argmax())
         if token in stop:
             return
         yield token
         if left > 1:
-            logits = decoder.step(np.array([token]))
+            logits = decoder.step(np.array([token]))[-1]

@@ -8,8 +8,10 @@ from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.mix import MatrixPlan
 from edgesw.compress.plan import HEAD_BITS, CompressionPlan, make_plan
 from edgesw.compress.sensitivity import measure_harms
+from edgesw.compress.split import chunks_needed, split_layers
 from edgesw.decoder.ops import Weights
 from edgesw.errors import UsageError
+from edgesw.form import ANY_LENGTH, Form, make_form
 from edgesw.held_out import HeldOut
 from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, Calibration, compensation_windows
 from edgesw.progress import Progress, StepProgress
@@ -42,6 +44,12 @@ class Settings:
     """The text to calibrate on: `default` is the one that ships, `none` none, else a file."""
     hold_out_fraction: float = 0.0
     """The share of scalars of each of the layers' matrices to hold out by the harm that rounding does them."""
+    compute: str = "gpu"
+    """Which of Apple's units a Core ML package is made for."""
+    lengths: tuple[int, ...] | None = None
+    """How many tokens it takes at once; none: any number; None: what suits the units."""
+    chunks: int = 1
+    """In how many packages it is; 0: as many as iPhones want."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Plans:
     hold_out: bool = True
     calibration: str = "default"
     hold_out_fraction: float = 0.0
+    form: Form = ANY_LENGTH
 
     @property
     def correction_bytes(self) -> int:
@@ -116,13 +125,13 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
     context = settings.context or min(spec.max_positions, DEFAULT_CONTEXT)
     if not 1 <= context <= spec.max_positions:
         raise UsageError(f"--context {context} is out of range: this model has 1 to {spec.max_positions} positions.")
+    form = make_form(settings.compute, settings.lengths, max(settings.chunks, 1), context)
     plans = {}
     for name in settings.targets:
         try:
-            can = TARGETS[name].capabilities
             plans[name] = make_plan(
                 spec,
-                can,
+                TARGETS[name].capabilities_for(form),
                 settings.bits,
                 settings.scheme,
                 settings.group_size,
@@ -136,4 +145,7 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
                 f"--target {name}: which matrix gets how many bits is measured on a calibration text, and "
                 "--calibrate none leaves that out. Take whole --bits that the format has, or another --calibrate."
             )
-    return Plans(spec, context, plans, settings.hold_out, settings.calibration, settings.hold_out_fraction)
+        if TARGETS[name].has_forms:
+            form = replace(form, chunks=settings.chunks or chunks_needed(spec, plans[name]))
+            split_layers(spec, plans[name], form.chunks)
+    return Plans(spec, context, plans, settings.hold_out, settings.calibration, settings.hold_out_fraction, form)

@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import Capabilities
 from edgesw.errors import UsageError
+from edgesw.form import Form
 from edgesw.package import Manifest
+from edgesw.packaging import Packaging
 from edgesw.runtime.package import PackagedDecoder
 
 
 @dataclass(frozen=True)
 class Target:
-    """A format of packages. `run(path, context, precision)`; `write(decoder, spec, context, name, path, residual_max)`,
-    the last being the largest magnitude seen in the residual stream, for formats that compute in float16."""
+    """A format of packages. `run(path, context, precision)`; `write(decoder, spec, packaging, path)`."""
 
     name: str
     title: str
     file: str
     capabilities: Capabilities
-    write: Callable[[CompressedDecoder, DecoderSpec, int, str, Path, float], None]
+    write: Callable[[CompressedDecoder, DecoderSpec, Packaging, Path], None]
     run: Callable[[Path, int, str], PackagedDecoder]
+    has_forms: bool = False
+    """Whether it is shaped for compute units, lengths and chunks."""
+
+    def path(self, form: Form) -> str:
+        """Where the model is in a package: a file, or for several chunks a folder."""
+        return self.file if form.chunks == 1 or not self.has_forms else f"{Path(self.file).stem}-chunks"
+
+    def capabilities_for(self, form: Form) -> Capabilities:
+        """What the format can carry in this form: the Neural Engine takes palettes, no blocks (coremltools issue
+        #2510)."""
+        if not self.has_forms or form.compute in ("gpu", "cpu"):
+            return self.capabilities
+        return replace(self.capabilities, widths={"palette": self.capabilities.widths["palette"]})
 
 
 # Writers and runtimes are imported when used: each brings a library that takes long to load.
-def _write_coreml(
-    decoder: CompressedDecoder, spec: DecoderSpec, context: int, name: str, path: Path, residual_max: float
-) -> None:
+def _write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
     from edgesw.emit.coreml import write_coreml
 
-    write_coreml(decoder, spec, context, name, path, residual_max)
+    write_coreml(decoder, spec, packaging, path)
 
 
 def _run_coreml(path: Path, context: int, precision: str) -> PackagedDecoder:
@@ -42,12 +54,10 @@ def _run_coreml(path: Path, context: int, precision: str) -> PackagedDecoder:
     return open_coreml(path, context, precision)
 
 
-def _write_onnx(
-    decoder: CompressedDecoder, spec: DecoderSpec, context: int, name: str, path: Path, residual_max: float
-) -> None:
+def _write_onnx(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
     from edgesw.emit.onnx import write_onnx
 
-    write_onnx(decoder, spec, context, name, path)
+    write_onnx(decoder, spec, packaging.context, packaging.name, path)
 
 
 def _run_onnx(path: Path, context: int, precision: str) -> PackagedDecoder:
@@ -67,6 +77,7 @@ TARGETS = {
             Capabilities({"block": (4, 8), "palette": (2, 3, 4, 6, 8)}, whole_groups=True, scale_bits=16),
             _write_coreml,
             _run_coreml,
+            has_forms=True,
         ),
         Target(
             "onnx",

@@ -19,6 +19,7 @@ from edgesw.decoder.ops import Weights
 from edgesw.held_out import HeldOut
 from edgesw.outliers.calibrate import calibrate, calibration_text
 from edgesw.package import Manifest, read_manifest
+from edgesw.packaging import Packaging
 from edgesw.plans import Settings
 from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
@@ -188,7 +189,7 @@ def test_an_ordinary_norm_overflows_in_float16(
     """
     monkeypatch.setattr(coreml, "MilOps", OrdinaryNorm)
     decoder = CompressedDecoder(smollm2, make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 8))
-    coreml.write_coreml(decoder, smollm2.spec, 512, "ordinary", tmp_path / "model.mlpackage")
+    coreml.write_coreml(decoder, smollm2.spec, Packaging(512, "ordinary"), tmp_path / "model.mlpackage")
     half, single = (
         agreement(smollm2, ids[:1, :128], interpreted(tmp_path / "model.mlpackage", precision))
         for precision in ("float16", "float32")

@@ -1,4 +1,4 @@
-"""Options that are amounts: bits a weight, and sizes like 1.8GB."""
+"""Options that are amounts: bits a weight, sizes like 1.8GB, lengths like 1,64, and chunks."""
 
 from __future__ import annotations
 
@@ -36,3 +36,30 @@ class Bits(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         bits = float(super().convert(value, param, ctx))
         return int(bits) if bits.is_integer() else bits
+
+
+class Lengths(click.ParamType[tuple[int, ...]]):
+    """Numbers of tokens, with commas between them."""
+
+    name = "lengths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isascii() and part.isdigit() for part in parts):
+            self.fail(f"'{value}' is no list of lengths: give numbers of tokens, as in 1,64.", param, ctx)
+        return tuple(map(int, parts))
+
+
+class Chunks(click.ParamType[int]):
+    """A number from 1, or auto, which is 0."""
+
+    name = "chunks"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int) or value == "auto":
+            return 0 if value == "auto" else int(value)
+        if not (value.isascii() and value.isdigit() and int(value)):
+            self.fail(f"'{value}' is neither a number of chunks nor auto.", param, ctx)
+        return int(value)

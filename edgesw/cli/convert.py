@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgesw.cli.amounts import Bits, Size
+from edgesw.cli.amounts import Bits, Chunks, Lengths, Size
 from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import megabytes, print_json, warn
+from edgesw.form import UNITS
 from edgesw.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -65,6 +66,28 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     show_default=True,
     help="Text that errors are weighed and made up for on. default: the text that ships.",
 )
+@click.option(
+    "--compute",
+    type=click.Choice(UNITS),
+    default="gpu",
+    show_default=True,
+    help="Core ML: the units to shape it for. gpu, cpu: any number of tokens at once; ane (the Neural Engine), all: "
+    "palettes and functions of fixed lengths.",
+)
+@click.option(
+    "--lengths",
+    type=Lengths(),
+    help="Core ML: tokens at once, as 1,64: for ane and all a function each, for gpu and cpu one function that takes "
+    "these.  [default: any number; 1,64 for ane and all]",
+)
+@click.option(
+    "--chunks",
+    type=Chunks(),
+    default="1",
+    show_default=True,
+    metavar="N|auto",
+    help="Core ML: split the layers into so many packages; auto: up to 734 MB each, for iPhones.",
+)
 @click.option("--no-hold-out", is_flag=True, help="Compress super weights and spiking columns like all others.")
 @click.option(
     "--hold-out-fraction",
@@ -89,6 +112,9 @@ def convert(
     context: int,
     output: Path | None,
     calibration: str,
+    compute: str,
+    lengths: tuple[int, ...] | None,
+    chunks: int,
     no_hold_out: bool,
     hold_out_fraction: float,
     force: bool,
@@ -120,7 +146,12 @@ def convert(
         embedding_bits=int(embedding_bits),
         calibration=calibration,
         hold_out_fraction=hold_out_fraction,
+        compute=compute,
+        lengths=lengths,
+        chunks=chunks,
     )
+    if not any(TARGETS[name].has_forms for name in targets) and (compute, lengths, chunks) != ("gpu", None, 1):
+        raise click.UsageError("--compute, --lengths and --chunks shape Core ML packages: add --target coreml.")
     calibration_text(calibration)  # before a model is fetched
     output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{_suffix(bits, size)}")
     if not dry_run:

@@ -137,7 +137,8 @@ def make_plan(
         raise UsageError(f"this target has no {kind} scheme: choose from {', '.join(can.widths)}.")
     group = DEFAULT_GROUP[kind] if group is None else group
     ends = ("embed_tokens",) if spec.tied_head else ("embed_tokens", "lm_head")
-    head = [_matrix(spec, name, "block", embedding_bits, DEFAULT_GROUP["block"], can) for name in ends]
+    end = "block" if "block" in can.widths else "palette"
+    head = [_matrix(spec, name, end, embedding_bits, DEFAULT_GROUP[end], can) for name in ends]
     widths = can.widths[kind]
     if size is None and bits in widths:
         layers = [_matrix(spec, name, kind, int(bits), group, can) for name in spec.matrices()]

@@ -32,7 +32,13 @@ def decoder_head(ops: Ops[Tensor], x: Tensor) -> Tensor:
 
 def decoder(ops: Ops[Tensor]) -> Tensor:
     """The whole decoder, from the token ids that `ops` was made for to the logits."""
-    x = ops.embedding("embed_tokens")
-    for layer in range(ops.spec.layers):
+    return decoder_part(ops, range(ops.spec.layers), None)
+
+
+def decoder_part(ops: Ops[Tensor], layers: range, x: Tensor | None) -> Tensor:
+    """Some layers: from the residual stream `x` before them, None for the first, which begin at the token ids, to the
+    one after them, or to the logits."""
+    x = ops.embedding("embed_tokens") if x is None else x
+    for layer in layers:
         x = decoder_layer(ops, layer, x)
-    return decoder_head(ops, x)
+    return decoder_head(ops, x) if layers.stop == ops.spec.layers else x

@@ -1,4 +1,4 @@
-"""Writes a decoder as a Core ML package: an ML Program made with the MIL builder, weights streamed to weight.bin."""
+"""Writes a decoder as Core ML packages: ML Programs made with the MIL builder, weights streamed to weight.bin."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import numpy as np
 
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.decoder.decoder import decoder
-from edgesw.emit.mil_frame import flexible_frame
+from edgesw.compress.split import split_layers
+from edgesw.decoder.decoder import decoder_part
+from edgesw.emit.mil_conv_ops import ConvOps
+from edgesw.emit.mil_frame import Frame, fixed_frame, flexible_frame
 from edgesw.emit.mil_ops import MilOps
-from edgesw.emit.mil_weights import MilWeights
+from edgesw.emit.mil_weights import MilWeights, WeightStore
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
+from edgesw.form import COMPUTE_KEY
+from edgesw.packaging import Packaging
 from edgesw.quiet import coremltools
 
 Var = Any
@@ -23,68 +27,143 @@ Var = Any
 ROOM = 32752.0
 # swift-transformers feeds a mask one slot longer than the text so far, so the caches have at least one to spare.
 MASK_SPARE = 1
-SLOT_MULTIPLE = 32
+# Dimensions of states that are no multiple of this have failed on the Neural Engine (coremltools issue #2631).
+STATE_MULTIPLE = 32
 
 
-def write_coreml(
-    decoder_weights: CompressedDecoder,
-    spec: DecoderSpec,
-    context: int,
-    name: str,
-    package: Path,
-    residual_max: float = 0.0,
-) -> None:
-    """Write `package` (an .mlpackage) for iOS 18 / macOS 15.
+def write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
+    """Write `path`, an .mlpackage for iOS 18 / macOS 15, or a folder of several where the form has chunks.
 
-    `residual_max` is the largest magnitude seen in the residual stream so far: a stream that float16 could not
-    hold is kept divided by a power of two.
-
-    Inputs `inputIds` int32 (1, q) and, optional, `causalMask` float16 (1, 1, 1 or q, kv), added to the scores: kv at
-    least the tokens seen so far, these q included; left out it is zeros over all slots. Causality is the program's own
-    (see `flexible_frame`). States, all zeros in a new conversation: `keyCache` and `valueCache` float16
-    (layers, 1, kv_heads, slots, head_dim), and `tokenCount` float16 (2,), how many tokens they hold: times 1024
-    and rest. Output `logits` float16 (1, q, vocabulary).
+    A residual stream that float16 could not hold is kept divided by a power of two. docs/formats.md lists inputs,
+    states and outputs.
     """
-    ct = coremltools()
+    chunks = split_layers(spec, decoder.plan, packaging.form.chunks)
+    for number, layers in enumerate(chunks, 1):
+        part = path if len(chunks) == 1 else path / f"{number}-of-{len(chunks)}.mlpackage"
+        _write_package(decoder, spec, packaging, layers, part)
+
+
+def _write_package(
+    decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, layers: range, path: Path
+) -> None:
+    coremltools()
     from coremltools.converters.mil.mil import Builder as mb
-    from coremltools.converters.mil.mil import get_new_symbol, types
+    from coremltools.converters.mil.mil import Program
 
     mb.name_count.clear()  # or the names, and with them the bytes, tell of programs that were built before
-    slots = -(-(context + MASK_SPARE) // SLOT_MULTIPLE) * SLOT_MULTIPLE
-    cache = (spec.layers, 1, spec.kv_heads, slots, spec.head_dim)
-    query, rows, reach = get_new_symbol(), get_new_symbol(), get_new_symbol()
-    with WeightFile(make_folders(package) / FILE) as weights:
-        offsets: dict[str, int] = {}
+    functions = packaging.form.functions
+    with WeightFile(make_folders(path) / FILE) as file:
+        store, program = WeightStore(decoder, file), Program()
+        for name, lengths in functions.items():
+            program.add_function(name, _Function(spec, packaging, layers, lengths, store).build())
+        program.default_function_name = next(iter(functions))
+        program.export_as_multifunction = len(functions) > 1
+        proto = to_spec(program, store.offsets, file)
+    told = proto.description.metadata.userDefined
+    told["co.huggingface.exporters.name"], told[COMPUTE_KEY] = packaging.name, packaging.form.compute
+    write_spec(path, proto)
 
-        @mb.program(  # type: ignore[untyped-decorator]
-            input_specs=[
-                mb.TensorSpec((1, query), dtype=types.int32),
-                mb.TensorSpec((1, 1, rows, reach), dtype=types.fp16),
-                mb.StateTensorSpec(cache, dtype=types.fp16),
-                mb.StateTensorSpec(cache, dtype=types.fp16),
-                mb.StateTensorSpec((2,), dtype=types.fp16),
-            ],
-            opset_version=ct.target.iOS18,
+
+class _Function:
+    """One function of a program over some layers, for one number of tokens, several or any (`lengths` empty)."""
+
+    def __init__(
+        self, spec: DecoderSpec, packaging: Packaging, layers: range, lengths: tuple[int, ...], store: WeightStore
+    ) -> None:
+        from coremltools.converters.mil.mil import get_new_symbol
+
+        self._spec, self._packaging, self._layers, self._store = spec, packaging, layers, store
+        self._lengths = lengths
+        self._tokens = lengths[0] if len(lengths) == 1 else get_new_symbol()
+        self._first, self._last = layers.start == 0, layers.stop == spec.layers
+        # Padding may stand beyond the context, a mask end there.
+        spare = max(packaging.form.lengths, default=MASK_SPARE + 1) - 1
+        self._slots = -(-(packaging.context + spare) // STATE_MULTIPLE) * STATE_MULTIPLE
+
+    def build(self) -> Any:
+        from coremltools import target
+        from coremltools.converters.mil.mil import Builder as mb
+        from coremltools.converters.mil.mil import Function
+
+        with Function(self._inputs(), target.iOS18) as function:
+            given = function.inputs
+            stream = None if self._first else given["hiddenStates"]
+            ops = self._ops(given, self._frame(given))
+            result = decoder_part(ops, self._layers, stream)
+            function.set_outputs([mb.identity(x=result, name="logits" if self._last else "nextHiddenStates")])
+        self._set_shapes(function)
+        return function
+
+    def _ops(self, given: dict[str, Var], frame: Frame) -> MilOps:
+        convolutions = self._packaging.form.convolutions
+        return (ConvOps if convolutions else MilOps)(
+            self._spec,
+            MilWeights(self._store, (1, 1) if convolutions else ()),
+            self._packaging.context,
+            frame,
+            given.get("inputIds"),
+            self._layers.start,
+            residual_divisor(self._spec, self._packaging.residual_max),
         )
-        def program(inputIds: Var, causalMask: Var, keyCache: Var, valueCache: Var, tokenCount: Var) -> Var:
-            consts = MilWeights(decoder_weights, weights, offsets)
-            frame = flexible_frame(inputIds, causalMask, (keyCache, valueCache), tokenCount, slots)
-            ops = MilOps(spec, consts, context, frame, residual_divisor(spec, residual_max))
-            return mb.identity(x=decoder(ops), name="logits")
 
-        length = ct.RangeDim(1, context, 1)
-        mask = (1, 1, ct.RangeDim(1, context, 1), ct.RangeDim(1, slots, slots))
-        program.functions["main"].set_input_types(
+    def _frame(self, given: dict[str, Var]) -> Frame:
+        from coremltools.converters.mil.mil import Builder as mb
+
+        caches = given["keyCache"], given["valueCache"]
+        axis = 1 if self._first or not self._packaging.form.convolutions else 3
+        new = mb.slice_by_index(x=mb.shape(x=next(iter(given.values()))), begin=[axis], end=[axis + 1])
+        if not self._lengths:
+            return flexible_frame(new, given["causalMask"], caches, given["tokenCount"])
+        return fixed_frame(new, given["position"], given.get("last"), caches)
+
+    def _inputs(self) -> dict[str, Any]:
+        """Inputs and states: the first holds the tokens, or what the layers before have made of them."""
+        from coremltools.converters.mil.mil import Builder as mb
+        from coremltools.converters.mil.mil import get_new_symbol, types
+
+        spec, tokens = self._spec, self._tokens
+        batch = () if self._lengths else (1,)
+        wide = -(-spec.head_dim // STATE_MULTIPLE) * STATE_MULTIPLE if self._lengths else spec.head_dim
+        cache = (len(self._layers), *batch, spec.kv_heads, self._slots, wide)
+        inputs: dict[str, Any] = {}
+        if self._first:
+            inputs["inputIds"] = mb.TensorSpec((1, tokens), dtype=types.int32)
+        else:
+            across = self._packaging.form.convolutions
+            stream = (1, spec.hidden_size, 1, tokens) if across else (1, tokens, spec.hidden_size)
+            inputs["hiddenStates"] = mb.TensorSpec(stream, dtype=types.fp16)
+        if self._lengths:
+            inputs["position"] = mb.TensorSpec((1,), dtype=types.int32)
+            if self._last and self._lengths != (1,):
+                inputs["last"] = mb.TensorSpec((1,), dtype=types.int32)
+        else:
+            inputs["causalMask"] = mb.TensorSpec((1, 1, get_new_symbol(), get_new_symbol()), dtype=types.fp16)
+            inputs["tokenCount"] = mb.StateTensorSpec((2,), dtype=types.fp16)
+        inputs["keyCache"] = mb.StateTensorSpec(cache, dtype=types.fp16)
+        inputs["valueCache"] = mb.StateTensorSpec(cache, dtype=types.fp16)
+        return inputs
+
+    def _set_shapes(self, function: Any) -> None:
+        """Which numbers of tokens the inputs take, where that is not one."""
+        from coremltools import EnumeratedShapes, RangeDim, TensorType
+
+        if len(self._lengths) == 1:
+            return
+        context = self._packaging.context
+        name, dtype = ("inputIds", np.int32) if self._first else ("hiddenStates", np.float16)
+        after = () if self._first else (self._spec.hidden_size,)
+        if self._lengths:
+            shapes = EnumeratedShapes([(1, length, *after) for length in self._lengths])
+            function.set_input_types((TensorType(name, shape=shapes, dtype=dtype),))
+            return
+        mask = (1, 1, RangeDim(1, context, 1), RangeDim(1, self._slots, self._slots))
+        none = np.zeros((1, 1, 1, self._slots), np.float16)
+        function.set_input_types(
             (
-                ct.TensorType("inputIds", shape=(1, length), dtype=np.int32),
-                ct.TensorType(
-                    "causalMask", shape=mask, dtype=np.float16, default_value=np.zeros((1, 1, 1, slots), np.float16)
-                ),
+                TensorType(name, shape=(1, RangeDim(1, context, 1), *after), dtype=dtype),
+                TensorType("causalMask", shape=mask, dtype=np.float16, default_value=none),
             )
         )
-        proto = to_spec(program, offsets, weights)
-    proto.description.metadata.userDefined["co.huggingface.exporters.name"] = name
-    write_spec(package, proto)
 
 
 def residual_divisor(spec: DecoderSpec, residual_max: float) -> float:

@@ -19,8 +19,6 @@ BASE = 1024
 class Frame:
     """The variables of one call. q tokens are given; attention looks at the first kv slots of the caches."""
 
-    ids: Var
-    """int32 (1, q)."""
     past: Var
     """int32 (1,): how many tokens the caches hold already."""
     seen: Var
@@ -34,10 +32,17 @@ class Frame:
     mask: Var
     """float16 (1, 1, q, kv), added to scores: closed are the keys after each query, and what the caller closes."""
     caches: tuple[Var, Var]
+    """Keys and values: (layers, kv_heads, slots, head_dim), or with a batch of one after the layers."""
+    last: Var | None = None
+    """int32 (1,): the only token whose logits are wanted; None for all."""
+
+    @property
+    def batched(self) -> bool:
+        return len(self.caches[0].shape) == 5
 
 
-def flexible_frame(ids: Var, mask: Var, caches: tuple[Var, Var], counter: Var, slots: int) -> Frame:
-    """The frame of a program that takes any number of tokens.
+def flexible_frame(new: Var, mask: Var, caches: tuple[Var, Var], counter: Var) -> Frame:
+    """The frame of a program that takes any number of tokens, `new` int32 (1,).
 
     Its own state counts the tokens, so that nothing about the past depends on what the caller's `mask`, float16
     (1, 1, 1 or q, kv), says or leaves out. Of its shape only kv is used, and only as a bound on the work: it must be at
@@ -46,10 +51,9 @@ def flexible_frame(ids: Var, mask: Var, caches: tuple[Var, Var], counter: Var, s
     """
     from coremltools.converters.mil.mil import Builder as mb
 
-    numbers = np.arange(slots, dtype=np.int32)
+    numbers = np.arange(caches[0].shape[-2], dtype=np.int32)
     count = mb.cast(x=mb.read_state(input=counter), dtype="int32")
     past = mb.reduce_sum(x=mb.mul(x=count, y=np.array([BASE, 1], np.int32)), axes=[0], keep_dims=True)
-    new = mb.slice_by_index(x=mb.shape(x=ids), begin=[1], end=[2])
     reach = mb.slice_by_index(x=mb.shape(x=mask), begin=[3], end=[4])
     seen = mb.add(x=past, y=new)
     parts = mb.concat(values=[mb.floor_div(x=seen, y=np.int32(BASE)), mb.mod(x=seen, y=np.int32(BASE))], axis=0)
@@ -58,7 +62,20 @@ def flexible_frame(ids: Var, mask: Var, caches: tuple[Var, Var], counter: Var, s
     positions = mb.expand_dims(x=mb.add(x=offsets, y=past), axes=[1])
     keys = mb.expand_dims(x=mb.slice_by_index(x=numbers, begin=[0], end=reach), axes=[0])
     mask = mb.add(x=mask, y=closed(mb.greater(x=keys, y=positions)))
-    return Frame(ids, past, seen, positions, keys, reach, mask, caches)
+    return Frame(past, seen, positions, keys, reach, mask, caches)
+
+
+def fixed_frame(new: Var, position: Var, last: Var | None, caches: tuple[Var, Var]) -> Frame:
+    """The frame of a program of fixed lengths, which the caller tells the first token's `position`, int32 (1,), and,
+    where it takes several tokens, the number of the `last` one that is not padding, int32 (1,)."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    numbers = np.arange(caches[0].shape[-2], dtype=np.int32)
+    offsets = mb.slice_by_index(x=numbers, begin=[0], end=new)
+    positions = mb.expand_dims(x=mb.add(x=offsets, y=position), axes=[1])
+    mask = mb.expand_dims(x=closed(mb.greater(x=numbers[None], y=positions)), axes=[0, 1])
+    reach = np.array([len(numbers)], np.int32)
+    return Frame(position, mb.add(x=position, y=new), positions, numbers[None], reach, mask, caches, last)
 
 
 def closed(places: Var) -> Var:

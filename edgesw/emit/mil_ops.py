@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgesw.checkpoint.spec import DecoderSpec, Rotary
+from edgesw.compress.matrix import ColumnCorrection
 from edgesw.decoder.rotary import rotary_tables
 from edgesw.emit.mil_frame import Frame, closed
 from edgesw.emit.mil_weights import MilWeights, plain
@@ -20,7 +21,10 @@ SMALLEST = np.float16(6e-8)
 
 
 class MilOps:
-    """`Ops` on MIL variables, in float16. The residual stream is kept divided by `divisor`; norms take that out."""
+    """`Ops` on MIL variables (1, q, channels), in float16. The residual stream is kept divided by `divisor`; norms take
+    that out."""
+
+    channels, tokens = -1, 1  # the axes
 
     def __init__(
         self,
@@ -28,12 +32,15 @@ class MilOps:
         weights: MilWeights,
         context: int,
         frame: Frame,
+        ids: Var | None = None,
+        first_layer: int = 0,
         divisor: float = 1.0,
     ) -> None:
+        """`ids` int32 (1, q), where the embedding is wanted; the caches' layers begin with `first_layer`."""
         from coremltools.converters.mil.mil import Builder as mb
 
         self.mb, self.spec, self._weights, self._divisor = mb, spec, weights, divisor
-        self._context, self._frame = context, frame
+        self._context, self._frame, self._ids, self._first_layer = context, frame, ids, first_layer
         self._turns = [self._angles(number, rotary) for number, rotary in enumerate(spec.rotaries)]
         self._windows: dict[int, Var] = {}
 
@@ -42,23 +49,27 @@ class MilOps:
         mb = self.mb
         tables = zip(("cos", "sin"), rotary_tables(rotary, self._context), strict=True)
         consts = [mb.const(val=np.tile(table, 2).astype(np.float16), name=f"{part}_{number}") for part, table in tables]
-        places = mb.squeeze(x=self._frame.positions, axes=[1])
+        # Padding may stand beyond the context.
+        places = mb.minimum(x=mb.squeeze(x=self._frame.positions, axes=[1]), y=np.int32(self._context - 1))
         return [mb.gather(x=const, indices=places, axis=0) for const in consts]
 
     def embedding(self, name: str) -> Var:
-        rows = self.mb.gather(x=self._weights.matrix(name)[0], indices=self._frame.ids, axis=0)
+        rows = self._rows(self.mb.gather(x=self._weights.matrix(name)[0], indices=self._ids, axis=0))
         scale = self.spec.embedding_scale / self._divisor
         return rows if scale == 1 else self.mb.mul(x=rows, y=np.float16(scale))
 
     def norm(self, x: Var, name: str) -> Var:
+        return self._norm(x, name, self.channels)
+
+    def _norm(self, x: Var, name: str, axis: int) -> Var:
         """The squares of a super activation overflow float16, so the row is divided by its largest magnitude first, and
         epsilon by its square: x / sqrt(mean(x^2) + eps) = y / sqrt(mean(y^2) + eps / max^2) with y = x / max."""
-        mb = self.mb
-        largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=TINY)
+        mb, axes = self.mb, [axis]
+        largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=axes, keep_dims=True), y=TINY)
         y = mb.real_div(x=x, y=largest)
         if self.spec.norm == "layer":
-            y = mb.sub(x=y, y=mb.reduce_mean(x=y, axes=[-1], keep_dims=True))
-        mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
+            y = mb.sub(x=y, y=mb.reduce_mean(x=y, axes=axes, keep_dims=True))
+        mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=axes, keep_dims=True)
         # The root of epsilon is divided before it is squared: the square of the maximum would overflow.
         divisor = 1.0 if name.endswith(("q_norm", "k_norm")) else self._divisor
         root = mb.real_div(x=np.float16(np.sqrt(self.spec.norm_eps) / divisor), y=largest)
@@ -66,7 +77,8 @@ class MilOps:
         if self.spec.norm == "layer":
             return scaled
         # What a norm gives to the residual stream is divided as the stream is.
-        return mb.mul(x=scaled, y=self._weights.vector(name, 1 / divisor if name.endswith("_output_norm") else 1.0))
+        factor = 1 / divisor if name.endswith("_output_norm") else 1.0
+        return mb.mul(x=scaled, y=self._weights.vector(name, factor, after=_axes_after(x, axis)))
 
     def head_norm(self, x: Var, name: str) -> Var:
         apart = self.mb.reshape(x=x, shape=[1, -1, x.shape[-1] // self.spec.head_dim, self.spec.head_dim])
@@ -77,21 +89,36 @@ class MilOps:
         weight, corrections = self._weights.matrix(
             "embed_tokens" if kind == "lm_head" and self.spec.tied_head else name
         )
+        if kind == "lm_head" and self._frame.last is not None:
+            x = mb.gather(x=x, indices=self._frame.last, axis=self.tokens)
         # What is added to the residual stream is divided before the product: after it, it would have overflowed.
         divisor = self._divisor if kind in ("o_proj", "down_proj") else 1.0
         x = x if divisor == 1 else mb.mul(x=x, y=np.float16(1 / divisor))
         bias = {"bias": self._weights.vector(f"{name}.bias", 1 / divisor)} if kind in self.spec.biased else {}
-        y = mb.linear(x=x, weight=weight, **bias)
+        y = self._product(x, weight, **bias)
         if (whole := corrections.columns) is not None:
-            spiking = mb.gather(x=x, indices=whole.columns, axis=-1)
-            y = mb.add(x=y, y=mb.matmul(x=spiking, y=mb.const(val=whole.delta, name=plain(name) + "_correction")))
+            y = mb.add(x=y, y=self._columns(x, whole, plain(name) + "_correction"))
         if (each := corrections.scalars) is not None:
-            products = mb.mul(x=mb.gather(x=x, indices=each.columns, axis=-1), y=each.delta)
-            y = mb.scatter(data=y, indices=each.rows, updates=products, axis=-1, mode="add")
+            deltas = each.delta.reshape(-1, *[1] * _axes_after(x, self.channels))
+            # Names of their own, by which the functions of a program share them.
+            factors, columns, rows = (
+                mb.const(val=values, name=f"{plain(name)}_scalar_{part}")
+                for values, part in ((deltas, "deltas"), (each.columns, "columns"), (each.rows, "rows"))
+            )
+            products = mb.mul(x=mb.gather(x=x, indices=columns, axis=self.channels), y=factors)
+            y = mb.scatter(data=y, indices=rows, updates=products, axis=self.channels, mode="add")
         return y
 
+    def _product(self, x: Var, weight: Var, **bias: Var) -> Var:
+        return self.mb.linear(x=x, weight=weight, **bias)
+
+    def _columns(self, x: Var, held_out: ColumnCorrection, name: str) -> Var:
+        """x[..., columns] @ delta."""
+        spiking = self.mb.gather(x=x, indices=held_out.columns, axis=-1)
+        return self.mb.matmul(x=spiking, y=self.mb.const(val=held_out.delta, name=name))
+
     def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
-        mb, spec, rotary = self.mb, self.spec, self.spec.layer_rotary[layer]
+        spec, rotary = self.spec, self.spec.layer_rotary[layer]
         query, key, value = (
             self._heads(x, heads) for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
         )
@@ -102,14 +129,15 @@ class MilOps:
             for cache, new in zip(self._frame.caches, (key, value), strict=True)
         )
         mask = self._window(spec.layer_windows[layer])
-        if spec.attention_softcap is not None:
-            out = self._capped(query, keys, values, mask)
-        else:
-            # The operator itself multiplies scores by head_dim^-0.5.
-            extra = spec.score_scale * spec.head_dim**0.5
-            query = query if abs(extra - 1) < 1e-6 else mb.mul(x=query, y=np.float16(extra))
-            out = mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
-        return mb.reshape(x=mb.transpose(x=out, perm=[0, 2, 1, 3]), shape=[1, -1, spec.heads * spec.head_dim])
+        return self._joined(self._attend(query, keys, values, mask))
+
+    def _attend(self, query: Var, keys: Var, values: Var, mask: Var) -> Var:
+        if self.spec.attention_softcap is not None:
+            return self._attend_in_steps(query, keys, values, mask)
+        # The operator itself multiplies scores by head_dim^-0.5.
+        extra = self.spec.score_scale * self.spec.head_dim**0.5
+        query = query if abs(extra - 1) < 1e-6 else self.mb.mul(x=query, y=np.float16(extra))
+        return self.mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
 
     def gated(self, gate: Var, up: Var) -> Var:
         mb = self.mb
@@ -125,12 +153,12 @@ class MilOps:
     def softcap(self, x: Var, cap: float) -> Var:
         return self.mb.mul(x=self.mb.tanh(x=self.mb.mul(x=x, y=np.float16(1 / cap))), y=np.float16(cap))
 
-    def _capped(self, query: Var, keys: Var, values: Var, mask: Var) -> Var:
-        """Attention with soft-capped scores, which the fused operator does not offer."""
-        mb = self.mb
-        assert self.spec.attention_softcap is not None
+    def _attend_in_steps(self, query: Var, keys: Var, values: Var, mask: Var) -> Var:
+        """Attention without the fused operator, which does not cap scores."""
+        mb, cap = self.mb, self.spec.attention_softcap
         query = mb.mul(x=query, y=np.float16(self.spec.score_scale))
-        scores = self.softcap(mb.matmul(x=query, y=keys, transpose_y=True), self.spec.attention_softcap)
+        scores = mb.matmul(x=query, y=keys, transpose_y=True)
+        scores = scores if cap is None else self.softcap(scores, cap)
         return mb.matmul(x=mb.softmax(x=mb.add(x=scores, y=mask), axis=-1), y=values)
 
     def _window(self, window: int | None) -> Var:
@@ -148,6 +176,15 @@ class MilOps:
         split = self.mb.reshape(x=x, shape=[1, -1, heads, self.spec.head_dim])
         return self.mb.transpose(x=split, perm=[0, 2, 1, 3])
 
+    def _joined(self, x: Var) -> Var:
+        """(1, heads, q, head_dim) -> (1, q, heads * head_dim)."""
+        flat = self.mb.transpose(x=x, perm=[0, 2, 1, 3])
+        return self.mb.reshape(x=flat, shape=[1, -1, self.spec.heads * self.spec.head_dim])
+
+    def _rows(self, rows: Var) -> Var:
+        """Rows of the embedding (1, q, channels)."""
+        return rows
+
     def _rotate(self, x: Var, cos: Var, sin: Var) -> Var:
         mb = self.mb
         first, second = mb.split(x=x, num_splits=2, axis=-1)
@@ -157,15 +194,21 @@ class MilOps:
     def _remember(self, layer: int, cache: Var, new: Var) -> Var:
         """Write `new` (1, kv_heads, q, head_dim) into the state; this layer's slots: (1, kv_heads, kv, head_dim)."""
         mb, spec, frame = self.mb, self.spec, self._frame
-        begin = mb.concat(values=[[layer], [0], [0], frame.past, [0]], axis=0)
-        end = mb.concat(values=[[layer + 1], [1], [spec.kv_heads], frame.seen, [spec.head_dim]], axis=0)
+        layer, batch = layer - self._first_layer, int(frame.batched)
+        begin = mb.concat(values=[[layer], *[[0]] * batch, [0], frame.past, [0]], axis=0)
+        end = [[layer + 1], *[[1]] * batch, [spec.kv_heads]]
         updated = mb.slice_update(
-            x=mb.read_state(input=cache), update=mb.expand_dims(x=new, axes=[0]), begin=begin, end=end
+            x=mb.read_state(input=cache),
+            update=mb.expand_dims(x=new, axes=[0]) if batch else new,
+            begin=begin,
+            end=mb.concat(values=[*end, frame.seen, [spec.head_dim]], axis=0),
         )
         state = mb.coreml_update_state(state=cache, value=updated)
-        end = mb.concat(values=[[layer + 1], [1], [spec.kv_heads], frame.reach, [spec.head_dim]], axis=0)
         return mb.slice_by_index(
-            x=state, begin=[layer, 0, 0, 0, 0], end=end, squeeze_mask=[True, False, False, False, False]
+            x=state,
+            begin=[layer, *[0] * batch, 0, 0, 0],
+            end=mb.concat(values=[*end, frame.reach, [spec.head_dim]], axis=0),
+            squeeze_mask=[bool(batch), *[False] * batch, False, False, False],
         )
 
     def _repeat(self, x: Var) -> Var:
@@ -175,3 +218,8 @@ class MilOps:
             return x
         tiled = mb.tile(x=mb.expand_dims(x=x, axes=[2]), reps=[1, 1, each, 1, 1])
         return mb.reshape(x=tiled, shape=[1, self.spec.heads, -1, self.spec.head_dim])
+
+
+def _axes_after(x: Var, axis: int) -> int:
+    """How many axes `x` has after this one."""
+    return len(x.shape) - 1 - axis % len(x.shape)

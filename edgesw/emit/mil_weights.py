@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,61 +17,100 @@ Var = Any
 IN_PROGRAM = 10
 
 
-class MilWeights:
-    """The weights of a decoder, each written when it is asked for and then dropped."""
+@dataclass(frozen=True)
+class Blob:
+    """An array in the weight file; one that is too small for that is here."""
 
-    def __init__(self, source: CompressedDecoder, file: WeightFile, offsets: dict[str, int]) -> None:
-        """`offsets` is filled with the place in the file of each const by name."""
-        from coremltools.converters.mil.mil import Builder as mb
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    values: np.ndarray | None
 
-        self.mb, self._source, self._file, self._offsets = mb, source, file, offsets
-        self._dense: dict[str, Var] = {}
 
-    def vector(self, name: str, factor: float = 1.0) -> Var:
-        """A norm's weights or a bias, float16, times a factor."""
-        values = self._source.vector(name) * np.float32(factor)
-        return self.mb.const(val=values.astype(np.float16), name=plain(name))
+@dataclass(frozen=True)
+class StoredMatrix:
+    """What is left in memory of a matrix once it is written: which op decodes it, from what, and what is added."""
 
-    def matrix(self, name: str) -> tuple[Var, Corrections]:
-        """The matrix as a constexpr op, and its corrections. It goes to the weight file now and is then dropped."""
-        if name in self._dense:  # a tied head: its only second use
-            return self._dense[name], Corrections(None, None)
-        matrix = self._source.matrix(name)
-        self._dense[name] = dense = self._constexpr(plain(name), matrix)
-        return dense, matrix.corrections()
+    op: str
+    parts: dict[str, Blob]  # by the op's parameter; the first two axes are the matrix'
+    corrections: Corrections
 
-    def _constexpr(self, name: str, matrix: CompressedMatrix) -> Var:
-        mb = self.mb
-        bits = matrix.scheme.bits
+
+class WeightStore:
+    """The weights of one package, each written once, when it is first asked for."""
+
+    def __init__(self, source: CompressedDecoder, file: WeightFile) -> None:
+        self.source, self.file = source, file
+        self.offsets: dict[str, int] = {}
+        """The place in the file of each const by name."""
+        self._matrices: dict[str, StoredMatrix] = {}
+
+    def matrix(self, name: str) -> StoredMatrix:
+        if name not in self._matrices:
+            self._matrices[name] = self._store(plain(name), self.source.matrix(name))
+        return self._matrices[name]
+
+    def _store(self, name: str, matrix: CompressedMatrix) -> StoredMatrix:
+        bits, corrections = matrix.scheme.bits, matrix.corrections()
         if matrix.palettes is not None:
             lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, 1)
-            return mb.constexpr_lut_to_dense(
-                indices=self._blob(f"{name}_codes", matrix.codes, f"uint{bits}"),
-                lut=self._blob(f"{name}_palettes", lut, "fp16"),
-                name=name,
-            )
+            codes = self._blob(f"{name}_codes", matrix.codes, f"uint{bits}")
+            palettes = self._blob(f"{name}_palettes", lut, "fp16")
+            return StoredMatrix("constexpr_lut_to_dense", {"indices": codes, "lut": palettes}, corrections)
         assert matrix.scales is not None
-        scale = self._blob(f"{name}_scales", matrix.scales, "fp16")
+        parts = {"scale": self._blob(f"{name}_scales", matrix.scales, "fp16")}
         if matrix.zero_points is None:
             # Signed integers need no offset. The sign bit is what tells the codes from their two's complement.
-            signed = matrix.codes ^ np.uint8(2 ** (bits - 1))
-            data = self._blob(f"{name}_codes", signed, f"int{bits}")
-            return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, name=name)
-        data = self._blob(f"{name}_codes", matrix.codes, f"uint{bits}")
-        offset = self._blob(f"{name}_zero_points", matrix.zero_points, f"uint{bits}")
-        return mb.constexpr_blockwise_shift_scale(data=data, scale=scale, offset=offset, name=name)
+            parts["data"] = self._blob(f"{name}_codes", matrix.codes ^ np.uint8(2 ** (bits - 1)), f"int{bits}")
+        else:
+            parts["data"] = self._blob(f"{name}_codes", matrix.codes, f"uint{bits}")
+            parts["offset"] = self._blob(f"{name}_zero_points", matrix.zero_points, f"uint{bits}")
+        return StoredMatrix("constexpr_blockwise_shift_scale", parts, corrections)
 
-    def _blob(self, name: str, values: np.ndarray, dtype: str) -> Var:
-        """A const whose values go to the weight file; the program holds one element, repeated by a zero stride."""
+    def _blob(self, name: str, values: np.ndarray, dtype: str) -> Blob:
+        if values.size < IN_PROGRAM:
+            return Blob(name, values.shape, dtype, values)
+        self.offsets[name] = self.file.write(values, dtype)
+        return Blob(name, values.shape, dtype, None)
+
+
+class MilWeights:
+    """The weights of one function of a program, as its variables. Functions of a program share what is in the file, by
+    the names of their consts."""
+
+    def __init__(self, store: WeightStore, kernel: tuple[int, ...] = ()) -> None:
+        """`kernel`: axes of one element that matrices have after rows and columns, for convolutions."""
+        from coremltools.converters.mil.mil import Builder as mb
+
+        self.mb, self._store, self._kernel = mb, store, kernel
+        self._dense: dict[str, Var] = {}
+
+    def vector(self, name: str, factor: float = 1.0, after: int = 0) -> Var:
+        """A norm's weights or a bias, float16, times a factor, with so many axes of one element after its own."""
+        values = (self._store.source.vector(name) * np.float32(factor)).astype(np.float16)
+        return self.mb.const(val=values.reshape(-1, *[1] * after), name=plain(name))
+
+    def matrix(self, name: str) -> tuple[Var, Corrections]:
+        """The matrix as a constexpr op, and its corrections."""
+        if name in self._dense:  # a tied head: its only second use
+            return self._dense[name], Corrections(None, None)
+        stored = self._store.matrix(name)
+        consts = {parameter: self._const(blob) for parameter, blob in stored.parts.items()}
+        self._dense[name] = getattr(self.mb, stored.op)(**consts, name=plain(name))
+        return self._dense[name], stored.corrections
+
+    def _const(self, blob: Blob) -> Var:
+        """For values in the file the program holds one element, repeated by a zero stride."""
         from coremltools.converters.mil.mil import types
 
         # Sub-byte integers exist for numpy only as coremltools' own marked dtypes.
         plain = {"fp16": np.float16, "int8": np.int8, "uint8": np.uint8}
-        marked = plain.get(dtype) or getattr(types, f"np_{dtype}_dtype")
-        if values.size < IN_PROGRAM:
-            return self.mb.const(val=values.astype(marked), name=name)
-        self._offsets[name] = self._file.write(values, dtype)
-        return self.mb.const(val=np.broadcast_to(np.zeros((), marked), values.shape), name=name)
+        marked = plain.get(blob.dtype) or getattr(types, f"np_{blob.dtype}_dtype")
+        rows, columns, *rest = blob.shape
+        shape = (rows, columns, *self._kernel, *rest)
+        if blob.values is not None:
+            return self.mb.const(val=blob.values.astype(marked).reshape(shape), name=blob.name)
+        return self.mb.const(val=np.broadcast_to(np.zeros((), marked), shape), name=blob.name)
 
 
 def plain(name: str) -> str:

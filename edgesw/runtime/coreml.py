@@ -1,9 +1,9 @@
-"""Runs a Core ML package: in Core ML on a Mac, anywhere else in our MIL interpreter."""
+"""Runs Core ML packages: in Core ML on a Mac, anywhere else in our MIL interpreter."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,11 @@ import numpy as np
 
 from edgesw.errors import PackageError, UsageError
 from edgesw.quiet import coremltools
+from edgesw.runtime.coreml_interface import Interface, packages, read_interface
 from edgesw.runtime.mil import MilProgram
+from edgesw.runtime.package import PackagedDecoder, last_logits
+
+Arrays = Mapping[str, np.ndarray]
 
 
 class Engine(Protocol):
@@ -19,11 +23,29 @@ class Engine(Protocol):
 
     def make_state(self) -> Any: ...
 
-    def predict(self, data: Mapping[str, np.ndarray], state: Any) -> dict[str, np.ndarray]: ...
+    def predict(self, data: Arrays, state: Any) -> dict[str, np.ndarray]: ...
+
+
+class ChunkedEngine:
+    """Packages of some layers each, one after the other: what one makes of the residual stream goes to the next. Each
+    is given those of the data that are its `inputs`."""
+
+    def __init__(self, engines: Sequence[Engine], inputs: Sequence[frozenset[str]]) -> None:
+        self._engines, self._inputs = engines, inputs
+
+    def make_state(self) -> list[Any]:
+        return [engine.make_state() for engine in self._engines]
+
+    def predict(self, data: Arrays, state: list[Any]) -> dict[str, np.ndarray]:
+        results: dict[str, np.ndarray] = {}
+        for engine, names, part in zip(self._engines, self._inputs, state, strict=True):
+            given = {**data, "hiddenStates": results["nextHiddenStates"]} if results else data
+            results = engine.predict({name: value for name, value in given.items() if name in names}, part)
+        return results
 
 
 class CoreMLDecoder:
-    """A `PackagedDecoder` over a stateful ML Program."""
+    """A `PackagedDecoder` over a program that takes any number of tokens and counts them itself."""
 
     def __init__(self, engine: Engine, context: int, runtime: str) -> None:
         self._engine, self.context, self.runtime = engine, context, runtime
@@ -33,9 +55,7 @@ class CoreMLDecoder:
         self._tokens, self._state = 0, self._engine.make_state()
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        seen = self._tokens + len(ids)
-        if seen > self.context:
-            raise UsageError(f"the package holds {self.context} tokens; convert with a larger --context.")
+        seen = _room(self._tokens, ids, self.context)
         # The program closes what is to be closed; the mask's length keeps it from looking at slots that are empty yet.
         mask = np.zeros((1, 1, 1, seen), np.float16)
         data: dict[str, np.ndarray] = {"inputIds": np.asarray(ids, np.int32)[None], "causalMask": mask}
@@ -43,13 +63,76 @@ class CoreMLDecoder:
         self._tokens = seen
         return np.asarray(logits[0], np.float32)
 
+    def prefill(self, ids: np.ndarray) -> np.ndarray:
+        return last_logits(self, ids)
 
-def open_coreml(package: Path, context: int, precision: str = "float16") -> CoreMLDecoder:
+
+class FixedDecoder:
+    """A `PackagedDecoder` over functions of fixed lengths, which give the logits of one token a call."""
+
+    def __init__(self, engines: Mapping[int, Engine], context: int, runtime: str) -> None:
+        """`engines` by the number of tokens each takes; a state made by one serves all, as they are of one package."""
+        self._engines, self.context, self.runtime = dict(sorted(engines.items())), context, runtime
+        self.reset()
+
+    def reset(self) -> None:
+        self._tokens, self._state = 0, next(iter(self._engines.values())).make_state()
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        _room(self._tokens, ids, self.context)
+        return np.stack([self._run(ids[at : at + 1], min(self._engines)) for at in range(len(ids))])
+
+    def prefill(self, ids: np.ndarray) -> np.ndarray:
+        """As few calls as can be: as long as possible, the rest in the shortest that holds it, padded."""
+        _room(self._tokens, ids, self.context)
+        logits = np.empty(0)
+        while len(ids):
+            length = next((n for n in self._engines if n >= len(ids)), max(self._engines))
+            logits, ids = self._run(ids[:length], length), ids[length:]
+        return logits
+
+    def _run(self, ids: np.ndarray, length: int) -> np.ndarray:
+        """The logits of the last of `ids`, float32 (vocabulary,)."""
+        padded = np.zeros((1, length), np.int32)
+        padded[0, : len(ids)] = ids
+        position, last = (np.array([n], np.int32) for n in (self._tokens, len(ids) - 1))
+        data = {"inputIds": padded, "position": position, "last": last}
+        logits = self._engines[length].predict(data, self._state)["logits"]
+        self._tokens += len(ids)
+        return np.asarray(logits[0, -1], np.float32)
+
+
+def _room(past: int, ids: np.ndarray, context: int) -> int:
+    """How many tokens there are with these. UsageError for more than the caches hold."""
+    if past + len(ids) > context:
+        raise UsageError(f"the package holds {context} tokens; convert with a larger --context.")
+    return past + len(ids)
+
+
+def open_coreml(path: Path, context: int, precision: str = "float16") -> PackagedDecoder:
     """Core ML on a Mac; elsewhere the interpreter, computing in `precision` (float16 or float32)."""
-    if sys.platform == "darwin":
-        try:
-            model = coremltools().models.MLModel(str(package))
-        except Exception as error:  # coremltools raises RuntimeError, and others for a damaged package
-            raise PackageError(f"{package}: Core ML cannot load it: {str(error).splitlines()[0]}") from error
-        return CoreMLDecoder(model, context, "Core ML")
-    return CoreMLDecoder(MilProgram(package, precision=precision), context, f"MIL interpreter ({precision})")
+    parts = [(package, read_interface(package)) for package in packages(path)]
+    runtime = "Core ML" if sys.platform == "darwin" else f"MIL interpreter ({precision})"
+
+    def engine(function: str) -> Engine:
+        engines = [_engine(package, interface, function, precision) for package, interface in parts]
+        return ChunkedEngine(engines, [interface.inputs[function] for _, interface in parts])
+
+    lengths = parts[0][1].lengths
+    if not any(lengths.values()):
+        return CoreMLDecoder(engine("main"), context, runtime)
+    made = {function: engine(function) for function in lengths}
+    return FixedDecoder({n: made[function] for function in lengths for n in lengths[function]}, context, runtime)
+
+
+def _engine(package: Path, interface: Interface, function: str, precision: str) -> Engine:
+    if sys.platform != "darwin":
+        return MilProgram(package, precision=precision, function=function)
+    ct = coremltools()
+    units = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE", "cpu": "CPU_ONLY", "all": "ALL"}[interface.compute]
+    name = {"function_name": function} if len(interface.lengths) > 1 else {}
+    try:
+        model: Engine = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit[units], **name)
+    except Exception as error:  # coremltools raises RuntimeError, and others for a damaged package
+        raise PackageError(f"{package}: Core ML cannot load it: {str(error).splitlines()[0]}") from error
+    return model

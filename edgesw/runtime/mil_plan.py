@@ -79,8 +79,7 @@ def load_plan(package: Path, function: str, half: bool) -> Plan:
 
     Raises PackageError for a damaged package, UnsupportedError for an op, dtype or parameter that is not known.
     """
-    model = _model_path(package)
-    spec = _read_spec(model)
+    model, spec = model_path(package), read_spec(package)
     if spec.WhichOneof("Type") != "mlProgram":
         raise UnsupportedError(f"{package}: not an ML program but '{spec.WhichOneof('Type')}', which is not supported.")
     functions = spec.mlProgram.functions
@@ -93,7 +92,7 @@ def load_plan(package: Path, function: str, half: bool) -> Plan:
     return plan
 
 
-def _model_path(package: Path) -> Path:
+def model_path(package: Path) -> Path:
     manifest = package / "Manifest.json"
     if not manifest.is_file():
         raise PackageError(f"{package}: not an .mlpackage: there is no Manifest.json in it.")
@@ -107,7 +106,9 @@ def _model_path(package: Path) -> Path:
     return path
 
 
-def _read_spec(model: Path) -> Any:
+def read_spec(package: Path) -> Any:
+    """The model's proto, without the weights. PackageError where the package is damaged."""
+    model = model_path(package)
     proto = coremltools().proto
     from google.protobuf.message import DecodeError
 

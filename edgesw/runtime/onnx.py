@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesw.errors import PackageError, UsageError
+from edgesw.runtime.package import last_logits
 
 
 class OnnxDecoder:
@@ -46,6 +47,9 @@ class OnnxDecoder:
         self._cache = dict(zip(self._cache, present, strict=True))
         self._tokens += len(ids)
         return np.asarray(logits[0])
+
+    def prefill(self, ids: np.ndarray) -> np.ndarray:
+        return last_logits(self, ids)
 
 
 def _first_line(error: Exception) -> str:

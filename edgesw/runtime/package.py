@@ -25,11 +25,22 @@ class PackagedDecoder(Protocol):
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Feed the next tokens, int (tokens,), and return their logits, float32 (tokens, vocabulary)."""
 
+    def prefill(self, ids: np.ndarray) -> np.ndarray:
+        """Feed the next tokens, int (tokens,), as fast as can be: the last one's logits, float32 (vocabulary,)."""
+
 
 def pieces(ids: np.ndarray) -> Iterator[np.ndarray]:
     """Tokens (tokens,) in pieces that can be given to a runtime at once."""
     for at in range(0, len(ids), CHUNK):
         yield ids[at : at + CHUNK]
+
+
+def last_logits(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:
+    """Feed tokens (tokens,) piece by piece; the last one's logits, float32 (vocabulary,)."""
+    for piece in pieces(ids):
+        logits = decoder.step(piece)
+    last: np.ndarray = logits[-1]
+    return last
 
 
 def feed(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:

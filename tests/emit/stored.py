@@ -1,8 +1,10 @@
-"""The dense matrices in a package's files, decoded by coremltools or by an operator's documented formula."""
+"""The dense matrices in a package's files, decoded by coremltools or by an operator's documented formula, and
+transformers with them."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx.external_data_helper import load_external_data_for_model
+from tiny_families import make
+
+FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
 def stored_matrices(target: str, path: Path) -> dict[str, np.ndarray]:
@@ -58,3 +64,27 @@ def _onnx_matrices(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         dense = ((codes - zero) * tensors[node.input[2]][..., None]).reshape(rows, -1)[:, :columns]
         name = node.input[2].removesuffix(".scales")
         yield name, dense.astype(np.float32)
+
+
+def unhalved(matrix: np.ndarray) -> np.ndarray:
+    """Rows of q or k of "phi3-partial" as Hugging Face has them: of 16 channels of a head the first 12 are rotated, in
+    pairs six apart, and in our order pairs are always half a head apart."""
+    heads = matrix.reshape(-1, 16, matrix.shape[1])
+    return heads[:, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 6, 7, 14, 15]].reshape(matrix.shape)
+
+
+def with_matrices(variant: str, stored: dict[str, np.ndarray]) -> Any:
+    """transformers' model of this variant with these matrices, by our names, put in its own's places."""
+    model = make(variant)
+    if variant == "phi3-partial":
+        turned = [name for name in stored if name.endswith(("q_proj", "k_proj"))]
+        stored = {**stored, **{name: unhalved(stored[name]) for name in turned}}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() != 2:
+                continue
+            ours = re.sub(r"^model\.|self_attn\.|mlp\.|\.weight$", "", name)
+            stem, kind = ours.rsplit(".", 1) if "." in ours else ("", ours)
+            parts = [stored[f"{stem}.{part}"] for part in FUSED[kind]] if kind in FUSED else [stored[ours]]
+            parameter.copy_(torch.from_numpy(np.concatenate(parts)))
+    return model

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from stored import stored_matrices
-from tiny_families import VARIANTS, make, save
+from stored import stored_matrices, with_matrices
+from tiny_families import VARIANTS, save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
+from edgesw.packaging import Packaging
 from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.package import PackagedDecoder
@@ -22,31 +22,6 @@ from edgesw.targets import TARGETS
 
 CONTEXT = 64
 IDS = np.random.default_rng(5).integers(0, 96, 60)
-FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
-
-
-def unhalved(matrix: np.ndarray) -> np.ndarray:
-    """Rows of q or k of "phi3-partial" as Hugging Face has them: of 16 channels of a head the first 12 are rotated, in
-    pairs six apart, and in our order pairs are always half a head apart."""
-    heads = matrix.reshape(-1, 16, matrix.shape[1])
-    return heads[:, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 6, 7, 14, 15]].reshape(matrix.shape)
-
-
-def reference(variant: str, stored: dict[str, np.ndarray]) -> np.ndarray:
-    """transformers' logits (tokens, vocabulary) with the stored matrices put in its model's places."""
-    model = make(variant)
-    if variant == "phi3-partial":
-        turned = [name for name in stored if name.endswith(("q_proj", "k_proj"))]
-        stored = {**stored, **{name: unhalved(stored[name]) for name in turned}}
-    with torch.inference_mode():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() != 2:
-                continue
-            ours = re.sub(r"^model\.|self_attn\.|mlp\.|\.weight$", "", name)
-            stem, kind = ours.rsplit(".", 1) if "." in ours else ("", ours)
-            parts = [stored[f"{stem}.{part}"] for part in FUSED[kind]] if kind in FUSED else [stored[ours]]
-            parameter.copy_(torch.from_numpy(np.concatenate(parts)))
-        return model(torch.from_numpy(IDS)[None]).logits[0].numpy()
 
 
 def run(target: str, path: Path, precision: str) -> PackagedDecoder:
@@ -63,8 +38,10 @@ def test_packages_equal_what_they_stand_for(variant: str, target: str, tmp_path:
     checkpoint, entry = open_checkpoint(str(tmp_path)), TARGETS[target]
     weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, entry.capabilities, bits=4))
     path = tmp_path / entry.file
-    entry.write(weights, checkpoint.spec, CONTEXT, "tiny", path, 0.0)
-    expected = reference(variant, stored_matrices(target, path))
+    entry.write(weights, checkpoint.spec, Packaging(CONTEXT, "tiny"), path)
+    with torch.inference_mode():
+        model = with_matrices(variant, stored_matrices(target, path))
+        expected = model(torch.from_numpy(IDS)[None]).logits[0].numpy()
 
     decoder = run(target, path, "float32")
     largest = np.abs(expected).max()
@@ -96,7 +73,7 @@ def test_columns_and_scalars_held_out_of_every_matrix(variant: str, target: str,
         assert off[:, held].max() < 1e-3
         assert off[each.rows, each.columns].max() < 1e-3
     path = tmp_path / entry.file
-    entry.write(weights, spec, CONTEXT, "tiny", path, 0.0)
+    entry.write(weights, spec, Packaging(CONTEXT, "tiny"), path)
     expected = next(iter(FloatLogits(spec, weights, IDS[None])))
     largest = max(1, np.abs(expected).max())
     assert (

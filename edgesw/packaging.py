@@ -1,0 +1,18 @@
+"""Packaging: what a writer of models is told beside the decoder itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgesw.form import ANY_LENGTH, Form
+
+
+@dataclass(frozen=True)
+class Packaging:
+    context: int
+    """Most tokens that the caches hold."""
+    name: str
+    """What the model is called."""
+    residual_max: float = 0.0
+    """The largest magnitude seen in the residual stream, for formats that compute in float16."""
+    form: Form = ANY_LENGTH

@@ -1,0 +1,54 @@
+"""What a Core ML package of ours says of itself: its functions, what they take, and the units it is made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgesw.errors import PackageError
+from edgesw.form import COMPUTE_KEY
+from edgesw.runtime.mil_plan import read_spec
+
+
+@dataclass(frozen=True)
+class Interface:
+    inputs: dict[str, frozenset[str]]
+    """The names of each function's inputs, without states."""
+    lengths: dict[str, tuple[int, ...]]
+    """How many tokens each function takes at once; empty: any number."""
+    compute: str
+
+
+def packages(path: Path) -> list[Path]:
+    """The .mlpackage itself, or those in a folder of chunks, in order. PackageError where one is missing."""
+    if path.suffix == ".mlpackage":
+        return [path]
+    found = {each.stem: each for each in path.glob("*-of-*.mlpackage")}
+    wanted = [f"{n}-of-{len(found)}" for n in range(1, len(found) + 1)]
+    if not found or set(wanted) != set(found):
+        raise PackageError(
+            f"{path}: chunks are missing, there are {', '.join(sorted(found)) or 'none'}: convert again."
+        )
+    return [found[name] for name in wanted]
+
+
+def read_interface(package: Path) -> Interface:
+    """Reads the model's description; PackageError where it is damaged."""
+    description = read_spec(package).description
+    functions = {each.name: each for each in description.functions} or {"main": description}
+    told = description.metadata.userDefined
+    return Interface(
+        {name: frozenset(each.name for each in function.input) for name, function in functions.items()},
+        {name: _lengths(function) for name, function in functions.items()},
+        told.get(COMPUTE_KEY, "all"),
+    )
+
+
+def _lengths(function: Any) -> tuple[int, ...]:
+    first = function.input[0].type.multiArrayType
+    axis = 1 if len(first.shape) < 4 else 3  # tokens in (1, q), (1, q, channels) and (1, channels, 1, q)
+    if first.WhichOneof("ShapeFlexibility") == "shapeRange":
+        return ()
+    shapes = [each.shape for each in first.enumeratedShapes.shapes] or [first.shape]
+    return tuple(int(shape[axis]) for shape in shapes)

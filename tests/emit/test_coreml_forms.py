@@ -1,0 +1,174 @@
+"""Core ML packages of every form: fixed lengths, several functions, convolutions, chunks. All are the same model.
+
+The reference is transformers with the matrices that the package stands for, so that only the graph differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import coremltools as ct
+import numpy as np
+import pytest
+import torch
+from stored import with_matrices
+from tiny_families import save
+
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.plan import make_plan
+from edgesw.compress.split import chunks_needed, split_layers
+from edgesw.errors import PackageError, UsageError
+from edgesw.form import Form, make_form
+from edgesw.packaging import Packaging
+from edgesw.runtime.coreml import open_coreml
+from edgesw.runtime.coreml_interface import packages
+from edgesw.targets import TARGETS
+
+CONTEXT = 60
+IDS = np.random.default_rng(7).integers(0, 96, CONTEXT)
+FORMS = {
+    "fixed": Form("gpu", (16,)),
+    "enumerated": Form("gpu", (1, 8, 32)),
+    "cpu in 2 chunks": Form("cpu", chunks=2),
+    "ane": Form("ane", (1, 16)),
+    "ane with two prefills": Form("ane", (1, 8, 32)),
+    "ane in 2 chunks": Form("ane", (1, 16), 2),
+    "all": Form("all", (1, 16)),
+    "enumerated in 2 chunks": Form("gpu", (1, 32), 2),
+}
+# Between them: tied and untied heads, biases, windows, norms of heads and of all heads, capped scores, layer norms,
+# layers without positions.
+FAMILIES = ("llama", "llama-biased", "mistral", "qwen3", "gemma2", "olmo", "olmo2", "smollm3")
+
+
+def write(folder: Path, variant: str, form: Form) -> tuple[Path, Any]:
+    save(variant, folder / "model")
+    checkpoint = open_checkpoint(str(folder / "model"))
+    target = TARGETS["coreml"]
+    plan = make_plan(checkpoint.spec, target.capabilities_for(form), 8)
+    columns = {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}
+    weights = CompressedDecoder(checkpoint, plan, None, [(0, 5, 7)], columns, 0.01)
+    path = folder / target.path(form)
+    target.write(weights, checkpoint.spec, Packaging(CONTEXT, "tiny", 0.0, form), path)
+    return path, with_matrices(variant, {name: weights.tensor(name) for name, _ in plan.schemes})
+
+
+def expected(model: Any, count: int) -> np.ndarray:
+    with torch.inference_mode():
+        logits: np.ndarray = model(torch.from_numpy(IDS[:count])[None]).logits[0].numpy()
+    return logits
+
+
+def off(logits: np.ndarray, wanted: np.ndarray) -> float:
+    """Norms, biases and tables are float16 constants, whatever computes with them: a fiftieth is as near as it gets."""
+    return float(np.abs(logits - wanted).max() / np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_form_is_the_model(form: Form, tmp_path: Path) -> None:
+    """Prompts that fill a function's length, leave padding, and take several calls; then token by token. Padding that
+    is counted, or a chunk that forgets where it stands, shows in what comes after it."""
+    path, model = write(tmp_path, "llama", form)
+    decoder = open_coreml(path, CONTEXT, "float32")
+    for prompt in (1, 16, 21, 45):
+        decoder.reset()
+        assert off(decoder.prefill(IDS[:prompt]), expected(model, prompt)[-1]) < 0.02, prompt
+        assert off(decoder.step(IDS[prompt : prompt + 3]), expected(model, prompt + 3)[-3:]) < 0.02, prompt
+    decoder.reset()
+    decoder.prefill(IDS[:50])
+    decoder.prefill(IDS[50:59])
+    assert off(decoder.step(IDS[59:60]), expected(model, 60)[-1:]) < 0.02, "the last token of the context"
+    with pytest.raises(UsageError, match="holds 60 tokens"):
+        decoder.step(IDS[:1])
+
+
+@pytest.mark.parametrize("variant", FAMILIES)
+def test_convolutions_are_the_model_for_every_family(variant: str, tmp_path: Path) -> None:
+    """The other layout has its own norms, heads and products."""
+    path, model = write(tmp_path, variant, Form("ane", (1, 16)))
+    wanted = expected(model, 24)
+    for precision, most in (("float32", 0.02), ("float16", 0.1)):
+        decoder = open_coreml(path, CONTEXT, precision)
+        assert off(decoder.prefill(IDS[:21]), wanted[20]) < most
+        assert off(decoder.step(IDS[21:24]), wanted[21:]) < most
+
+
+def spec(path: Path) -> Any:
+    return ct.utils.load_spec(str(path))
+
+
+def test_the_neural_engine_form_keeps_to_what_it_takes(tmp_path: Path) -> None:
+    """Static shapes, palettes, convolutions, padded states: what docs/formats.md gives sources for. Any one missing
+    sends layers, or the whole model, back to the CPU."""
+    path, _ = write(tmp_path, "llama", Form("ane", (1, 16)))
+    model = spec(path)
+    assert {function.name for function in model.description.functions} == {"decode", "prefill"}
+    assert model.description.defaultFunctionName == "decode"
+    for description in model.description.functions:
+        for each in description.input:
+            assert each.type.multiArrayType.WhichOneof("ShapeFlexibility") is None
+        for state in description.state:
+            assert all(n % 32 == 0 for n in state.type.stateType.arrayType.shape[-2:])
+        (logits,) = description.output
+        assert logits.name == "logits"
+    for function in model.mlProgram.functions.values():
+        operations = [op.type for op in function.block_specializations[function.opset].operations]
+        assert "conv" in operations and "linear" not in operations
+        assert "constexpr_lut_to_dense" in operations and "constexpr_blockwise_shift_scale" not in operations
+
+
+def test_functions_share_their_weights(tmp_path: Path) -> None:
+    """A package of two functions must not be twice as large."""
+
+    def size(form: Form) -> int:
+        path, _ = write(tmp_path / "-".join(map(str, form.lengths)), "llama", form)
+        return (path / "Data" / "com.apple.CoreML" / "weights" / "weight.bin").stat().st_size
+
+    one, three = size(Form("ane", (1,))), size(Form("ane", (1, 8, 32)))
+    assert three < 1.05 * one
+
+
+def test_a_missing_chunk_is_named(tmp_path: Path) -> None:
+    path, _ = write(tmp_path, "llama", Form("gpu", chunks=2))
+    (path / "1-of-2.mlpackage").rename(tmp_path / "elsewhere")
+    with pytest.raises(PackageError, match="chunks are missing, there are 2-of-2"):
+        packages(path)
+
+
+def test_chunks_are_as_small_as_they_can_be(tmp_path: Path) -> None:
+    """Against every way to cut: the largest chunk decides whether an iPhone loads the model."""
+    save("llama", tmp_path)
+    decoder = replace(open_checkpoint(str(tmp_path)).spec, layers=9, layer_rotary=(0,) * 9, layer_windows=(None,) * 9)
+    plan = make_plan(decoder, TARGETS["coreml"].capabilities, 4)
+
+    def largest(cuts: tuple[int, ...]) -> int:
+        sizes = []
+        for start, stop in zip((0, *cuts), (*cuts, 9), strict=True):
+            names = [f"layers.{layer}." for layer in range(start, stop)]
+            names += ["embed_tokens"] * (start == 0 or (stop == 9 and decoder.tied_head))
+            names += ["lm_head"] * (stop == 9)
+            sizes.append(sum(m.stored_bytes for m in plan.matrices if m.name.startswith(tuple(names))))
+        return max(sizes)
+
+    for chunks in range(1, 10):
+        layers = split_layers(decoder, plan, chunks)
+        assert [n for part in layers for n in part] == list(range(9)) and len(layers) == chunks and all(layers)
+        cuts = tuple(part.start for part in layers[1:])
+        best = min(map(largest, combinations(range(1, 9), chunks - 1)))
+        assert largest(cuts) == best
+        assert chunks_needed(decoder, plan, best) <= chunks
+    with pytest.raises(UsageError, match="9 layers"):
+        split_layers(decoder, plan, 10)
+
+
+@pytest.mark.parametrize(
+    ("compute", "lengths", "message"),
+    [("ane", (), "fixed lengths"), ("gpu", (0, 64), "out of range"), ("gpu", (2000,), "1 to 1024")],
+)
+def test_forms_that_cannot_be_are_refused(compute: str, lengths: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_form(compute, lengths, 1, 4096)
