@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from printing import megabytes, say, table, versions
-from stages import peak_bytes
+from stages import Stage, peak_bytes
 
 EDGESW = (sys.executable, "-c", "from edgesw.cli import main; main()")
 TARGETS = (("coreml",), ("onnx",), ("coreml", "onnx"))
@@ -34,7 +34,7 @@ class Run:
     cpu: float
     peak: int
     written: int
-    stages: list[tuple[str, float, int]]
+    stages: list[Stage]
 
 
 def main() -> None:
@@ -80,10 +80,9 @@ def measured(title: str, *arguments: str, output: Path | None = None) -> Run:
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             sys.exit(child.returncode)
-        timed = [(str(name), float(seconds), int(peak)) for name, seconds, peak in json.loads(stages.read_text())]
+        timed = [Stage(**stage) for stage in json.loads(stages.read_text())]
     # The clock is started by a process that is already running.
-    first, seconds, peak = timed[0]
-    timed[0] = (first, seconds + wall - sum(seconds for _, seconds, _ in timed), peak)
+    timed[0] = replace(timed[0], seconds=timed[0].seconds + wall - sum(stage.seconds for stage in timed))
     written = sum(file.stat().st_size for file in output.rglob("*") if file.is_file()) if output else 0
     return Run(title, wall, usage.ru_utime + usage.ru_stime, peak_bytes(usage), written, timed)
 
@@ -119,13 +118,13 @@ def _figures(run: Run) -> tuple[str, str, str, str]:
 
 def _stage_rows(runs: list[Run]) -> list[tuple[str, ...]]:
     """A row for each stage of any run; the first covers imports and opening the model."""
-    names = dict.fromkeys(name for run in reversed(runs) for name, _, _ in run.stages)
+    names = dict.fromkeys(stage.name for run in reversed(runs) for stage in run.stages)
     rows = []
     for name in names:
         cells: list[str] = []
         for run in runs:
-            found = next(((seconds, peak) for stage, seconds, peak in run.stages if stage == name), None)
-            cells += ["", ""] if found is None else [f"{found[0]:.0f}", megabytes(found[1])]
+            found = next((stage for stage in run.stages if stage.name == name), None)
+            cells += ["", ""] if found is None else [f"{found.seconds:.0f}", megabytes(found.peak)]
         rows.append((name, *cells))
     return rows
 

@@ -1,9 +1,9 @@
-"""Runs `edgesw` with the arguments given, and times the stages of a conversion.
+"""Runs `edgesw` with the arguments given, and measures the stages of a conversion.
 
     python benchmarks/stages.py FILE convert MODEL ...
 
-The command is the real one; only its progress bar is replaced, by one that notes seconds and peak memory and writes
-them to FILE as JSON: [[stage, seconds, peak resident bytes so far], ...].
+The command is the real one; only its progress bar is replaced, by one that notes what each stage took and writes it to
+FILE as JSON, a `Stage` each.
 """
 
 from __future__ import annotations
@@ -12,32 +12,81 @@ import importlib
 import json
 import resource
 import sys
+import threading
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+SAMPLED_EVERY = 0.05  # seconds
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage took. Where the system has no /proc, all but seconds and `peak` is 0."""
+
+    name: str
+    seconds: float
+    peak: int
+    """Bytes resident at most since the process began."""
+    anonymous: int = 0
+    """Bytes of memory of its own at most, sampled within the stage; what is mapped from files is not among them."""
+    mapped: int = 0
+    """Bytes resident from mapped files at most: the system takes them back when it needs them."""
+    read: int = 0
+    """Bytes fetched from disk; what the system had cached is not among them."""
+    written: int = 0
+    """Bytes sent to disk."""
 
 
 class StageClock:
     """Takes the place of the progress bar."""
 
     def __init__(self) -> None:
-        self._last, self._since, self._done = "Start", time.monotonic(), list[tuple[str, float, int]]()
+        self._last, self._done = "Start", list[Stage]()
+        self._stopped = threading.Event()
+        self._begin()
+        if Path("/proc/self/status").exists():
+            threading.Thread(target=self._sample, daemon=True).start()
 
     def __enter__(self) -> StageClock:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._end()
-        Path(sys.argv[1]).write_text(json.dumps(self._done), encoding="utf-8")
+        self._stopped.set()
+        Path(sys.argv[1]).write_text(json.dumps([asdict(stage) for stage in self._done]), encoding="utf-8")
 
     def __call__(self, stage: str, detail: str, done: int, total: int) -> None:
         if stage != self._last:
             self._end()
             self._last = stage
 
+    def _begin(self) -> None:
+        self._since, self._io, self._peaks = time.monotonic(), _kernel_says("io"), {"RssAnon": 0, "RssFile": 0}
+
     def _end(self) -> None:
-        now = time.monotonic()
-        self._done.append((self._last, now - self._since, peak_bytes(resource.getrusage(resource.RUSAGE_SELF))))
-        self._since = now
+        io = _kernel_says("io")
+        read, written = (io.get(key, 0) - self._io.get(key, 0) for key in ("read_bytes", "write_bytes"))
+        seconds, peak = time.monotonic() - self._since, peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
+        anonymous, mapped = self._peaks["RssAnon"], self._peaks["RssFile"]
+        self._done.append(Stage(self._last, seconds, peak, anonymous, mapped, read, written))
+        self._begin()
+
+    def _sample(self) -> None:
+        while not self._stopped.wait(SAMPLED_EVERY):
+            status = _kernel_says("status")
+            for key, peak in self._peaks.items():
+                self._peaks[key] = max(peak, 1024 * status[key])
+
+
+def _kernel_says(file: str) -> dict[str, int]:
+    """The numbers in a file of /proc/self; none where there is no such file."""
+    try:
+        lines = Path(f"/proc/self/{file}").read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return {key: int(value.split()[0]) for key, value in pairs if value.split() and value.split()[0].isdigit()}
 
 
 def peak_bytes(usage: resource.struct_rusage) -> int:

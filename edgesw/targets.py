@@ -18,14 +18,14 @@ from edgesw.runtime.package import PackagedDecoder
 
 @dataclass(frozen=True)
 class Target:
-    """A format of packages. `run(path, context, precision)`; `write(decoder, spec, packaging, path)`."""
+    """A format of packages. `run(path, context, precision, compute)`; `write(decoder, spec, packaging, path)`."""
 
     name: str
     title: str
     file: str
     capabilities: Capabilities
     write: Callable[[CompressedDecoder, DecoderSpec, Packaging, Path], None]
-    run: Callable[[Path, int, str], PackagedDecoder]
+    run: Callable[[Path, int, str, str | None], PackagedDecoder]
     has_forms: bool = False
     """Whether it is shaped for compute units, lengths and chunks."""
 
@@ -48,10 +48,10 @@ def _write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Pack
     write_coreml(decoder, spec, packaging, path)
 
 
-def _run_coreml(path: Path, context: int, precision: str) -> PackagedDecoder:
+def _run_coreml(path: Path, context: int, precision: str, compute: str | None = None) -> PackagedDecoder:
     from edgesw.runtime.coreml import open_coreml
 
-    return open_coreml(path, context, precision)
+    return open_coreml(path, context, precision, compute)
 
 
 def _write_onnx(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
@@ -60,7 +60,7 @@ def _write_onnx(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packag
     write_onnx(decoder, spec, packaging.context, packaging.name, path)
 
 
-def _run_onnx(path: Path, context: int, precision: str) -> PackagedDecoder:
+def _run_onnx(path: Path, context: int, precision: str, compute: str | None = None) -> PackagedDecoder:
     from edgesw.runtime.onnx import OnnxDecoder
 
     return OnnxDecoder(path, context)
@@ -93,8 +93,16 @@ TARGETS = {
 }
 
 
-def open_decoder(package: Path, manifest: Manifest, target: str, precision: str = "float16") -> PackagedDecoder:
-    """What runs the package's model for `target` on this machine. UsageError for a target the package has not."""
+def check_target(package: Path, manifest: Manifest, target: str) -> None:
+    """UsageError for a target the package has not."""
     if target not in manifest.models or target not in TARGETS:
         raise UsageError(f"'{package}' has no {target} model: it has {', '.join(manifest.models)}.")
-    return TARGETS[target].run(package / manifest.models[target], manifest.context, precision)
+
+
+def open_decoder(
+    package: Path, manifest: Manifest, target: str, precision: str = "float16", compute: str | None = None
+) -> PackagedDecoder:
+    """What runs the package's model for `target` on this machine: on a Mac on the units `compute`, None for those that
+    it is made for. UsageError for a target the package has not."""
+    check_target(package, manifest, target)
+    return TARGETS[target].run(package / manifest.models[target], manifest.context, precision, compute)

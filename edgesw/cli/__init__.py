@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from edgesw import __version__
+from edgesw.cli.bench import bench
 from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
@@ -31,7 +32,7 @@ def cli() -> None:
     """
 
 
-for command in (detect, convert, validate, generate, recipes, study):
+for command in (detect, convert, validate, bench, generate, recipes, study):
     cli.add_command(command)
 
 

@@ -8,6 +8,7 @@ import click
 
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import print_json, print_table
+from edgesw.form import UNITS
 
 TOO_FAR = 3
 
@@ -49,6 +50,11 @@ def _share(ctx: click.Context, option: click.Parameter, value: str) -> float:
     type=click.Choice(("float16", "float32")),
     help="What the MIL interpreter computes in where there is no Core ML.",
 )
+@click.option(
+    "--compute",
+    type=click.Choice(UNITS),
+    help="On a Mac, the units to run Core ML on.  [default: those that the package is made for]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def validate(
@@ -61,6 +67,7 @@ def validate(
     tokens: int,
     most: float,
     precision: str,
+    compute: str | None,
     as_json: bool,
 ) -> None:
     """Measure PACKAGE against its float model: perplexity, KL divergence, top-1 agreement, and a verdict.
@@ -81,6 +88,7 @@ def validate(
             most_increase=most,
             precision=precision,
             progress=bar,
+            compute=compute,
         )
     if as_json:
         print_json(report.to_dict())

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgesw.errors import PackageError, UsageError
 from edgesw.quiet import coremltools
+from edgesw.runtime.compute_plan import UNITS
 from edgesw.runtime.coreml_interface import Interface, packages, read_interface
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.package import PackagedDecoder, last_logits
@@ -109,13 +110,14 @@ def _room(past: int, ids: np.ndarray, context: int) -> int:
     return past + len(ids)
 
 
-def open_coreml(path: Path, context: int, precision: str = "float16") -> PackagedDecoder:
-    """Core ML on a Mac; elsewhere the interpreter, computing in `precision` (float16 or float32)."""
+def open_coreml(path: Path, context: int, precision: str = "float16", compute: str | None = None) -> PackagedDecoder:
+    """Core ML on a Mac, on the units `compute` or those that the package is made for; elsewhere the interpreter,
+    computing in `precision` (float16 or float32)."""
     parts = [(package, read_interface(package)) for package in packages(path)]
     runtime = "Core ML" if sys.platform == "darwin" else f"MIL interpreter ({precision})"
 
     def engine(function: str) -> Engine:
-        engines = [_engine(package, interface, function, precision) for package, interface in parts]
+        engines = [_engine(package, interface, function, precision, compute) for package, interface in parts]
         return ChunkedEngine(engines, [interface.inputs[function] for _, interface in parts])
 
     lengths = parts[0][1].lengths
@@ -125,14 +127,14 @@ def open_coreml(path: Path, context: int, precision: str = "float16") -> Package
     return FixedDecoder({n: made[function] for function in lengths for n in lengths[function]}, context, runtime)
 
 
-def _engine(package: Path, interface: Interface, function: str, precision: str) -> Engine:
+def _engine(package: Path, interface: Interface, function: str, precision: str, compute: str | None) -> Engine:
     if sys.platform != "darwin":
         return MilProgram(package, precision=precision, function=function)
     ct = coremltools()
-    units = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE", "cpu": "CPU_ONLY", "all": "ALL"}[interface.compute]
+    units = ct.ComputeUnit[UNITS[compute or interface.compute]]
     name = {"function_name": function} if len(interface.lengths) > 1 else {}
     try:
-        model: Engine = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit[units], **name)
+        model: Engine = ct.models.MLModel(str(package), compute_units=units, **name)
     except Exception as error:  # coremltools raises RuntimeError, and others for a damaged package
         raise PackageError(f"{package}: Core ML cannot load it: {str(error).splitlines()[0]}") from error
     return model

@@ -73,8 +73,10 @@ def validate(
     most_increase: float,
     precision: str,
     progress: Progress,
+    compute: str | None = None,
 ) -> ValidationReport:
-    """Measure `targets` (default: all in the package) over `count` windows of `tokens` tokens."""
+    """Measure `targets` (default: all in the package) over `count` windows of `tokens` tokens. On a Mac Core ML runs on
+    the units `compute`, None for those that the package is made for."""
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
     checkpoint = float_model(manifest, against)
@@ -84,7 +86,7 @@ def validate(
     decoders: list[PackagedDecoder] = []
     for name in names:
         progress("Loading", name, len(decoders), len(names))
-        decoders.append(open_decoder(package, manifest, name, precision))
+        decoders.append(open_decoder(package, manifest, name, precision, compute))
     layers = checkpoint.spec.layers
     reference = FloatLogits(
         checkpoint.spec, checkpoint, ids, lambda layer: progress("Float model", f"layer {layer}", layer, layers)

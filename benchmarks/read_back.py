@@ -1,0 +1,60 @@
+"""Whether a Core ML package holds, by coremltools' own reader, what the checkpoint's matrices are compressed to.
+
+    python benchmarks/read_back.py CHECKPOINT PACKAGE
+
+Loads the whole program, and compares the first and the last layer's matrices with the same compression done again:
+for conversions without error compensation, whose matrices do not depend on one another.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.checkpoint.spec import LAYER_MATRICES
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.outliers.calibrate import calibrate
+from edgesw.package import read_manifest
+from edgesw.plans import Settings, make_plans
+from edgesw.texts import shipped_text
+from edgesw.tokenizer import Tokenizer
+
+
+def main() -> None:
+    source, package = map(Path, sys.argv[1:])
+    checkpoint, manifest = open_checkpoint(str(source)), read_manifest(package)
+    tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), str(source))
+    calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), lambda *_: None)
+    if calibration.ids is not None:
+        sys.exit("Error: this conversion made up for errors, so its matrices depend on one another.")
+    plan = make_plans(checkpoint.spec, Settings(("coreml",))).by_target["coreml"]
+    values = {(w["layer"], w["row"], w["column"]): w["value"] for w in manifest.held_out}
+    columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
+    decoder = CompressedDecoder(checkpoint, plan, calibration.mean_squares, values, columns)
+    layers = (0, checkpoint.spec.layers - 1)
+    wanted = [f"layers.{layer}.{kind}" for layer in layers for kind in LAYER_MATRICES]
+    stored = _stored(package / manifest.models["coreml"], set(wanted))
+    for name in wanted:
+        if not np.array_equal(stored[name], decoder.matrix(name).dense().astype(np.float16)):
+            sys.exit(f"Error: {name} in the package is not what was compressed.")
+    print(f"coremltools reads the package; layers {layers[0]} and {layers[1]} are what was compressed, code for code.")
+
+
+def _stored(package: Path, names: set[str]) -> dict[str, np.ndarray]:
+    """These matrices, decoded by coremltools, float16."""
+    logging.getLogger("coremltools").setLevel(logging.ERROR)
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    spec = ct.utils.load_spec(str(package))
+    program = load(spec, spec.specificationVersion, str(package / "Data" / "com.apple.CoreML" / "weights"))
+    ops = {op.name: op for op in program.functions["main"].operations if op.op_type.startswith("constexpr_")}
+    return {name: np.asarray(ops[name.replace(".", "_")].materialized_val_inference()) for name in names}
+
+
+if __name__ == "__main__":
+    main()
