@@ -75,6 +75,7 @@ def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], ti
         }
     assert manifest["settings"] == {
         "bits": 4,
+        "form": {"compute": "gpu", "lengths": [], "chunks": 1},
         "size": None,
         "embedding_bits": 8,
         "stored_bits": {"coreml": 4.625, "onnx": 5.125},  # the scales of ONNX are float32

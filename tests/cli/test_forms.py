@@ -1,0 +1,64 @@
+"""`edgesw convert --compute/--lengths/--chunks` and what runs of it here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+
+def test_a_chunked_neural_engine_package_says_what_the_default_one_says(tiny_llama: Path, tmp_path: Path) -> None:
+    """The same palettes in two shapes: greedy text must not depend on how the program is cut and called."""
+    said = []
+    for name, options in (
+        ("plain", ["--scheme", "palette"]),
+        ("ane", ["--compute", "ane", "--lengths", "1,8", "--chunks", "2"]),
+    ):
+        package = tmp_path / name
+        ran = tiny.edgesw(
+            "convert", tiny_llama, "--target", "coreml", "--bits", "8", "--calibrate", "none", *options, "-o", package
+        )
+        assert ran.code == 0, ran.err
+        said.append(tiny.edgesw("generate", package, "The river and the", "--max-tokens", 12).out)
+    assert said[0] == said[1] != ""
+    manifest = json.loads((package / "manifest.json").read_text())
+    assert manifest["models"] == {"coreml": "model-chunks"}
+    assert manifest["settings"]["form"] == {"compute": "ane", "lengths": [1, 8], "chunks": 2}
+    assert "model-chunks/2-of-2.mlpackage/Manifest.json" in manifest["files"]
+    validated = tiny.edgesw("validate", package, "--against", tiny_llama, "--windows", 1, "--tokens", 24)
+    assert validated.code == 0, validated.err + validated.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "onnx", "--compute", "ane"], "add --target coreml"),
+        (["--target", "coreml", "--chunks", "three"], "neither a number of chunks nor auto"),
+        (["--target", "coreml", "--chunks", "0"], "neither a number of chunks nor auto"),
+        (["--target", "coreml", "--chunks", "9"], "2 layers"),
+        (["--target", "coreml", "--lengths", "1,,2"], "no list of lengths"),
+        (["--target", "coreml", "--lengths", "5000"], "out of range"),
+        (["--target", "coreml", "--compute", "ane", "--scheme", "block"], "choose from palette"),
+    ],
+)
+def test_a_shape_that_cannot_be_ends_in_one_line(
+    tiny_llama: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    ran = tiny.edgesw("convert", tiny_llama, *options, "-o", tmp_path / "package")
+    assert ran.code == 2 and message in ran.err and ran.err.count("\n") == 1
+    assert not (tmp_path / "package").exists()
+
+
+def test_auto_leaves_a_small_model_whole(tiny_llama: Path, tmp_path: Path) -> None:
+    ran = tiny.edgesw("convert", tiny_llama, "--target", "coreml", "--chunks", "auto", "--dry-run")
+    assert ran.code == 0, ran.err
+    package = tmp_path / "package"
+    assert (
+        tiny.edgesw(
+            "convert", tiny_llama, "--target", "coreml", "--chunks", "auto", "--calibrate", "none", "-o", package
+        ).code
+        == 0
+    )
+    assert (package / "model.mlpackage").is_dir()
