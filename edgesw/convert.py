@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
+from edgesw.compress.ahead import AheadMatrices
 from edgesw.compress.compensate import prepare
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.kept import KeptMatrices
@@ -27,6 +29,7 @@ from edgesw.progress import Progress, StepProgress
 from edgesw.report.card import model_card
 from edgesw.targets import TARGETS
 from edgesw.tokenizer import Tokenizer
+from edgesw.workers import worker_processes
 
 
 def convert(
@@ -78,12 +81,22 @@ def _write_targets(
     largest = max(held_out.residual_max, calibration.residual_max)
     packaging = Packaging(plans.context, _plain_name(checkpoint), largest, plans.form)
     decoders: dict[Schemes, CompressedDecoder] = {}
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
+        # Matrices that make up for each other's errors are compressed one after the other, in this process.
+        apart = plans.workers > 1 and calibration.ids is None
+        executor = stack.enter_context(worker_processes(plans.workers)) if apart else None
         for name, plan in plans.by_target.items():
             if plan.schemes not in decoders:
                 decoder = compressed_decoder(checkpoint, plan, calibration, held_out)
                 shared = [other.schemes for other in plans.by_target.values()].count(plan.schemes) > 1
-                decoders[plan.schemes] = KeptMatrices(decoder, Path(scratch)) if shared else decoder
+                own = Path(scratch) / name
+                own.mkdir()
+                if executor is not None:
+                    decoder = AheadMatrices(decoder, checkpoint.source.path, executor, plans.workers, own, keep=shared)
+                elif shared:
+                    decoder = KeptMatrices(decoder, own)
+                decoders[plan.schemes] = decoder
             decoder, target = decoders[plan.schemes], TARGETS[name]
             decoder.progress = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
             target.write(decoder, checkpoint.spec, packaging, folder / target.path(plans.form))

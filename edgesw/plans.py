@@ -50,6 +50,8 @@ class Settings:
     """How many tokens it takes at once; none: any number; None: what suits the units."""
     chunks: int = 1
     """In how many packages it is; 0: as many as iPhones want."""
+    workers: int = 1
+    """Processes that compress matrices which do not depend on one another."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Plans:
     calibration: str = "default"
     hold_out_fraction: float = 0.0
     form: Form = ANY_LENGTH
+    workers: int = 1
 
     @property
     def correction_bytes(self) -> int:
@@ -103,7 +106,7 @@ class Plans:
         and the MLP of its windows in float32; compensation two residual streams three times, the MLP of a batch and the
         moments of its inputs; compression the largest matrix in float32, its codes and its packed bytes. Factors
         measured on SmolLM2-135M (`benchmarks/conversion.py`); they include what malloc keeps, and runs differ by a
-        fifth."""
+        fifth. Workers each have the libraries and a matrix at hand."""
         hidden, wide = self.spec.hidden_size, self.spec.intermediate_size
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
         activations = 4 * tokens * (3 * hidden + 4 * wide)
@@ -111,7 +114,8 @@ class Plans:
         read = CALIBRATION_TOKENS * compensation_windows(self._parameters) if self.calibration == "default" else 0
         streams = 4 * 2 * (3 * read * hidden + 6 * min(read, BATCH_TOKENS) * wide)
         compensation = streams + 64 * wide**2 + 12 * largest if read else 0
-        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, compensation)
+        workers = self.workers * (LIBRARY_BYTES + 10 * largest) if self.workers > 1 and not read else 0
+        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, compensation) + workers
 
     @property
     def _parameters(self) -> int:
@@ -148,4 +152,13 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
         if TARGETS[name].has_forms:
             form = replace(form, chunks=settings.chunks or chunks_needed(spec, plans[name]))
             split_layers(spec, plans[name], form.chunks)
-    return Plans(spec, context, plans, settings.hold_out, settings.calibration, settings.hold_out_fraction, form)
+    return Plans(
+        spec,
+        context,
+        plans,
+        settings.hold_out,
+        settings.calibration,
+        settings.hold_out_fraction,
+        form,
+        settings.workers,
+    )

@@ -88,6 +88,13 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     metavar="N|auto",
     help="Core ML: split the layers into so many packages; auto: up to 734 MB each, for iPhones.",
 )
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes that compress matrices, where these do not make up for each other's errors.",
+)
 @click.option("--no-hold-out", is_flag=True, help="Compress super weights and spiking columns like all others.")
 @click.option(
     "--hold-out-fraction",
@@ -115,6 +122,7 @@ def convert(
     compute: str,
     lengths: tuple[int, ...] | None,
     chunks: int,
+    workers: int,
     no_hold_out: bool,
     hold_out_fraction: float,
     force: bool,
@@ -149,6 +157,7 @@ def convert(
         compute=compute,
         lengths=lengths,
         chunks=chunks,
+        workers=workers,
     )
     if not any(TARGETS[name].has_forms for name in targets) and (compute, lengths, chunks) != ("gpu", None, 1):
         raise click.UsageError("--compute, --lengths and --chunks shape Core ML packages: add --target coreml.")

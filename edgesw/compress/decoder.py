@@ -103,7 +103,7 @@ class CompressedDecoder:
         """`held_out` are (layer, row, column) of down_proj, `columns` whole columns to hold out by matrix name, and
         `fraction` the share of scalars of each of the layers' matrices; `importance` maps matrix names to (columns,).
         """
-        self._weights, self.plan, self._importance, self.fraction = weights, plan, importance or {}, fraction
+        self._weights, self.plan, self.importance, self.fraction = weights, plan, importance or {}, fraction
         self.held_out = tuple(sorted(set(held_out)))
         self.columns = {name: tuple(each) for name, each in (columns or {}).items()}
         self.progress: Callable[[str], None] | None = None
@@ -120,7 +120,7 @@ class CompressedDecoder:
         return compress_matrix(
             self._finite(name),
             self.plan.scheme(name),
-            self._importance.get(name),
+            self.importance.get(name),
             places,
             self.columns.get(name, ()),
             moments,

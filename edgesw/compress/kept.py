@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars
-
-_ARRAYS = ("codes", "palettes", "scales", "zero_points")
+from edgesw.compress.matrix import CompressedMatrix
+from edgesw.compress.stored import load_matrix, save_matrix
 
 
 class KeptMatrices(CompressedDecoder):
@@ -26,24 +25,10 @@ class KeptMatrices(CompressedDecoder):
             self.progress(name)
         path = self._folder / f"{name}.npz"
         if path.exists():
-            return self._load(name, path)
+            return load_matrix(path, self.plan.scheme(name))
         matrix = self._decoder.matrix(name)
-        arrays = {kind: getattr(matrix, kind) for kind in _ARRAYS if getattr(matrix, kind) is not None}
-        if (whole := matrix.held_out_columns) is not None:
-            arrays |= {"whole_columns": whole.columns, "whole_values": whole.values}
-        if (each := matrix.held_out_scalars) is not None:
-            arrays |= {"rows": each.rows, "columns": each.columns, "values": each.values}
-        np.savez(path, **arrays)
+        save_matrix(path, matrix)
         return matrix
 
     def vector(self, name: str) -> np.ndarray:
         return self._decoder.vector(name)
-
-    def _load(self, name: str, path: Path) -> CompressedMatrix:
-        with np.load(path) as stored:
-            whole = (
-                HeldOutColumns(stored["whole_columns"], stored["whole_values"]) if "whole_columns" in stored else None
-            )
-            each = HeldOutScalars(stored["rows"], stored["columns"], stored["values"]) if "rows" in stored else None
-            arrays = {kind: stored[kind] for kind in _ARRAYS if kind in stored}
-        return CompressedMatrix(self.plan.scheme(name), held_out_columns=whole, held_out_scalars=each, **arrays)

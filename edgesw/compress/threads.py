@@ -11,8 +11,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_most: int | None = None
+
+
+def use_cores(count: int) -> None:
+    """From here on this process takes no more than so many: others have the rest."""
+    global _most
+    _most = count
+
+
 def cores() -> int:
     """The processor cores that this process may use."""
+    if _most is not None:
+        return _most
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

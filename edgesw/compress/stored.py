@@ -1,0 +1,32 @@
+"""A CompressedMatrix as a file, for another process or the next target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars, Scheme
+
+_ARRAYS = ("codes", "palettes", "scales", "zero_points")
+
+
+def save_matrix(path: Path, matrix: CompressedMatrix) -> None:
+    """Write `path`, which is there only when it is complete. It takes a byte for each weight."""
+    arrays = {kind: getattr(matrix, kind) for kind in _ARRAYS if getattr(matrix, kind) is not None}
+    if (whole := matrix.held_out_columns) is not None:
+        arrays |= {"whole_columns": whole.columns, "whole_values": whole.values}
+    if (each := matrix.held_out_scalars) is not None:
+        arrays |= {"rows": each.rows, "columns": each.columns, "values": each.values}
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.rename(path)
+
+
+def load_matrix(path: Path, scheme: Scheme) -> CompressedMatrix:
+    with np.load(path) as stored:
+        whole = HeldOutColumns(stored["whole_columns"], stored["whole_values"]) if "whole_columns" in stored else None
+        each = HeldOutScalars(stored["rows"], stored["columns"], stored["values"]) if "rows" in stored else None
+        arrays = {kind: stored[kind] for kind in _ARRAYS if kind in stored}
+    return CompressedMatrix(scheme, held_out_columns=whole, held_out_scalars=each, **arrays)

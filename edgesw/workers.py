@@ -1,0 +1,35 @@
+"""Processes that work for this one, and end with it."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing.connection import wait
+
+
+@contextlib.contextmanager
+def worker_processes(count: int) -> Iterator[Executor]:
+    """An executor of so many processes. What has not begun when the block ends is dropped."""
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_become_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _become_worker() -> None:
+    """Ctrl-C reaches the whole group, and the parent answers it; a parent that is killed takes its workers along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with, args=(parent.sentinel,), daemon=True).start()
