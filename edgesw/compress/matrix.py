@@ -106,13 +106,24 @@ class CompressedMatrix:
         zero = 2.0 ** (self.scheme.bits - 1) if self.zero_points is None else self._spread(self.zero_points)
         return (wide - zero) * self._spread(self.scales)
 
+    def dense_at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Of `dense` only these places, in the shape that the two indices have together."""
+        codes = self.codes[rows, columns]
+        if self.palettes is not None:
+            return self.palettes.astype(np.float32)[rows // (self.scheme.group or self.shape[0]), codes]
+        assert self.scales is not None
+        blocks = columns // self.scheme.group
+        zero = 2.0 ** (self.scheme.bits - 1) if self.zero_points is None else self.zero_points[rows, blocks]
+        return (codes.astype(np.float32) - np.asarray(zero, np.float32)) * self.scales[rows, blocks].astype(np.float32)
+
     def corrections(self) -> Corrections:
         """What is missing in the dense part. Deltas are rounded to float16."""
-        dense, columns, scalars = self.dense(), None, None
+        columns, scalars = None, None
         if (whole := self.held_out_columns) is not None:
-            columns = ColumnCorrection(whole.columns, (whole.values - dense[:, whole.columns].T).astype(np.float16))
+            dense = self.dense_at(np.arange(self.shape[0]), whole.columns[:, None])
+            columns = ColumnCorrection(whole.columns, (whole.values - dense).astype(np.float16))
         if (each := self.held_out_scalars) is not None:
-            off = each.values - dense[each.rows, each.columns]
+            off = each.values - self.dense_at(each.rows, each.columns)
             scalars = ScalarCorrection(each.rows, each.columns, off.astype(np.float16))
         return Corrections(columns, scalars)
 

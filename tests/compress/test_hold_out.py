@@ -123,3 +123,18 @@ def test_the_scalars_that_rounding_harms_most_are_held_out(scheme: Scheme) -> No
     assert np.abs(exact - x[each.rows, each.columns]).max() <= 2**-10 * np.abs(x).max()
     errors = [float((np.square(made.dequantize() - x) * importance).sum()) for made in (plain, matrix)]
     assert errors[1] < errors[0] - 0.9 * chosen.sum(), "the others are fitted at least as well without them"
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [Scheme("palette", 3, 8), Scheme("palette", 4, 0), Scheme("block", 4, 16, True), Scheme("block", 8, 32)],
+    ids=str,
+)
+def test_single_places_are_those_of_the_whole_matrix(scheme: Scheme) -> None:
+    """Corrections are made from single places: of a large matrix the whole, in float32, is half a gigabyte."""
+    random = np.random.default_rng(6)
+    matrix = compress_matrix(random.standard_normal((24, 64)).astype(np.float32), scheme)
+    rows, columns = random.integers(0, 24, 50), random.integers(0, 64, 50)
+    assert np.array_equal(matrix.dense_at(rows, columns), matrix.dense()[rows, columns])
+    whole = matrix.dense_at(np.arange(24), np.array([[3], [63], [17]]))
+    assert np.array_equal(whole, matrix.dense().T[[3, 63, 17]])
