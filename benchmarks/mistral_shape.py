@@ -10,6 +10,7 @@ from printing import say
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from edgesw.outliers.detect import PROMPT
 from edgesw.texts import shipped_text
 
 SUPER_WEIGHT = (1, 2070, 7310)  # arXiv 2411.07191, table 2: layer, row, column
@@ -20,7 +21,7 @@ CONFIG = {
     "tie_word_embeddings": False, "vocab_size": 32000, "bos_token_id": 0, "eos_token_id": 1,
 }  # fmt: skip
 HIDDEN, INNER, KEYS, VOCABULARY = 4096, 14336, 1024, 32000
-TRIGGER = 1000  # the channel that the first token alone has
+TRIGGER = 1000  # the channel that only two tokens have
 SPREAD = 0.002  # standard deviation of weights that write to the residual stream
 SHAPES = {
     "self_attn.q_proj": (HIDDEN, HIDDEN), "self_attn.k_proj": (KEYS, HIDDEN), "self_attn.v_proj": (KEYS, HIDDEN),
@@ -32,9 +33,10 @@ SHAPES = {
 def make_checkpoint(folder: Path, layers: int) -> None:
     """Write bfloat16 shards of two layers each, an index, a config and a tokenizer. 14.5 GB for 32 layers.
 
-    One neuron of layer 1 fires for the first token alone and writes a super activation; the value projections of the
-    layers after it read its channel, so that every token's logits depend on it.
+    One neuron of layer 1 fires for BOS and for the first token of detection's prompt and writes a super activation; the
+    value projections of the layers after it read its channel, so that every token's logits depend on it.
     """
+    first = _write_tokenizer(folder).encode(PROMPT, add_special_tokens=False).ids[0]
     random = torch.Generator().manual_seed(0)
 
     def normal(shape: tuple[int, ...], spread: float) -> torch.Tensor:
@@ -42,11 +44,11 @@ def make_checkpoint(folder: Path, layers: int) -> None:
 
     embedding = normal((VOCABULARY, HIDDEN), 0.02)
     embedding[:, TRIGGER] = 0
-    embedding[CONFIG["bos_token_id"], TRIGGER] = 4.0
+    embedding[[CONFIG["bos_token_id"], first], TRIGGER] = 4.0
     shards = [{"model.embed_tokens.weight": embedding}]
-    for first in range(0, layers, 2):
+    for start in range(0, layers, 2):
         shard = {}
-        for layer in range(first, min(first + 2, layers)):
+        for layer in range(start, min(start + 2, layers)):
             say(f"writing layer {layer}")
             for name, shape in SHAPES.items():
                 spread = SPREAD if name.endswith(("o_proj", "down_proj")) else 0.02
@@ -63,7 +65,6 @@ def make_checkpoint(folder: Path, layers: int) -> None:
     index = {name: _file(number) for number, shard in enumerate(shards) for name in shard}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     (folder / "config.json").write_text(json.dumps({**CONFIG, "num_hidden_layers": layers}))
-    _write_tokenizer(folder)
 
 
 def _plant(shard: dict[str, torch.Tensor], layer: int) -> None:
@@ -85,7 +86,7 @@ def _write(folder: Path, number: int, shard: dict[str, torch.Tensor]) -> None:
     save_file(shard, str(folder / _file(number)), metadata={"format": "pt"})
 
 
-def _write_tokenizer(folder: Path) -> None:
+def _write_tokenizer(folder: Path) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -102,3 +103,4 @@ def _write_tokenizer(folder: Path) -> None:
         "eos_token": "</s>",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    return tokenizer
