@@ -16,12 +16,13 @@ from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import make_plan
 from edgesw.convert import compressed_decoder, convert
 from edgesw.decoder.ops import Weights
+from edgesw.form import Form
 from edgesw.held_out import HeldOut
 from edgesw.outliers.calibrate import calibrate, calibration_text
 from edgesw.package import Manifest, read_manifest
 from edgesw.packaging import Packaging
 from edgesw.plans import Settings
-from edgesw.runtime.coreml import CoreMLDecoder
+from edgesw.runtime.coreml import CoreMLDecoder, open_coreml
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.package import PackagedDecoder, feed
 from edgesw.runtime.torch import FloatLogits
@@ -196,6 +197,22 @@ def test_an_ordinary_norm_overflows_in_float16(
     )
     assert abs(single.increase) < 0.05
     assert not half.perplexity < 1000
+
+
+def test_the_neural_engine_form_survives_float16(smollm2: Checkpoint, ids: np.ndarray, tmp_path: Path) -> None:
+    """The other layout has norms and products of its own, and the same super activation goes through them."""
+    target, form = TARGETS["coreml"], Form("ane", (1, 16))
+    plan = make_plan(smollm2.spec, target.capabilities_for(form), 8)
+    columns = {"layers.11.down_proj": (1229, 1487)}
+    decoder = CompressedDecoder(smollm2, plan, None, SUPER_WEIGHTS, columns)
+    path = tmp_path / target.path(form)
+    target.write(decoder, smollm2.spec, Packaging(64, "SmolLM2", 0.0, form), path)
+    package = open_coreml(path, 64, "float16")
+    assert agreement(smollm2, ids[:1, :48], package).kl_divergence < 0.05
+    package.reset()
+    read = package.prefill(ids[0, :40])
+    package.reset()
+    assert np.abs(read - package.step(ids[0, :40])[-1]).max() < 0.05 * np.abs(read).max(), "a prompt read in one go"
 
 
 class TwoMatrices:
