@@ -11,6 +11,7 @@ from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.split import split_layers
 from edgesw.decoder.decoder import decoder_part
+from edgesw.emit.mil_caches import plan_caches
 from edgesw.emit.mil_conv_ops import ConvOps
 from edgesw.emit.mil_frame import Frame, fixed_frame, flexible_frame
 from edgesw.emit.mil_ops import MilOps
@@ -27,8 +28,6 @@ Var = Any
 ROOM = 32752.0
 # swift-transformers feeds a mask one slot longer than the text so far, so the caches have at least one to spare.
 MASK_SPARE = 1
-# Dimensions of states that are no multiple of this have failed on the Neural Engine (coremltools issue #2631).
-STATE_MULTIPLE = 32
 
 
 def write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
@@ -78,7 +77,7 @@ class _Function:
         self._first, self._last = layers.start == 0, layers.stop == spec.layers
         # Padding may stand beyond the context, a mask end there.
         spare = max(packaging.form.lengths, default=MASK_SPARE + 1) - 1
-        self._slots = -(-(packaging.context + spare) // STATE_MULTIPLE) * STATE_MULTIPLE
+        self._caches = plan_caches(spec, layers, packaging.context, spare, bool(lengths))
 
     def build(self) -> Any:
         from coremltools import target
@@ -102,19 +101,18 @@ class _Function:
             self._packaging.context,
             frame,
             given.get("inputIds"),
-            self._layers.start,
             residual_divisor(self._spec, self._packaging.residual_max),
         )
 
     def _frame(self, given: dict[str, Var]) -> Frame:
         from coremltools.converters.mil.mil import Builder as mb
 
-        caches = given["keyCache"], given["valueCache"]
+        states = {name: given[name] for name in self._caches.shapes}
         axis = 1 if self._first or not self._packaging.form.convolutions else 3
         new = mb.slice_by_index(x=mb.shape(x=next(iter(given.values()))), begin=[axis], end=[axis + 1])
         if not self._lengths:
-            return flexible_frame(new, given["causalMask"], caches, given["tokenCount"])
-        return fixed_frame(new, given["position"], given.get("last"), caches)
+            return flexible_frame(new, given["causalMask"], self._caches, states, given["tokenCount"])
+        return fixed_frame(new, given["position"], given.get("last"), self._caches, states, self._last)
 
     def _inputs(self) -> dict[str, Any]:
         """Inputs and states: the first holds the tokens, or what the layers before have made of them."""
@@ -122,9 +120,6 @@ class _Function:
         from coremltools.converters.mil.mil import get_new_symbol, types
 
         spec, tokens = self._spec, self._tokens
-        batch = () if self._lengths else (1,)
-        wide = -(-spec.head_dim // STATE_MULTIPLE) * STATE_MULTIPLE if self._lengths else spec.head_dim
-        cache = (len(self._layers), *batch, spec.kv_heads, self._slots, wide)
         inputs: dict[str, Any] = {}
         if self._first:
             inputs["inputIds"] = mb.TensorSpec((1, tokens), dtype=types.int32)
@@ -134,13 +129,13 @@ class _Function:
             inputs["hiddenStates"] = mb.TensorSpec(stream, dtype=types.fp16)
         if self._lengths:
             inputs["position"] = mb.TensorSpec((1,), dtype=types.int32)
-            if self._last and self._lengths != (1,):
+            if (self._last or self._caches.rolling) and self._lengths != (1,):
                 inputs["last"] = mb.TensorSpec((1,), dtype=types.int32)
         else:
             inputs["causalMask"] = mb.TensorSpec((1, 1, get_new_symbol(), get_new_symbol()), dtype=types.fp16)
             inputs["tokenCount"] = mb.StateTensorSpec((2,), dtype=types.fp16)
-        inputs["keyCache"] = mb.StateTensorSpec(cache, dtype=types.fp16)
-        inputs["valueCache"] = mb.StateTensorSpec(cache, dtype=types.fp16)
+        for name, shape in self._caches.shapes.items():
+            inputs[name] = mb.StateTensorSpec(shape, dtype=types.fp16)
         return inputs
 
     def _set_shapes(self, function: Any) -> None:
@@ -149,15 +144,15 @@ class _Function:
 
         if len(self._lengths) == 1:
             return
-        context = self._packaging.context
+        context, slots = self._packaging.context, self._caches.slots
         name, dtype = ("inputIds", np.int32) if self._first else ("hiddenStates", np.float16)
         after = () if self._first else (self._spec.hidden_size,)
         if self._lengths:
             shapes = EnumeratedShapes([(1, length, *after) for length in self._lengths])
             function.set_input_types((TensorType(name, shape=shapes, dtype=dtype),))
             return
-        mask = (1, 1, RangeDim(1, context, 1), RangeDim(1, self._slots, self._slots))
-        none = np.zeros((1, 1, 1, self._slots), np.float16)
+        mask = (1, 1, RangeDim(1, context, 1), RangeDim(1, slots, slots))
+        none = np.zeros((1, 1, 1, slots), np.float16)
         function.set_input_types(
             (
                 TensorType(name, shape=(1, RangeDim(1, context, 1), *after), dtype=dtype),

@@ -33,16 +33,15 @@ class MilOps:
         context: int,
         frame: Frame,
         ids: Var | None = None,
-        first_layer: int = 0,
         divisor: float = 1.0,
     ) -> None:
-        """`ids` int32 (1, q), where the embedding is wanted; the caches' layers begin with `first_layer`."""
+        """`ids` int32 (1, q), where the embedding is wanted."""
         from coremltools.converters.mil.mil import Builder as mb
 
         self.mb, self.spec, self._weights, self._divisor = mb, spec, weights, divisor
-        self._context, self._frame, self._ids, self._first_layer = context, frame, ids, first_layer
+        self._context, self._frame, self._ids = context, frame, ids
         self._turns = [self._angles(number, rotary) for number, rotary in enumerate(spec.rotaries)]
-        self._windows: dict[int, Var] = {}
+        self._windows: dict[tuple[int, bool], Var] = {}
 
     def _angles(self, number: int, rotary: Rotary) -> list[Var]:
         """Cosines and sines (q, head_dim) at the positions at hand; both halves of a head turn by the same angles."""
@@ -124,11 +123,13 @@ class MilOps:
         )
         if rotary is not None:
             query, key = (self._rotate(x, *self._turns[rotary]) for x in (query, key))
+        rolling = layer in self._frame.plan.rolling
+        remember = self._roll if rolling else self._remember
         keys, values = (
-            self._repeat(self._remember(layer, cache, new))
-            for cache, new in zip(self._frame.caches, (key, value), strict=True)
+            self._repeat(remember(self._frame.plan.index(layer), self._frame.states[name], new))
+            for name, new in zip(self._frame.plan.names(layer), (key, value), strict=True)
         )
-        mask = self._window(spec.layer_windows[layer])
+        mask = self._window(spec.layer_windows[layer], rolling)
         return self._joined(self._attend(query, keys, values, mask))
 
     def _attend(self, query: Var, keys: Var, values: Var, mask: Var) -> Var:
@@ -161,15 +162,19 @@ class MilOps:
         scores = scores if cap is None else self.softcap(scores, cap)
         return mb.matmul(x=mb.softmax(x=mb.add(x=scores, y=mask), axis=-1), y=values)
 
-    def _window(self, window: int | None) -> Var:
+    def _window(self, window: int | None, rolling: bool) -> Var:
         """The mask, closed as well to keys that lie `window` or more tokens back."""
+        mb, frame = self.mb, self._frame
         if window is None or window >= self._context:
-            return self._frame.mask
-        if window not in self._windows:
-            mb, frame = self.mb, self._frame
-            far = mb.greater_equal(x=mb.sub(x=frame.positions, y=frame.slots), y=np.int32(window))
-            self._windows[window] = mb.add(x=frame.mask, y=closed(far))
-        return self._windows[window]
+            return frame.mask
+        if (window, rolling) not in self._windows:
+            tokens, mask = (frame.slots, frame.mask)
+            if rolling:
+                assert frame.rolling is not None
+                tokens, mask = frame.rolling.tokens, frame.rolling.mask
+            far = mb.greater_equal(x=mb.sub(x=frame.positions, y=tokens), y=np.int32(window))
+            self._windows[window, rolling] = mb.add(x=mask, y=closed(far))
+        return self._windows[window, rolling]
 
     def _heads(self, x: Var, heads: int) -> Var:
         """(1, q, heads * head_dim) -> (1, heads, q, head_dim)."""
@@ -192,9 +197,9 @@ class MilOps:
         return mb.add(x=mb.mul(x=x, y=cos), y=mb.mul(x=turned, y=sin))
 
     def _remember(self, layer: int, cache: Var, new: Var) -> Var:
-        """Write `new` (1, kv_heads, q, head_dim) into the state; this layer's slots: (1, kv_heads, kv, head_dim)."""
+        """Write `new` (1, kv_heads, q, head_dim) into the state at this index; what it holds there, in kv slots."""
         mb, spec, frame = self.mb, self.spec, self._frame
-        layer, batch = layer - self._first_layer, int(frame.batched)
+        batch = int(frame.plan.batched)
         begin = mb.concat(values=[[layer], *[[0]] * batch, [0], frame.past, [0]], axis=0)
         end = [[layer + 1], *[[1]] * batch, [spec.kv_heads]]
         updated = mb.slice_update(
@@ -210,6 +215,33 @@ class MilOps:
             end=mb.concat(values=[*end, frame.reach, [spec.head_dim]], axis=0),
             squeeze_mask=[bool(batch), *[False] * batch, False, False, False],
         )
+
+    def _roll(self, layer: int, cache: Var, new: Var) -> Var:
+        """The last tokens' (1, kv_heads, slots + q, head_dim): those in the state at this index, then `new`. The state
+        keeps the last of them that are not padding. Nothing wraps around, so that one slice moves it on."""
+        mb, spec, plan, batch = self.mb, self.spec, self._frame.plan, int(self._frame.plan.batched)
+        assert self._frame.rolling is not None
+        ends = [layer + 1, *[1] * batch, spec.kv_heads, plan.window, spec.head_dim]
+        held = mb.slice_by_index(
+            x=mb.read_state(input=cache),
+            begin=[layer, *[0] * batch, 0, 0, 0],
+            end=ends,
+            squeeze_mask=[bool(batch), *[False] * batch, False, False, False],
+        )
+        both = mb.concat(values=[held, new], axis=2)
+        kept = mb.slice_by_size(
+            x=both,
+            begin=mb.concat(values=[[0], [0], self._frame.rolling.kept, [0]], axis=0),
+            size=[1, spec.kv_heads, plan.window, spec.head_dim],
+        )
+        updated = mb.slice_update(
+            x=mb.read_state(input=cache),
+            update=mb.expand_dims(x=kept, axes=[0]) if batch else kept,
+            begin=[layer, *[0] * batch, 0, 0, 0],
+            end=ends,
+        )
+        mb.coreml_update_state(state=cache, value=updated)
+        return both
 
     def _repeat(self, x: Var) -> Var:
         """Give each query head its own key or value head: (1, kv_heads, kv, head_dim) -> (1, heads, kv, head_dim)."""

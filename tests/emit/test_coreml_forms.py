@@ -97,6 +97,29 @@ def test_convolutions_are_the_model_for_every_family(variant: str, tmp_path: Pat
         assert off(decoder.step(IDS[21:24]), wanted[21:]) < most
 
 
+@pytest.mark.parametrize("form", ["enumerated", "ane with two prefills", "ane in 2 chunks", "cpu in 2 chunks"])
+def test_rolling_caches_move_on_by_what_is_no_padding(form: str, tmp_path: Path) -> None:
+    """Two kinds of layers, one with a window of 7 tokens. Padding that is kept pushes tokens out of the window."""
+    path, model = write(tmp_path, "gemma2", FORMS[form])
+    decoder = open_coreml(path, CONTEXT, "float32")
+    for prompts in ((21, 3, 1, 9), (3, 5, 40), (1, 1, 33)):
+        decoder.reset()
+        seen = 0
+        for prompt in prompts:
+            seen += prompt
+            logits = decoder.prefill(IDS[seen - prompt : seen])
+            assert off(logits, expected(model, seen)[-1]) < 0.02, (prompts, seen)
+
+
+def test_states_of_mixed_layers_have_their_own_names(tmp_path: Path) -> None:
+    """swift-transformers wants keyCache and valueCache, and makes whatever other states there are."""
+    path, _ = write(tmp_path, "gemma2", FORMS["ane"])
+    for description in spec(path).description.functions:
+        shapes = {state.name: tuple(state.type.stateType.arrayType.shape) for state in description.state}
+        assert set(shapes) == {"keyCache", "valueCache", "keyWindow", "valueWindow"}
+        assert shapes["keyWindow"][-2] == 32 < shapes["keyCache"][-2]
+
+
 def spec(path: Path) -> Any:
     return ct.utils.load_spec(str(path))
 

@@ -139,10 +139,42 @@ def test_a_conversation_can_be_taken_back(package: tuple[Path, Any]) -> None:
     assert close(logits, expected(model, IDS[:40])[25:])
 
 
-def test_a_window_counts_from_the_true_position(tmp_path: Path) -> None:
-    path, model = save(tmp_path, window=8)
-    logits = run(MilProgram(path, precision="float32"), IDS[:40], [20, 1, 1, 1, 10, 1, 6], swift_transformers)
-    assert close(logits, expected(model, IDS[:40]))
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    return save(tmp_path_factory.mktemp("mistral"), window=40)
+
+
+@pytest.mark.parametrize("mask", [swift_transformers, proper, none])
+def test_a_window_counts_from_the_true_position(windowed: tuple[Path, Any], mask: Callable[..., Any]) -> None:
+    """A prompt within the window, one that passes it, token by token, one much longer than it, to the last token."""
+    path, model = windowed
+    logits = run(MilProgram(path, precision="float32"), IDS, [30, 35, 1, 1, 1, 900, 1, 130, 1], mask)
+    assert close(logits, expected(model, IDS))
+
+
+def test_a_window_keeps_no_more_than_its_length(windowed: tuple[Path, Any]) -> None:
+    """At a context of 32,768 a window of 4,096 takes an eighth of the memory."""
+    states = MilProgram(windowed[0]).states
+    assert states["keyCache"] == states["valueCache"] == (2, 1, 1, 64, 16)
+
+
+def test_a_mask_closes_tokens_of_a_window_too(windowed: tuple[Path, Any]) -> None:
+    """The caller's mask is by token, the rolling cache is not."""
+    path, model = windowed
+    program = MilProgram(path, precision="float32")
+    state, ids = program.make_state(), IDS[:70].astype(np.int32)[None]
+    program.predict({"inputIds": ids[:, :60]}, state)
+    mask = np.zeros((1, 1, 1, 70), np.float16)
+    mask[..., 40:45] = -1e4
+    logits = program.predict({"inputIds": ids[:, 60:], "causalMask": mask}, state)["logits"][0]
+    # transformers with the whole text, in which only the last ten tokens do not see the five.
+    place, key = np.arange(70)[:, None], np.arange(70)
+    seen = (key <= place) & (place - key < 40) & ~((place >= 60) & (key >= 40) & (key < 45))
+    bias = torch.from_numpy(np.where(seen, 0.0, -1e4).astype(np.float32))[None, None]
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(ids).long(), attention_mask=bias).logits[0].numpy()
+    assert close(logits, wanted[60:])
+    assert not close(logits, expected(model, IDS[:70])[60:]), "the five tokens make no difference here"
 
 
 def test_what_swift_transformers_looks_for_is_there(package: tuple[Path, Any]) -> None:
