@@ -68,18 +68,19 @@ def run(model: str, bits: int) -> None:
     exact = spike(bench, checkpoint.tensor, place)
     print(f"{model}, palettes of {bits} bits and 16 rows, embedding and head in float. {versions('torch')}.")
     print(f"Super weight: layer {layer} [{place[1]}, {place[2]}]. KL on {TOKENS} tokens of the text that ships.\n")
+    reference = list(FloatLogits(checkpoint.spec, checkpoint, bench.ids))
     rows = [("nothing (float)", f"{exact.activation:,.0f}", "", f"{exact.spike:,.0f}", "", "0")]
     for title, matrices in ways(bench, plan, place, exact):
         say(title)
         made = spike(bench, matrices, place)
-        rows.append((title, *_cells(made, exact), f"{divergence(bench, matrices):.4f}"))
+        rows.append((title, *_cells(made, exact), f"{divergence(bench, reference, matrices):.4f}"))
     print(table(COLUMNS, rows))
 
 
 def ways(bench: Bench, plan: CompressionPlan, place: Coordinates, exact: Spike) -> Iterator[tuple[str, Matrices]]:
     """Titles, and the layers' matrices that they stand for."""
     squares, values, columns = bench.calibration.mean_squares, bench.held_out.values, bench.held_out.columns
-    some = replace(bench, held_out=replace(bench.held_out, fraction=FRACTION))
+    some = replace(bench.held_out, fraction=FRACTION)
     weighted = kept(bench, CompressedDecoder(bench.checkpoint, plan, squares, values))
     column_wise = kept(bench, CompressedDecoder(bench.checkpoint, plan, squares, values, columns))
     yield "all, by squared error", kept(bench, CompressedDecoder(bench.checkpoint, plan))
@@ -96,7 +97,7 @@ def ways(bench: Bench, plan: CompressionPlan, place: Coordinates, exact: Spike) 
     made_up = kept(bench, compressed_decoder(bench.checkpoint, plan, bench.calibration, bench.held_out))
     yield "all, compensated; spiking columns held out", made_up
     yield "the same, super weights scaled to the float activation", refitted(bench, made_up, place, exact)
-    both = kept(bench, compressed_decoder(bench.checkpoint, plan, bench.calibration, some.held_out))
+    both = kept(bench, compressed_decoder(bench.checkpoint, plan, bench.calibration, some))
     yield f"all, compensated; spiking columns and {FRACTION:g} of scalars held out", both
 
 
@@ -118,7 +119,7 @@ def parts(plan: CompressionPlan, place: Coordinates) -> Iterator[tuple[str, froz
 def kept(bench: Bench, decoder: CompressedDecoder) -> Matrices:
     """All layers' matrices as this decoder has them, compressed once: compensation gives each only once."""
     tensors = {name: decoder.tensor(name) for name in bench.checkpoint.spec.matrices()}
-    return of(bench, bench.layers, tensors.__getitem__)
+    return tensors.__getitem__
 
 
 def of(bench: Bench, names: frozenset[str], matrices: Matrices) -> Matrices:
@@ -176,9 +177,8 @@ def spike(bench: Bench, matrices: Matrices, place: Coordinates) -> Spike:
     return Spike(float(last.abs().max()), inputs[0])
 
 
-def divergence(bench: Bench, matrices: Matrices) -> float:
-    """KL divergence from the float model, nats."""
-    reference = FloatLogits(bench.checkpoint.spec, bench.checkpoint, bench.ids)
+def divergence(bench: Bench, reference: list[np.ndarray], matrices: Matrices) -> float:
+    """KL divergence from the float model's logits of each window, nats."""
     decoder = bench.numerics(matrices, bench.layers, ends=False)
     results: list[list[Agreement]] = list(measure(bench.ids, reference, [decoder]))
     return results[-1][0].kl_divergence

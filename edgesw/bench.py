@@ -47,16 +47,20 @@ class Benched:
     unit_shares: dict[str, float] | None
     """The share of operations on each unit; only Core ML tells."""
 
+    @property
+    def title(self) -> str:
+        return f"{self.target} ({self.compute})" if self.compute else self.target
+
 
 def bench(
     package: Path,
     manifest: Manifest,
-    targets: tuple[str, ...],
+    target: str,
     units: tuple[str, ...],
     prompts: tuple[int, ...],
     tokens: int,
 ) -> Iterator[Benched]:
-    """Each of `targets`, Core ML on each of `units` (none: what the package is made for), over each length of prompt.
+    """Times `target`, Core ML on each of `units` (none: what the package is made for), over each length of prompt.
 
     UsageError for a prompt that leaves no room in the package's context.
     """
@@ -65,11 +69,10 @@ def bench(
             raise UsageError(
                 f"a prompt of {prompt} tokens and {tokens} more do not fit: the package holds {manifest.context}."
             )
-    for target in targets:
-        for compute in units if TARGETS[target].has_forms and units else (None,):
-            # A process of its own: peak memory is one for the whole life of a process.
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                yield process.submit(_bench_one, package, manifest, target, compute, prompts, tokens).result()
+    for compute in units if TARGETS[target].has_forms and units else (None,):
+        # A process of its own: peak memory is one for the whole life of a process.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            yield process.submit(_bench_one, package, manifest, target, compute, prompts, tokens).result()
 
 
 def _bench_one(
@@ -83,8 +86,7 @@ def _bench_one(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     shares = None
     if TARGETS[target].has_forms and sys.platform == "darwin":
-        form = manifest.settings["form"]["compute"]
-        shares = unit_shares(load_plans(packages(package / manifest.models[target]), compute or form))
+        shares = unit_shares(load_plans(packages(package / manifest.models[target]), compute))
     return Benched(target, compute, decoder.runtime, loaded, peak, speeds, shares)
 
 

@@ -11,7 +11,7 @@ from edgesw.compress.sensitivity import measure_harms
 from edgesw.compress.split import chunks_needed, split_layers
 from edgesw.decoder.ops import Weights
 from edgesw.errors import UsageError
-from edgesw.form import ANY_LENGTH, Form, make_form
+from edgesw.form import Form, make_form
 from edgesw.held_out import HeldOut
 from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, Calibration, compensation_windows
 from edgesw.progress import Progress, StepProgress
@@ -61,17 +61,14 @@ class Plans:
     spec: DecoderSpec
     context: int
     by_target: dict[str, CompressionPlan]
-    hold_out: bool = True
-    calibration: str = "default"
-    hold_out_fraction: float = 0.0
-    form: Form = ANY_LENGTH
-    workers: int = 1
+    settings: Settings
+    form: Form
 
     @property
     def correction_bytes(self) -> int:
         """Size of the corrections of all targets, estimated."""
-        each = dict.fromkeys(self.spec.matrices(), range(COLUMNS_EACH)) if self.hold_out else {}
-        return sum(plan.correction_bytes(each, self.hold_out_fraction) for plan in self.by_target.values())
+        each = dict.fromkeys(self.spec.matrices(), range(COLUMNS_EACH)) if self.settings.hold_out else {}
+        return sum(plan.correction_bytes(each, self.settings.hold_out_fraction) for plan in self.by_target.values())
 
     @property
     def mixed(self) -> bool:
@@ -111,11 +108,14 @@ class Plans:
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
         activations = 4 * tokens * (3 * hidden + 4 * wide)
         largest = max(plan.largest for plan in self.by_target.values())
-        read = CALIBRATION_TOKENS * compensation_windows(self._parameters) if self.calibration == "default" else 0
+        read = (
+            CALIBRATION_TOKENS * compensation_windows(self._parameters) if self.settings.calibration == "default" else 0
+        )
         streams = 4 * 2 * (3 * read * hidden + 6 * min(read, BATCH_TOKENS) * wide)
         compensation = streams + 64 * wide**2 + 12 * largest if read else 0
-        workers = self.workers * (LIBRARY_BYTES + 10 * largest) if self.workers > 1 and not read else 0
-        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, compensation) + workers
+        workers = self.settings.workers if self.settings.workers > 1 and not read else 0
+        beside = workers * (LIBRARY_BYTES + 10 * largest)
+        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, compensation) + beside
 
     @property
     def _parameters(self) -> int:
@@ -152,13 +152,4 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
         if TARGETS[name].has_forms:
             form = replace(form, chunks=settings.chunks or chunks_needed(spec, plans[name]))
             split_layers(spec, plans[name], form.chunks)
-    return Plans(
-        spec,
-        context,
-        plans,
-        settings.hold_out,
-        settings.calibration,
-        settings.hold_out_fraction,
-        form,
-        settings.workers,
-    )
+    return Plans(spec, context, plans, settings, form)

@@ -59,16 +59,17 @@ def bench(
     with Bar() as bar:
         for target in chosen:
             bar("Timing", target, len(done), len(chosen))
-            done += run(package, manifest, (target,), units, prompts, tokens)
+            done += run(package, manifest, target, units, prompts, tokens)
+    here = machine()
     if as_json:
-        print_json({"package": str(package), "machine": machine(), "results": [asdict(each) for each in done]})
+        print_json({"package": str(package), "machine": here, "results": [asdict(each) for each in done]})
         return
     print_table(
-        f"{package}: {tokens} tokens after each prompt; {machine()['processor']}, {machine()['cores']} cores",
+        f"{package}: {tokens} tokens after each prompt; {here['processor']}, {here['cores']} cores",
         ("target", "runtime", "load, s", "memory", "prompt", "first token, s", "prefill, tokens/s", "decode, tokens/s"),
         [
             (
-                f"{each.target} ({each.compute})" if each.compute else each.target,
+                each.title,
                 each.runtime,
                 f"{each.load_seconds:.2f}",
                 megabytes(each.peak_bytes),
@@ -85,4 +86,4 @@ def bench(
     for each in done:
         if each.unit_shares is not None:
             shares = ", ".join(f"{unit} {share:.0%}" for unit, share in each.unit_shares.items())
-            click.echo(f"{each.target}{f' ({each.compute})' if each.compute else ''}: operations on {shares}")
+            click.echo(f"{each.title}: operations on {shares}")

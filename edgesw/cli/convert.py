@@ -221,7 +221,7 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
     print_plans(model, plans)
     if plans.mixed:
         click.echo("Which matrix gets which width is measured by the conversion itself; the sum is what was asked for.")
-    if plans.hold_out:
+    if plans.settings.hold_out:
         click.echo(f"Held out: about {megabytes(plans.correction_bytes)}; which, calibration tells.")
     click.echo(f"Package: about {megabytes(plans.output_bytes)}. Peak memory: about {megabytes(plans.memory_bytes)}.")
 

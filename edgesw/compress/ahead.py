@@ -12,6 +12,7 @@ import numpy as np
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.kept import KeptMatrices
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import CompressionPlan
 from edgesw.compress.stored import load_matrix, save_matrix
@@ -54,7 +55,7 @@ def _opened(path: Path) -> Checkpoint:
     return open_checkpoint(str(path))
 
 
-class AheadMatrices(CompressedDecoder):
+class AheadMatrices(KeptMatrices):
     """What `decoder` compresses, each matrix by itself, to the last bit: workers of an executor do it in the plan's
     order, a few ahead of who asks."""
 
@@ -63,13 +64,11 @@ class AheadMatrices(CompressedDecoder):
     ) -> None:
         """`folder` is empty, and the caller's to remove: matrices wait in it until they are asked for, and if `keep`
         stay for the next to ask."""
-        self._decoder, self._executor, self._ahead, self._keep = decoder, executor, workers + 1, keep
-        self.plan, self.held_out = decoder.plan, decoder.held_out
-        self.progress = None
+        super().__init__(decoder, folder)
+        self._executor, self._ahead, self._keep = executor, workers + 1, keep
         importance = folder / "importance.npz" if decoder.importance else None
         if importance is not None:
             np.savez(importance, **decoder.importance)  # type: ignore[arg-type]
-        self._paths = {matrix.name: folder / f"{matrix.name}.npz" for matrix in self.plan.matrices}
         self._tasks = deque(
             MatrixTask(
                 checkpoint,
@@ -80,7 +79,7 @@ class AheadMatrices(CompressedDecoder):
                 decoder.columns.get(matrix.name, ()),
                 decoder.fraction,
                 max(1, cores() // workers),
-                self._paths[matrix.name],
+                self._path(matrix.name),
             )
             for matrix in self.plan.matrices
         )
@@ -96,16 +95,13 @@ class AheadMatrices(CompressedDecoder):
                 self._begin()
         except BrokenExecutor as error:
             raise EdgeswError("a worker process was ended from outside (no memory?): use fewer --workers.") from error
-        path = self._paths[name]
+        path = self._path(name)
         if not path.exists():  # asked for twice, or not in the plan's order
             return self._decoder.matrix(name)
         matrix = load_matrix(path, self.plan.scheme(name))
         if not self._keep:
             path.unlink()
         return matrix
-
-    def vector(self, name: str) -> np.ndarray:
-        return self._decoder.vector(name)
 
     def _begin(self) -> None:
         while self._tasks and len(self._begun) < self._ahead:

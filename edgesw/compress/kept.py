@@ -23,12 +23,15 @@ class KeptMatrices(CompressedDecoder):
     def matrix(self, name: str) -> CompressedMatrix:
         if self.progress:
             self.progress(name)
-        path = self._folder / f"{name}.npz"
+        path = self._path(name)
         if path.exists():
             return load_matrix(path, self.plan.scheme(name))
         matrix = self._decoder.matrix(name)
         save_matrix(path, matrix)
         return matrix
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.npz"
 
     def vector(self, name: str) -> np.ndarray:
         return self._decoder.vector(name)

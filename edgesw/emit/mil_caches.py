@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from edgesw.checkpoint.spec import DecoderSpec
-
-Var = Any
 
 # Dimensions of states that are no multiple of this have failed on the Neural Engine (coremltools issue #2631).
 STATE_MULTIPLE = 32

@@ -72,8 +72,7 @@ def flexible_frame(new: Var, mask: Var, plan: CachePlan, states: Mapping[str, Va
     seen = mb.add(x=past, y=new)
     parts = mb.concat(values=[mb.floor_div(x=seen, y=np.int32(BASE)), mb.mod(x=seen, y=np.int32(BASE))], axis=0)
     mb.coreml_update_state(state=counter, value=mb.cast(x=parts, dtype="fp16"))
-    offsets = mb.slice_by_index(x=numbers, begin=[0], end=new)
-    positions = mb.expand_dims(x=mb.add(x=offsets, y=past), axes=[1])
+    positions = _positions(numbers, new, past)
     keys = mb.expand_dims(x=mb.slice_by_index(x=numbers, begin=[0], end=reach), axes=[0])
     rolling = _rolling(plan, past, positions, new, mask)
     mask = mb.add(x=mask, y=closed(mb.greater(x=keys, y=positions)))
@@ -88,14 +87,21 @@ def fixed_frame(
     from coremltools.converters.mil.mil import Builder as mb
 
     numbers = np.arange(plan.slots, dtype=np.int32)
-    offsets = mb.slice_by_index(x=numbers, begin=[0], end=new)
-    positions = mb.expand_dims(x=mb.add(x=offsets, y=position), axes=[1])
+    positions = _positions(numbers, new, position)
     mask = mb.expand_dims(x=closed(mb.greater(x=numbers[None], y=positions)), axes=[0, 1])
     reach, kept = np.array([len(numbers)], np.int32), new if last is None else mb.add(x=last, y=np.int32(1))
     rolling = _rolling(plan, position, positions, kept, None)
     seen = mb.add(x=position, y=new)
     wanted = last if logits else None
     return Frame(position, seen, positions, numbers[None], reach, mask, plan, states, rolling, wanted)
+
+
+def _positions(numbers: np.ndarray, new: Var, past: Var) -> Var:
+    """Where `new` tokens after `past` others stand, int32 (q, 1)."""
+    from coremltools.converters.mil.mil import Builder as mb
+
+    offsets = mb.slice_by_index(x=numbers, begin=[0], end=new)
+    return mb.expand_dims(x=mb.add(x=offsets, y=past), axes=[1])
 
 
 def _rolling(plan: CachePlan, past: Var, positions: Var, kept: Var, mask: Var | None) -> Rolling | None:

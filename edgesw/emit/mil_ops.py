@@ -202,46 +202,38 @@ class MilOps:
         batch = int(frame.plan.batched)
         begin = mb.concat(values=[[layer], *[[0]] * batch, [0], frame.past, [0]], axis=0)
         end = [[layer + 1], *[[1]] * batch, [spec.kv_heads]]
-        updated = mb.slice_update(
-            x=mb.read_state(input=cache),
-            update=mb.expand_dims(x=new, axes=[0]) if batch else new,
-            begin=begin,
-            end=mb.concat(values=[*end, frame.seen, [spec.head_dim]], axis=0),
-        )
-        state = mb.coreml_update_state(state=cache, value=updated)
-        return mb.slice_by_index(
-            x=state,
-            begin=[layer, *[0] * batch, 0, 0, 0],
-            end=mb.concat(values=[*end, frame.reach, [spec.head_dim]], axis=0),
-            squeeze_mask=[bool(batch), *[False] * batch, False, False, False],
-        )
+        state = self._write(cache, new, begin, mb.concat(values=[*end, frame.seen, [spec.head_dim]], axis=0))
+        return self._read(state, layer, mb.concat(values=[*end, frame.reach, [spec.head_dim]], axis=0))
 
     def _roll(self, layer: int, cache: Var, new: Var) -> Var:
         """The last tokens' (1, kv_heads, slots + q, head_dim): those in the state at this index, then `new`. The state
         keeps the last of them that are not padding. Nothing wraps around, so that one slice moves it on."""
         mb, spec, plan, batch = self.mb, self.spec, self._frame.plan, int(self._frame.plan.batched)
         assert self._frame.rolling is not None
-        ends = [layer + 1, *[1] * batch, spec.kv_heads, plan.window, spec.head_dim]
-        held = mb.slice_by_index(
-            x=mb.read_state(input=cache),
-            begin=[layer, *[0] * batch, 0, 0, 0],
-            end=ends,
-            squeeze_mask=[bool(batch), *[False] * batch, False, False, False],
-        )
-        both = mb.concat(values=[held, new], axis=2)
+        begin = [layer, *[0] * batch, 0, 0, 0]
+        end = [layer + 1, *[1] * batch, spec.kv_heads, plan.window, spec.head_dim]
+        both = mb.concat(values=[self._read(mb.read_state(input=cache), layer, end), new], axis=2)
         kept = mb.slice_by_size(
             x=both,
             begin=mb.concat(values=[[0], [0], self._frame.rolling.kept, [0]], axis=0),
             size=[1, spec.kv_heads, plan.window, spec.head_dim],
         )
-        updated = mb.slice_update(
-            x=mb.read_state(input=cache),
-            update=mb.expand_dims(x=kept, axes=[0]) if batch else kept,
-            begin=[layer, *[0] * batch, 0, 0, 0],
-            end=ends,
-        )
-        mb.coreml_update_state(state=cache, value=updated)
+        self._write(cache, kept, begin, end)
         return both
+
+    def _read(self, state: Var, layer: int, end: Var | list[int]) -> Var:
+        """What a state holds at this index, (1, kv_heads, slots, head_dim), up to `end` along its axes."""
+        batch = int(self._frame.plan.batched)
+        begin = [layer, *[0] * batch, 0, 0, 0]
+        squeezed = [bool(batch), *[False] * batch, False, False, False]
+        return self.mb.slice_by_index(x=state, begin=begin, end=end, squeeze_mask=squeezed)
+
+    def _write(self, cache: Var, values: Var, begin: Var | list[int], end: Var | list[int]) -> Var:
+        """The state with `values` (1, kv_heads, slots, head_dim) from `begin` to `end` along its axes."""
+        mb = self.mb
+        update = mb.expand_dims(x=values, axes=[0]) if self._frame.plan.batched else values
+        updated = mb.slice_update(x=mb.read_state(input=cache), update=update, begin=begin, end=end)
+        return mb.coreml_update_state(state=cache, value=updated)
 
     def _repeat(self, x: Var) -> Var:
         """Give each query head its own key or value head: (1, kv_heads, kv, head_dim) -> (1, heads, kv, head_dim)."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgesw.quiet import coremltools
+from edgesw.runtime.coreml_interface import read_interface
 
 UNITS = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE", "cpu": "CPU_ONLY", "all": "ALL"}
 """What --compute calls them -> members of coremltools.ComputeUnit."""
@@ -35,8 +36,9 @@ def unit_shares(plans: Iterable[ComputePlan]) -> dict[str, float]:
     return {unit: count / counts.total() for unit, count in sorted(counts.items())}
 
 
-def load_plans(packages: Iterable[Path], compute: str) -> list[ComputePlan]:
-    """Compile each package and ask Core ML where it would run it; only on a Mac."""
+def load_plans(packages: Iterable[Path], compute: str | None) -> list[ComputePlan]:
+    """Compile each package and ask Core ML where it would run it, on the units `compute` or those that it is made for;
+    only on a Mac."""
     ct = coremltools()
     from coremltools.models.compute_plan import MLComputePlan
 
@@ -44,5 +46,6 @@ def load_plans(packages: Iterable[Path], compute: str) -> list[ComputePlan]:
     for package in packages:
         with tempfile.TemporaryDirectory() as folder:
             compiled = ct.models.utils.compile_model(str(package), f"{folder}/model.mlmodelc")
-            plans.append(MLComputePlan.load_from_path(compiled, compute_units=ct.ComputeUnit[UNITS[compute]]))
+            units = ct.ComputeUnit[UNITS[compute or read_interface(package).compute]]
+            plans.append(MLComputePlan.load_from_path(compiled, compute_units=units))
     return plans

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgesw.errors import PackageError, UsageError
+from edgesw.errors import PackageError
 from edgesw.quiet import coremltools
 from edgesw.runtime.compute_plan import UNITS
 from edgesw.runtime.coreml_interface import Interface, packages, read_interface
 from edgesw.runtime.mil import MilProgram
-from edgesw.runtime.package import PackagedDecoder, last_logits
+from edgesw.runtime.package import PackagedDecoder, check_room, last_logits
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -56,7 +56,7 @@ class CoreMLDecoder:
         self._tokens, self._state = 0, self._engine.make_state()
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        seen = _room(self._tokens, ids, self.context)
+        seen = check_room(self._tokens, ids, self.context)
         # The program closes what is to be closed; the mask's length keeps it from looking at slots that are empty yet.
         mask = np.zeros((1, 1, 1, seen), np.float16)
         data: dict[str, np.ndarray] = {"inputIds": np.asarray(ids, np.int32)[None], "causalMask": mask}
@@ -80,12 +80,12 @@ class FixedDecoder:
         self._tokens, self._state = 0, next(iter(self._engines.values())).make_state()
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        _room(self._tokens, ids, self.context)
+        check_room(self._tokens, ids, self.context)
         return np.stack([self._run(ids[at : at + 1], min(self._engines)) for at in range(len(ids))])
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
         """As few calls as can be: as long as possible, the rest in the shortest that holds it, padded."""
-        _room(self._tokens, ids, self.context)
+        check_room(self._tokens, ids, self.context)
         logits = np.empty(0)
         while len(ids):
             length = next((n for n in self._engines if n >= len(ids)), max(self._engines))
@@ -101,13 +101,6 @@ class FixedDecoder:
         logits = self._engines[length].predict(data, self._state)["logits"]
         self._tokens += len(ids)
         return np.asarray(logits[0, -1], np.float32)
-
-
-def _room(past: int, ids: np.ndarray, context: int) -> int:
-    """How many tokens there are with these. UsageError for more than the caches hold."""
-    if past + len(ids) > context:
-        raise UsageError(f"the package holds {context} tokens; convert with a larger --context.")
-    return past + len(ids)
 
 
 def open_coreml(path: Path, context: int, precision: str = "float16", compute: str | None = None) -> PackagedDecoder:

@@ -79,7 +79,8 @@ def load_plan(package: Path, function: str, half: bool) -> Plan:
 
     Raises PackageError for a damaged package, UnsupportedError for an op, dtype or parameter that is not known.
     """
-    model, spec = model_path(package), read_spec(package)
+    model = model_path(package)
+    spec = read_spec(model)
     if spec.WhichOneof("Type") != "mlProgram":
         raise UnsupportedError(f"{package}: not an ML program but '{spec.WhichOneof('Type')}', which is not supported.")
     functions = spec.mlProgram.functions
@@ -106,9 +107,8 @@ def model_path(package: Path) -> Path:
     return path
 
 
-def read_spec(package: Path) -> Any:
-    """The model's proto, without the weights. PackageError where the package is damaged."""
-    model = model_path(package)
+def read_spec(model: Path) -> Any:
+    """The proto of a model.mlmodel, without the weights. PackageError where it is damaged."""
     proto = coremltools().proto
     from google.protobuf.message import DecodeError
 

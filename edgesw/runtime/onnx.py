@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesw.errors import PackageError, UsageError
-from edgesw.runtime.package import last_logits
+from edgesw.errors import PackageError
+from edgesw.runtime.package import check_room, last_logits
 
 
 class OnnxDecoder:
@@ -32,11 +32,10 @@ class OnnxDecoder:
         self._cache = {past.name: np.zeros((1, past.shape[1], 0, past.shape[3]), np.float32) for past in self._past}
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        if self._tokens + len(ids) > self.context:
-            raise UsageError(f"the package holds {self.context} tokens; convert with a larger --context.")
+        seen = check_room(self._tokens, ids, self.context)
         feeds = {
             "input_ids": np.asarray(ids, np.int64)[None],
-            "attention_mask": np.ones((1, self._tokens + len(ids)), np.int64),
+            "attention_mask": np.ones((1, seen), np.int64),
             **self._cache,
         }
         names = ["logits", *(past.replace("past_key_values", "present") for past in self._cache)]
@@ -45,7 +44,7 @@ class OnnxDecoder:
         except Exception as error:  # as above
             raise PackageError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
         self._cache = dict(zip(self._cache, present, strict=True))
-        self._tokens += len(ids)
+        self._tokens = seen
         return np.asarray(logits[0])
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from edgesw.errors import UsageError
+
 # Longest piece of a text that is given to a runtime at once: it bounds the logits in memory.
 CHUNK = 512
 
@@ -27,6 +29,13 @@ class PackagedDecoder(Protocol):
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
         """Feed the next tokens, int (tokens,), as fast as can be: the last one's logits, float32 (vocabulary,)."""
+
+
+def check_room(past: int, ids: np.ndarray, context: int) -> int:
+    """How many tokens there are with `ids` (tokens,) after `past` others. UsageError for more than the cache holds."""
+    if past + len(ids) > context:
+        raise UsageError(f"the package holds {context} tokens; convert with a larger --context.")
+    return past + len(ids)
 
 
 def pieces(ids: np.ndarray) -> Iterator[np.ndarray]:
