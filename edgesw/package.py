@@ -17,7 +17,7 @@ from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.errors import PackageError, UsageError
 
 MANIFEST = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
