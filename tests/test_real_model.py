@@ -25,7 +25,7 @@ from edgesw.plans import Settings
 from edgesw.runtime.coreml import CoreMLDecoder, open_coreml
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.package import PackagedDecoder, feed
-from edgesw.runtime.torch import FloatLogits
+from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
 from edgesw.targets import TARGETS, open_decoder
 from edgesw.texts import shipped_text, windows
 from edgesw.tokenizer import Tokenizer
@@ -197,6 +197,40 @@ def test_an_ordinary_norm_overflows_in_float16(
     )
     assert abs(single.increase) < 0.05
     assert not half.perplexity < 1000
+
+
+class FiveTimes:
+    """The same function with a residual stream five times as large: what writes to it is multiplied, and the last norm
+    takes it back, as the head is the embedding. Other norms do not care."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.spec, self._checkpoint = checkpoint.spec, checkpoint
+
+    def tensor(self, name: str) -> np.ndarray:
+        writes = name == "embed_tokens" or name.endswith(("o_proj", "down_proj"))
+        return self._checkpoint.tensor(name) * np.float32(5 if writes else 0.2 if name == "norm" else 1)
+
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self._checkpoint.rows(name, rows) * np.float32(5)
+
+
+def test_a_super_activation_of_a_hundred_thousand_keeps_the_perplexity(
+    smollm2: Checkpoint, ids: np.ndarray, tmp_path: Path
+) -> None:
+    """Float16 ends at 65,504. With the stream divided by a power of two the package is as good as any; without, which
+    must show here, or the division could be dropped unnoticed, nothing of the model is left."""
+    tall = FiveTimes(smollm2)
+    largest = max(float(x.abs().max()) for x in residual_stream(TorchOps(smollm2.spec, tall, ids[:1, :8])))
+    assert 1e5 < largest < 1.3e5
+    decoder = CompressedDecoder(tall, make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 8))
+
+    def half(residual_max: float) -> Agreement:
+        path = tmp_path / f"{residual_max:.0f}.mlpackage"
+        TARGETS["coreml"].write(decoder, smollm2.spec, Packaging(512, "tall", residual_max), path)
+        return agreement(smollm2, ids[:1, :128], interpreted(path, "float16"))
+
+    assert abs(half(largest).increase) < 0.05
+    assert not half(0.0).perplexity < 1000
 
 
 def test_the_neural_engine_form_survives_float16(smollm2: Checkpoint, ids: np.ndarray, tmp_path: Path) -> None:

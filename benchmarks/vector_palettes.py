@@ -1,0 +1,100 @@
+"""Palettes of vectors (one code for 2 or 4 rows of a column) against scalar ones, at the same stored bits.
+
+python benchmarks/vector_palettes.py [--model smollm2-135m] [--matrix layers.5.gate_proj ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+from printing import say, table, versions
+from sklearn.cluster import KMeans
+
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.compress.decoder import compress_matrix
+from edgesw.compress.matrix import Scheme
+from edgesw.errors import EdgeswError
+from edgesw.outliers.calibrate import calibrate
+from edgesw.texts import shipped_text
+from edgesw.tokenizer import Tokenizer
+
+COLUMNS = ("matrix", "palettes", "bits per weight", "weighted error", "bits of scalar palettes", "won")
+SCALAR = [(bits, group) for bits in (1, 2, 3, 4, 6) for group in (8, 16, 32, 64, 0)]
+# (values to a code, bits of a code, rows that share a palette): codes of Core ML have 1, 2, 3, 4, 6 or 8 bits.
+VECTOR = [(2, 4, 32), (2, 4, 0), (2, 6, 64), (2, 6, 192), (2, 6, 0), (2, 8, 64), (2, 8, 192), (2, 8, 0)]
+VECTOR += [(4, 8, 192), (4, 8, 0)]
+MATRICES = ["layers.5.gate_proj", "layers.15.down_proj", "layers.20.o_proj"]
+STEPS = 40
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="smollm2-135m", help="what edgesw convert takes (default: smollm2-135m)")
+    parser.add_argument("--matrix", nargs="+", default=MATRICES, help=f"default: {' '.join(MATRICES)}")
+    given = parser.parse_args()
+    try:
+        run(given.model, given.matrix)
+    except EdgeswError as error:
+        sys.exit(f"Error: {error}")
+
+
+def run(model: str, names: list[str]) -> None:
+    """Fit every setting to every matrix, and print what vectors win."""
+    checkpoint = open_checkpoint(model)
+    tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
+    importance = calibrate(checkpoint, tokenizer, shipped_text("calibration"), lambda *_: None).mean_squares
+    rows = [row for name in names for row in compared(name, checkpoint.tensor(name), importance[name])]
+    print(f"{model}; errors weighted by mean squares of inputs, palettes of float16. {versions('scikit-learn')}.\n")
+    print(table(COLUMNS, rows, left=2))
+
+
+def compared(name: str, weights: np.ndarray, importance: np.ndarray) -> list[tuple[str, ...]]:
+    """A line for each of `VECTOR` that divides the rows."""
+    own = float((np.square(weights) * importance).sum(dtype=np.float64))
+    scalar = []
+    for bits, group in SCALAR:
+        say(f"{name}: scalars, {bits} bits")
+        scheme = Scheme("palette", bits, group)
+        off = compress_matrix(weights, scheme, importance).dequantize() - weights
+        error = float((np.square(off) * importance).sum(dtype=np.float64)) / own
+        scalar.append((8 * scheme.stored_bytes(*weights.shape) / weights.size, error))
+    lines = []
+    for width, bits, group in VECTOR:
+        say(f"{name}: vectors of {width}, {bits} bits")
+        step = group or len(weights)
+        if len(weights) % step:
+            continue
+        error = sum(lost(weights[at : at + step], importance, width, bits) for at in range(0, len(weights), step)) / own
+        stored = bits / width + 16 * width * 2**bits / (step * weights.shape[1])
+        equal = scalar_bits(scalar, error)
+        shared = f"{group} rows" if group else "per tensor"
+        title = f"{2**bits} vectors of {width}, {shared}"
+        lines.append((name, title, f"{stored:.2f}", f"{error:.5f}", f"{equal:.2f}", f"{equal - stored:+.2f}"))
+    return lines
+
+
+def lost(weights: np.ndarray, importance: np.ndarray, width: int, bits: int) -> float:
+    """Weighted squared error of `weights` (rows, columns) with one palette, `width` rows of a column to a code."""
+    rows, columns = weights.shape
+    vectors = weights.reshape(rows // width, width, columns).transpose(0, 2, 1).reshape(-1, width)
+    each = np.tile(importance, rows // width)
+    fit = KMeans(2**bits, n_init=1, max_iter=STEPS, random_state=0).fit(vectors, sample_weight=each)
+    off = fit.cluster_centers_[fit.labels_].astype(np.float16).astype(np.float32) - vectors
+    return float((np.square(off) * each[:, None]).sum(dtype=np.float64))
+
+
+def scalar_bits(scalar: list[tuple[float, float]], error: float) -> float:
+    """Stored bits at which scalar palettes, the best for their bits, have this error: between two of them on a straight
+    line in bits and the error's logarithm."""
+    best = [
+        (stored, lost)
+        for stored, lost in sorted(scalar)
+        if all(lost < other for bits, other in scalar if bits < stored)
+    ]
+    return float(np.interp(-np.log(error), [-np.log(lost) for _, lost in best], [stored for stored, _ in best]))
+
+
+if __name__ == "__main__":
+    main()
