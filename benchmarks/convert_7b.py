@@ -1,6 +1,6 @@
 """Conversion of a checkpoint of Mistral 7B's shape: time, disk and memory of each stage, and whether it is right.
 
-    python benchmarks/convert_7b.py [--layers 32] [--folder DIR]
+    python benchmarks/convert_7b.py [--layers 32] [--folder DIR] [--workers N]
 
 Random weights with a super weight planted; 14.5 GB for 32 layers, kept in DIR where that is given and used again.
 """
@@ -26,15 +26,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--layers", type=int, default=32, help="of Mistral 7B's 32 (default: 32)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where to keep the checkpoint")
+    parser.add_argument("--workers", type=int, default=1, help="processes that compress (default: 1)")
     given = parser.parse_args()
     if given.layers < 3:
         parser.error("--layers must be at least 3: the super weight is in the second, and something must come after it")
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)) / f"mistral-shape-{given.layers}"
-        run(folder, given.layers, Path(scratch) / "package")
+        run(folder, given.layers, given.workers, Path(scratch) / "package")
 
 
-def run(folder: Path, layers: int, output: Path) -> None:
+def run(folder: Path, layers: int, workers: int, output: Path) -> None:
     """Make the checkpoint if need be, convert it in a process of its own, and check what came out."""
     # In processes of their own: a child starts as a copy of this one, and the kernel counts that in its peak memory.
     here = Path(__file__).parent
@@ -45,8 +46,9 @@ def run(folder: Path, layers: int, output: Path) -> None:
         )
         subprocess.run([sys.executable, "-c", program], cwd=here, check=True)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    made = measured("convert", "convert", str(folder), *OPTIONS, "-o", str(output), output=output)
-    print(f"Mistral 7B's shape, {layers} layers, random bfloat16 weights, {size / 1e9:.1f} GB; {' '.join(OPTIONS)}.")
+    options = (*OPTIONS, "--workers", str(workers))
+    made = measured("convert", "convert", str(folder), *options, "-o", str(output), output=output)
+    print(f"Mistral 7B's shape, {layers} layers, random bfloat16 weights, {size / 1e9:.1f} GB; {' '.join(options)}.")
     print(f"{os.cpu_count()} cores. {versions('coremltools', 'onnx', 'numpy', 'torch')}.\n")
     print(table(COLUMNS, _rows(made)), end="\n\n")
     manifest = json.loads((output / "manifest.json").read_text())

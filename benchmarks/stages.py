@@ -29,7 +29,8 @@ class Stage:
     peak: int
     """Bytes resident at most since the process began."""
     anonymous: int = 0
-    """Bytes of memory of its own at most, sampled within the stage; what is mapped from files is not among them."""
+    """Bytes of memory of its own and of its workers at most, sampled within the stage; what is mapped from files is not
+    among them."""
     mapped: int = 0
     """Bytes resident from mapped files at most: the system takes them back when it needs them."""
     read: int = 0
@@ -74,15 +75,26 @@ class StageClock:
 
     def _sample(self) -> None:
         while not self._stopped.wait(SAMPLED_EVERY):
-            status = _kernel_says("status")
+            processes = [_kernel_says("status", process) for process in ("self", *_children())]
             for key, peak in self._peaks.items():
-                self._peaks[key] = max(peak, 1024 * status[key])
+                self._peaks[key] = max(peak, sum(1024 * each.get(key, 0) for each in processes))
 
 
-def _kernel_says(file: str) -> dict[str, int]:
-    """The numbers in a file of /proc/self; none where there is no such file."""
+def _children() -> list[str]:
+    """The processes that this one has begun, by number."""
+    lists = []
+    for thread in Path("/proc/self/task").iterdir():
+        try:
+            lists.append((thread / "children").read_text())
+        except OSError:  # a thread that has just ended
+            continue
+    return " ".join(lists).split()
+
+
+def _kernel_says(file: str, process: str = "self") -> dict[str, int]:
+    """The numbers in a file that the kernel has of a process; none where there is no such file."""
     try:
-        lines = Path(f"/proc/self/{file}").read_text().splitlines()
+        lines = Path(f"/proc/{process}/{file}").read_text().splitlines()
     except OSError:
         return {}
     pairs = (line.split(":", 1) for line in lines if ":" in line)

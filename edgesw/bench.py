@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 import platform
 import resource
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from edgesw.runtime.compute_plan import load_plans, unit_shares
 from edgesw.runtime.coreml_interface import packages
 from edgesw.runtime.package import PackagedDecoder
 from edgesw.targets import TARGETS, open_decoder
+from edgesw.workers import worker_processes
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def bench(
             )
     for compute in units if TARGETS[target].has_forms and units else (None,):
         # A process of its own: peak memory is one for the whole life of a process.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        with worker_processes(1) as process:
             yield process.submit(_bench_one, package, manifest, target, compute, prompts, tokens).result()
 
 
@@ -108,6 +108,6 @@ def machine() -> dict[str, str | int]:
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": platform.processor() or platform.machine(),
-        "cores": multiprocessing.cpu_count(),
+        "cores": os.cpu_count() or 1,
         "python": platform.python_version(),
     }
