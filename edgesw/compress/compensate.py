@@ -68,7 +68,7 @@ def compensate(
     exact = np.zeros(weights.shape, bool) if exact is None else exact
     weights = np.where(exact, np.float32(0), weights)
     products = weights @ moments
-    better = _palettes if start.palettes is not None else _blocks
+    better = _blocks if start.palettes is None else _palettes if start.scheme.vector == 1 else _vectors
     matrix = start
     for _ in range(ROUNDS):
         matrix = better(products, moments, exact, matrix)
@@ -105,6 +105,51 @@ def _palettes(
 
     each = group if group < rows else ROWS
     threaded(descend, range(0, rows, each))
+    return better
+
+
+def _vectors(
+    products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix
+) -> CompressedMatrix:
+    from edgesw.compress.descent import descend_vectors, palette_system  # takes long to load
+
+    assert matrix.palettes is not None
+    rows, vector, entries = len(products), matrix.scheme.vector, matrix.palettes.shape[1]
+    group = matrix.scheme.group or rows
+    step = ROWS // vector * vector
+
+    def fitted(place: tuple[int, int]) -> np.ndarray:
+        """The best values of the vectors' row `k`, of a group: those rows know nothing of the others."""
+        index, k = place
+        last = (index + 1) * group
+        parts = [slice(first, min(first + step, last)) for first in range(index * group, last, step)]
+        systems = [
+            palette_system(
+                np.ascontiguousarray(products[p][k::vector]),
+                moments,
+                np.ascontiguousarray(exact[p][k::vector]),
+                matrix.codes[p.start // vector : p.stop // vector],
+                entries,
+            )
+            for p in parts
+        ]
+        return _solved(sum(a for a, _ in systems), sum(b for _, b in systems), palettes[index, :, k].astype(np.float64))
+
+    palettes = matrix.palettes
+    places = [(index, k) for index in range(len(palettes)) for k in range(vector)]
+    fit = np.array(threaded(fitted, places)).reshape(len(palettes), vector, entries)
+    codes = matrix.codes.copy()
+    better = replace(matrix, codes=codes, palettes=to_float16(fit.transpose(0, 2, 1)))  # bettered in place below
+    gradients = _gradients(products, moments, exact, better)
+
+    def descend(first: int) -> None:
+        own = slice(first, min(first + each, (first // group + 1) * group))
+        palette = to_float16(fit[first // group]).astype(np.float32)
+        own_codes = codes[own.start // vector : own.stop // vector]
+        descend_vectors(gradients[own], moments, exact[own], palette, own_codes, PASSES)
+
+    each = min(group, step)
+    threaded(descend, [first for start in range(0, rows, group) for first in range(start, start + group, each)])
     return better
 
 

@@ -12,6 +12,7 @@ from edgesw.compress.compensate import Moments, compensate
 from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars, Scheme, to_float16
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
+from edgesw.compress.vectors import fit_vectors
 from edgesw.decoder.ops import Weights
 from edgesw.errors import CheckpointError
 
@@ -62,6 +63,9 @@ def _fitted(
     """The dense part. Where `exact` (rows, columns) is True the place holds what is nearest to zero."""
     if exact is not None:
         weights = np.where(exact, np.float32(0), weights)
+    if scheme.vector > 1:
+        palettes, codes = fit_vectors(weights, scheme.code_bits, scheme.group, scheme.vector, importance, exact)
+        return CompressedMatrix(scheme, codes, palettes)
     if scheme.kind == "palette":
         palettes = fit_palettes(weights, scheme.bits, scheme.group, importance, exact)
         return CompressedMatrix(scheme, encode_palettes(weights, palettes, scheme.group), palettes)

@@ -75,6 +75,89 @@ def descend_palette(
     return changes
 
 
+@part
+def _nearest_vector(target: np.ndarray, counts: np.ndarray, palette: np.ndarray, distances: np.ndarray) -> int:
+    """The entry of palette (vector, entries) that is nearest to target (vector,), by the values that count (1 or 0)."""
+    distances[:] = np.float32(0)
+    for k in range(target.shape[0]):
+        entries, value, weight = palette[k], target[k], counts[k]
+        for entry in range(entries.shape[0]):
+            off = entries[entry] - value
+            distances[entry] += weight * off * off
+    best = 0
+    for entry in range(1, distances.shape[0]):
+        if distances[entry] < distances[best]:
+            best = entry
+    return best
+
+
+@compiled
+def encode_vectors(weights: np.ndarray, exact: np.ndarray, palette: np.ndarray, codes: np.ndarray) -> None:
+    """Fill in `codes`, uint8 (rows / vector, columns): the entry of palette, float32 (vector, entries), nearest to what
+    the vector's rows have in the column, but for places where `exact` (rows, columns) is True."""
+    vector, entries = palette.shape
+    target, counts = np.empty(vector, np.float32), np.empty(vector, np.float32)
+    distances = np.empty(entries, np.float32)
+    for row in range(codes.shape[0]):
+        for i in range(codes.shape[1]):
+            for k in range(vector):
+                target[k] = weights[row * vector + k, i]
+                counts[k] = np.float32(0) if exact[row * vector + k, i] else np.float32(1)
+            codes[row, i] = _nearest_vector(target, counts, palette, distances)
+
+
+@compiled
+def vector_totals(
+    weights: np.ndarray, importance: np.ndarray, exact: np.ndarray, codes: np.ndarray, palette: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each entry the weighted sum of the values with its code, and the sum of their weights: float64 (vector,
+    entries) each."""
+    vector = palette.shape[0]
+    sums, totals = np.zeros(palette.shape), np.zeros(palette.shape)
+    for row in range(codes.shape[0]):
+        for i in range(codes.shape[1]):
+            for k in range(vector):
+                if not exact[row * vector + k, i]:
+                    sums[k, codes[row, i]] += importance[i] * weights[row * vector + k, i]
+                    totals[k, codes[row, i]] += importance[i]
+    return sums, totals
+
+
+@compiled
+def descend_vectors(
+    gradients: np.ndarray, moments: np.ndarray, exact: np.ndarray, palette: np.ndarray, codes: np.ndarray, passes: int
+) -> int:
+    """As `descend_palette`, for codes (rows / vector, columns) of entries of palette, float32 (vector, entries)."""
+    vector, entries = palette.shape
+    columns = codes.shape[1]
+    values = np.empty((vector, columns), np.float32)
+    target, counts = np.empty(vector, np.float32), np.empty(vector, np.float32)
+    distances = np.empty(entries, np.float32)
+    changes = 0
+    for row in range(codes.shape[0]):
+        own, held = gradients[row * vector : (row + 1) * vector], exact[row * vector : (row + 1) * vector]
+        for i in range(columns):
+            for k in range(vector):
+                values[k, i] = palette[k, codes[row, i]]
+        for _ in range(passes):
+            before = changes
+            for i in range(columns):
+                for k in range(vector):
+                    target[k] = values[k, i] + own[k, i] / moments[i, i]
+                    counts[k] = np.float32(0) if held[k, i] else np.float32(1)
+                code = _nearest_vector(target, counts, palette, distances)
+                if code == codes[row, i] or not counts.any():
+                    continue
+                for k in range(vector):
+                    if not held[k, i]:
+                        _change(code, palette[k, code], i, codes[row], values[k], moments, own[k])
+                    values[k, i] = palette[k, code]
+                changes += 1
+            if changes == before:
+                break
+    return changes
+
+
 @compiled
 def descend_blocks(
     gradients: np.ndarray,

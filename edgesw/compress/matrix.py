@@ -14,24 +14,35 @@ class Scheme:
     palette: each value is an index into a palette (LUT) of 2**bits float16 entries, one palette for every `group` rows
     (0: one for the whole matrix). block: each value is an integer of `bits` bits, every `group` columns of a row share
     a float16 scale and, if `zero_points`, an integer zero point of the same width.
+
+    In a palette of vectors an index of bits * vector bits stands for `vector` rows of a column: so many values to an
+    entry.
     """
 
     kind: str
     bits: int
     group: int
     zero_points: bool = False
+    vector: int = 1
+
+    @property
+    def code_bits(self) -> int:
+        """Width of a stored code."""
+        return self.bits * self.vector
 
     def stored_bytes(self, rows: int, columns: int, scale_bits: int = 16) -> int:
         """Bytes that a matrix (rows, columns) takes: codes, palettes or scales and zero points."""
         if self.kind == "palette":
-            return -(-rows * columns * self.bits // 8) + -(-rows // (self.group or rows)) * 2**self.bits * 2
+            palettes = -(-rows // (self.group or rows)) * 2**self.code_bits * self.vector * 2
+            return -(-rows * columns * self.bits // 8) + palettes
         blocks = rows * -(-columns // self.group)
         each = self.group * self.bits + scale_bits + (self.bits if self.zero_points else 0)
         return -(-blocks * each // 8)
 
     def __str__(self) -> str:
         if self.kind == "palette":
-            return f"palette {self.bits} bits, " + (f"groups of {self.group} rows" if self.group else "per tensor")
+            width = f"{self.bits} bits, vectors of {self.vector}" if self.vector > 1 else f"{self.bits} bits"
+            return f"palette {width}, " + (f"groups of {self.group} rows" if self.group else "per tensor")
         return f"block {self.bits} bits, blocks of {self.group}" + (", zero points" if self.zero_points else "")
 
 
@@ -82,8 +93,8 @@ class CompressedMatrix:
     """Codes, what decodes them, and what is held out."""
 
     scheme: Scheme
-    codes: np.ndarray  # uint8 (rows, columns), each below 2**bits
-    palettes: np.ndarray | None = None  # float16 (groups, 2**bits)
+    codes: np.ndarray  # uint8 (rows / vector, columns), each below 2**code_bits
+    palettes: np.ndarray | None = None  # float16 (groups, 2**bits), of vectors (groups, 2**code_bits, vector)
     scales: np.ndarray | None = None  # float16 (rows, blocks)
     zero_points: np.ndarray | None = None  # uint8 (rows, blocks); None: 2**(bits - 1) everywhere
     held_out_columns: HeldOutColumns | None = None
@@ -93,14 +104,15 @@ class CompressedMatrix:
     @property
     def shape(self) -> tuple[int, int]:
         rows, columns = self.codes.shape
-        return rows, columns
+        return rows * self.scheme.vector, columns
 
     def dense(self) -> np.ndarray:
         """Float32 (rows, columns): what the dense part alone stands for."""
         if self.palettes is not None:
-            rows = self.shape[0]
-            group = np.arange(rows) // (self.scheme.group or rows)
-            return self.palettes.astype(np.float32)[group[:, None], self.codes]
+            rows, vector = self.shape[0], self.scheme.vector
+            group = np.arange(0, rows, vector) // (self.scheme.group or rows)
+            values = self.palettes.astype(np.float32)[group[:, None], self.codes]
+            return values if vector == 1 else values.transpose(0, 2, 1).reshape(self.shape)
         assert self.scales is not None
         wide = self.codes.astype(np.float32)
         zero = 2.0 ** (self.scheme.bits - 1) if self.zero_points is None else self._spread(self.zero_points)
@@ -108,9 +120,12 @@ class CompressedMatrix:
 
     def dense_at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Of `dense` only these places, in the shape that the two indices have together."""
-        codes = self.codes[rows, columns]
+        vector = self.scheme.vector
+        codes = self.codes[rows // vector, columns]
         if self.palettes is not None:
-            return self.palettes.astype(np.float32)[rows // (self.scheme.group or self.shape[0]), codes]
+            values = self.palettes.astype(np.float32)
+            group = rows // (self.scheme.group or self.shape[0])
+            return values[group, codes] if vector == 1 else values[group, codes, rows % vector]
         assert self.scales is not None
         blocks = columns // self.scheme.group
         zero = 2.0 ** (self.scheme.bits - 1) if self.zero_points is None else self.zero_points[rows, blocks]

@@ -1,0 +1,70 @@
+"""Palettes of vectors: k-means over the values that some neighbouring rows have in a column."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgesw.compress.matrix import to_float16
+from edgesw.compress.threads import threaded
+
+# Rounds of Lloyd's algorithm. It ends near what it began with, not at an optimum as for single values.
+ROUNDS = 12
+SEED, SAMPLE = 0, 32  # vectors for each entry that the first entries are drawn from
+
+
+def fit_vectors(
+    weights: np.ndarray,
+    code_bits: int,
+    group: int,
+    vector: int,
+    importance: np.ndarray | None = None,
+    held_out: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Palettes, float16 (groups, 2**code_bits, vector), for every `group` rows (0: all) of float32 (rows, columns), and
+    codes, uint8 (rows / vector, columns). `vector` divides the rows of every group.
+
+    Squared error is weighted by the column's `importance` (columns,); values where `held_out` (rows, columns) is True
+    do not count. Begun by k-means++ (Arthur and Vassilvitskii, 2007), the same for the same weights.
+    """
+    from edgesw.compress.descent import encode_vectors, vector_totals  # takes long to load
+
+    rows, columns = weights.shape
+    step = group or rows
+    weights = np.ascontiguousarray(weights, np.float32)
+    each = np.ones(columns) if importance is None else importance / max(float(importance.mean()), 1e-30) + 1e-6
+    each = each.astype(np.float32)
+    apart = np.zeros(weights.shape, bool) if held_out is None else np.ascontiguousarray(held_out)
+    codes = np.empty((rows // vector, columns), np.uint8)
+
+    def fit(start: int) -> np.ndarray:
+        own, own_codes = slice(start, start + step), codes[start // vector : (start + step) // vector]
+        entries = _first_entries(weights[own], each, 2**code_bits, vector)
+        for _ in range(ROUNDS):
+            encode_vectors(weights[own], apart[own], entries, own_codes)
+            sums, totals = vector_totals(weights[own], each, apart[own], own_codes, entries)
+            np.divide(sums, totals, out=entries, where=totals > 0)
+        palette = to_float16(entries)
+        encode_vectors(weights[own], apart[own], palette.astype(np.float32), own_codes)
+        return palette.T
+
+    return np.array(threaded(fit, range(0, rows, step))), codes
+
+
+def _first_entries(weights: np.ndarray, importance: np.ndarray, count: int, vector: int) -> np.ndarray:
+    """Entries, float32 (vector, count), drawn from the vectors: each with a chance of its weighted squared distance to
+    those that are drawn already."""
+    rng = np.random.default_rng(SEED)
+    rows, columns = weights.shape
+    places = rng.permutation(rows // vector * columns)[: SAMPLE * count]
+    row, column = np.divmod(places, columns)
+    points = np.stack([weights[row * vector + k, column] for k in range(vector)])
+    weight = importance[column].astype(np.float64)
+    entries = np.empty((vector, count), np.float32)
+    distance = np.ones(len(places))
+    for index in range(count):
+        chances = np.cumsum(distance * weight)
+        at = min(int(np.searchsorted(chances, rng.uniform() * chances[-1], side="right")), len(places) - 1)
+        entries[:, index] = points[:, at]
+        off = np.square(points - points[:, at : at + 1]).sum(0)
+        distance = off if index == 0 else np.minimum(distance, off)
+    return entries
