@@ -160,6 +160,7 @@ def _manifest(
             "bits": settings.bits if settings.size is None else None,
             "size": settings.size,
             "embedding_bits": settings.embedding_bits,
+            "cluster_dim": settings.cluster_dim,
             "schemes": {name: plan.summary for name, plan in plans.by_target.items()},
             "stored_bits": {name: round(plan.stored_bits, 3) for name, plan in plans.by_target.items()},
             "matrices": {name: _by_scheme(plan) for name, plan in plans.by_target.items()},

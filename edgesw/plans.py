@@ -52,6 +52,8 @@ class Settings:
     """In how many packages it is; 0: as many as iPhones want."""
     workers: int = 1
     """Processes that compress matrices which do not depend on one another."""
+    cluster_dim: int = 1
+    """Values to an entry of a palette at most: 1, 2 or 4."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
                 settings.group_size,
                 size=settings.size,
                 embedding_bits=settings.embedding_bits,
+                cluster_dim=settings.cluster_dim,
             )
         except UsageError as error:
             raise UsageError(f"--target {name}: {error}") from error

@@ -46,6 +46,13 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     help="Rows that share a palette (0: the whole matrix), or columns that share a scale.  [default: 16; 32]",
 )
 @click.option(
+    "--cluster-dim",
+    type=click.Choice(("1", "2", "4")),
+    default="1",
+    show_default=True,
+    help="Core ML: values to an entry of a palette at most. More are as good as 0.1 to 0.4 bits, and take longer.",
+)
+@click.option(
     "--embedding-bits",
     type=click.Choice(("4", "8")),
     default="8",
@@ -115,6 +122,7 @@ def convert(
     size: int | None,
     scheme: str | None,
     group_size: int | None,
+    cluster_dim: str,
     embedding_bits: str,
     context: int,
     output: Path | None,
@@ -158,6 +166,7 @@ def convert(
         lengths=lengths,
         chunks=chunks,
         workers=workers,
+        cluster_dim=int(cluster_dim),
     )
     if not any(TARGETS[name].has_forms for name in targets) and (compute, lengths, chunks) != ("gpu", None, 1):
         raise click.UsageError("--compute, --lengths and --chunks shape Core ML packages: add --target coreml.")

@@ -121,7 +121,7 @@ def _vectors(
     def fitted(place: tuple[int, int]) -> np.ndarray:
         """The best values of the vectors' row `k`, of a group: those rows know nothing of the others."""
         index, k = place
-        last = (index + 1) * group
+        last = min((index + 1) * group, rows)
         parts = [slice(first, min(first + step, last)) for first in range(index * group, last, step)]
         systems = [
             palette_system(

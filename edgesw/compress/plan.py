@@ -16,6 +16,8 @@ BITS = range(2, 9)
 INDEX_BYTES = 4
 VALUE_BYTES = 2
 DEFAULT_GROUP = {"palette": 16, "block": 32}
+# A palette of vectors is large: by default it is shared by as many rows as bring it to a sixteenth of a bit per weight.
+VECTOR_PALETTE_BITS = 1 / 16
 HEAD_BITS = 8
 # Up to this width a zero point buys more than its bits cost (measured on SmolLM2, see docs/compression.md).
 ZERO_POINT_BITS = 4
@@ -118,10 +120,12 @@ def make_plan(
     *,
     size: int | None = None,
     embedding_bits: int = HEAD_BITS,
+    cluster_dim: int = 1,
 ) -> CompressionPlan:
     """Plan for `bits` code bits per weight of the layers' matrices, or for `size` bytes of weights, all counted.
 
-    One width for all where the format has it, else a mix of those it has: a forecast, until it is `measured`.
+    One width for all where the format has it, else a mix of those it has: a forecast, until it is `measured`. Palettes
+    have vectors of up to `cluster_dim` values where a code of the format's widths can hold them, 1 or 2 or 4.
     Raises UsageError for bits outside 2 to 8, a scheme the format lacks, a group size or a model it cannot carry, and
     for a budget that the format's widths cannot meet.
     """
@@ -132,18 +136,21 @@ def make_plan(
             f"this model's attention heads have {spec.head_dim} channels, and the runtime takes multiples of "
             f"{can.head_multiple} only."
         )
-    kind = kind or _preferred(can, None if size else bits)
+    kind = kind or ("palette" if cluster_dim > 1 else _preferred(can, None if size else bits))
     if kind not in can.widths:
         raise UsageError(f"this target has no {kind} scheme: choose from {', '.join(can.widths)}.")
-    group = DEFAULT_GROUP[kind] if group is None else group
+    if kind == "block" and cluster_dim > 1:
+        raise UsageError("--cluster-dim is for palettes: leave it out, or give --scheme palette.")
     ends = ("embed_tokens",) if spec.tied_head else ("embed_tokens", "lm_head")
     end = "block" if "block" in can.widths else "palette"
     head = [_matrix(spec, name, end, embedding_bits, DEFAULT_GROUP[end], can) for name in ends]
     widths = can.widths[kind]
     if size is None and bits in widths:
-        layers = [_matrix(spec, name, kind, int(bits), group, can) for name in spec.matrices()]
+        layers = [_matrix(spec, name, kind, int(bits), group, can, cluster_dim) for name in spec.matrices()]
         return CompressionPlan((*layers, *head))
-    options = tuple(tuple(_matrix(spec, name, kind, width, group, can) for width in widths) for name in spec.matrices())
+    options = tuple(
+        tuple(_matrix(spec, name, kind, width, group, can, cluster_dim) for width in widths) for name in spec.matrices()
+    )
     if size is None:
         mix = Mix(options, bit_budget(options, bits), stored=False)
     else:
@@ -157,21 +164,33 @@ def _preferred(can: Capabilities, bits: float | None) -> str:
     return next(exact, max(can.widths, key=lambda kind: len(can.widths[kind])))
 
 
-def _matrix(spec: DecoderSpec, name: str, kind: str, bits: int, group: int, can: Capabilities) -> MatrixPlan:
+def _matrix(
+    spec: DecoderSpec, name: str, kind: str, bits: int, group: int | None, can: Capabilities, cluster_dim: int = 1
+) -> MatrixPlan:
     rows, columns = spec.matrix_shape(name)
+    vector = _vector(rows, bits, cluster_dim, can) if kind == "palette" else 1
     axis = rows if kind == "palette" else columns
+    if group is None:
+        enough = 16 * vector * 2 ** (bits * vector) / (columns * VECTOR_PALETTE_BITS)
+        group = DEFAULT_GROUP[kind] if vector == 1 else max(DEFAULT_GROUP[kind], round(enough))
     if group < 0 or (kind == "block" and group < 1):
         raise UsageError(f"--group-size {group} is no size: give a positive number (palette: 0 for one per matrix).")
     if can.whole_groups and group:
-        group = nearest_divisor(axis, group)
+        group = vector * nearest_divisor(axis // vector, group / vector)
     elif not can.whole_groups and (group < 16 or group & (group - 1)):
         raise UsageError(f"--group-size {group}: this target takes powers of two from 16.")
     zero_points = kind == "block" and bits <= ZERO_POINT_BITS
-    scheme = Scheme(kind, bits, group, zero_points)
+    scheme = Scheme(kind, bits, group, zero_points, vector)
     return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns, can.scale_bits))
 
 
-def nearest_divisor(axis: int, group: int) -> int:
+def _vector(rows: int, bits: int, cluster_dim: int, can: Capabilities) -> int:
+    """The longest vector, of a power of two up to `cluster_dim`, whose code has a width of the format."""
+    lengths = (n for n in (4, 2) if n <= cluster_dim and rows % n == 0 and n * bits in can.widths["palette"])
+    return next(lengths, 1)
+
+
+def nearest_divisor(axis: int, group: float) -> int:
     """The divisor of `axis` nearest to `group` by ratio."""
     divisors = [n for n in range(1, axis + 1) if axis % n == 0]
     return min(divisors, key=lambda n: max(n / group, group / n))

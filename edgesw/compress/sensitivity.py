@@ -41,8 +41,8 @@ def matrix_harms(
     `mean_squares` (columns,) are of its inputs, `output_gradients` (rows,) of the loss gradients at its outputs;
     `columns` are held out whole, and `fraction` of the scalars.
     """
-    # Rows that share a palette in the matrix share one in the sample.
-    run = max([1, *(scheme.group for scheme in schemes if scheme.kind == "palette")])
+    # Rows that share a palette in the matrix share one in the sample, and so do those of a vector.
+    run = max([1, *(max(scheme.group, scheme.vector) for scheme in schemes if scheme.kind == "palette")])
     rows = sample_rows(len(weights), weights.shape[1], run)
     total = float(output_gradients.sum(dtype=np.float64))
     share = float(output_gradients[rows].sum(dtype=np.float64)) / total if total else 1.0

@@ -34,6 +34,8 @@ class StoredMatrix:
     op: str
     parts: dict[str, Blob]  # by the op's parameter; the first two axes are the matrix'
     corrections: Corrections
+    vectors: bool = False
+    """Whether an entry of its palettes is for several rows."""
 
 
 class WeightStore:
@@ -53,10 +55,11 @@ class WeightStore:
     def _store(self, name: str, matrix: CompressedMatrix) -> StoredMatrix:
         bits, corrections = matrix.scheme.bits, matrix.corrections()
         if matrix.palettes is not None:
-            lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, 1)
-            codes = self._blob(f"{name}_codes", matrix.codes, f"uint{bits}")
+            vector = matrix.scheme.vector
+            lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, vector)
+            codes = self._blob(f"{name}_codes", matrix.codes, f"uint{matrix.scheme.code_bits}")
             palettes = self._blob(f"{name}_palettes", lut, "fp16")
-            return StoredMatrix("constexpr_lut_to_dense", {"indices": codes, "lut": palettes}, corrections)
+            return StoredMatrix("constexpr_lut_to_dense", {"indices": codes, "lut": palettes}, corrections, vector > 1)
         assert matrix.scales is not None
         parts = {"scale": self._blob(f"{name}_scales", matrix.scales, "fp16")}
         if matrix.zero_points is None:
@@ -95,7 +98,9 @@ class MilWeights:
         if name in self._dense:  # a tied head: its only second use
             return self._dense[name], Corrections(None, None)
         stored = self._store.matrix(name)
-        consts = {parameter: self._const(blob) for parameter, blob in stored.parts.items()}
+        consts: dict[str, Any] = {parameter: self._const(blob) for parameter, blob in stored.parts.items()}
+        if stored.vectors:
+            consts["vector_axis"] = np.int32(0)
         self._dense[name] = getattr(self.mb, stored.op)(**consts, name=plain(name))
         return self._dense[name], stored.corrections
 

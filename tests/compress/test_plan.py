@@ -54,6 +54,8 @@ def test_groups_divide_odd_widths(columns: int) -> None:
     ("target", "options", "says"),
     [
         ("onnx", {"bits": 4, "kind": "palette"}, "no palette scheme"),
+        ("onnx", {"bits": 4, "cluster_dim": 2}, "no palette scheme"),
+        ("coreml", {"bits": 4, "kind": "block", "cluster_dim": 2}, "for palettes"),
         ("coreml", {"bits": 3, "kind": "block"}, "3-bit block is not possible"),
         ("onnx", {"bits": 4, "group": 48}, "powers of two"),
         ("onnx", {"bits": 4, "group": 8}, "powers of two"),
@@ -69,6 +71,19 @@ def test_what_a_format_cannot_carry_is_refused(target: str, options: dict[str, o
     """The format's limits must come up before an hour of compression, in words."""
     with pytest.raises(UsageError, match=says):
         make_plan(SPEC, CAN[target], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("bits", "cluster_dim", "vectors"), [(2, 4, {4}), (2, 2, {2}), (3, 4, {2}), (4, 4, {2}), (6, 4, {1}), (2, 1, {1})]
+)
+def test_vectors_are_as_long_as_codes_can_tell_apart(bits: int, cluster_dim: int, vectors: set[int]) -> None:
+    """Core ML's codes have 8 bits at most. Their large palettes must not eat up what they gain."""
+    plan = make_plan(SPEC, CAN["coreml"], bits, "palette", cluster_dim=cluster_dim)
+    assert {m.scheme.vector for m in plan.layers} == vectors
+    assert bits < plan.stored_bits < bits + 0.1
+    for matrix in plan.layers:
+        assert matrix.rows % (matrix.scheme.group or matrix.rows) == 0
+        assert matrix.scheme.group % matrix.scheme.vector == 0, "a vector across two palettes"
 
 
 def test_heads_that_onnxruntime_cannot_run_are_refused() -> None:

@@ -45,11 +45,11 @@ FORMS = {
 FAMILIES = ("llama", "llama-biased", "mistral", "qwen3", "gemma2", "olmo", "olmo2", "smollm3")
 
 
-def write(folder: Path, variant: str, form: Form) -> tuple[Path, Any]:
+def write(folder: Path, variant: str, form: Form, bits: int = 8, cluster_dim: int = 1) -> tuple[Path, Any]:
     save(variant, folder / "model")
     checkpoint = open_checkpoint(str(folder / "model"))
     target = TARGETS["coreml"]
-    plan = make_plan(checkpoint.spec, target.capabilities_for(form), 8)
+    plan = make_plan(checkpoint.spec, target.capabilities_for(form), bits, cluster_dim=cluster_dim)
     columns = {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}
     weights = CompressedDecoder(checkpoint, plan, None, [(0, 5, 7)], columns, 0.01)
     path = folder / target.path(form)
@@ -95,6 +95,13 @@ def test_convolutions_are_the_model_for_every_family(variant: str, tmp_path: Pat
         decoder = open_coreml(path, CONTEXT, precision)
         assert off(decoder.prefill(IDS[:21]), wanted[20]) < most
         assert off(decoder.step(IDS[21:24]), wanted[21:]) < most
+
+
+def test_palettes_of_vectors_make_convolutions_too(tmp_path: Path) -> None:
+    """Their palettes have another axis, and a convolution's weights two more: mixed up, every row would be another."""
+    path, model = write(tmp_path, "llama", FORMS["ane"], 4, cluster_dim=2)
+    decoder = open_coreml(path, CONTEXT, "float32")
+    assert off(np.concatenate([decoder.step(IDS[at : at + 1]) for at in range(5)]), expected(model, 5)) < 0.03
 
 
 @pytest.mark.parametrize("form", ["enumerated", "ane with two prefills", "ane in 2 chunks", "cpu in 2 chunks"])

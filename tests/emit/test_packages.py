@@ -48,6 +48,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("coreml", {"bits": 4, "kind": "palette", "group": 8}),
     ("coreml", {"bits": 6}),
     ("coreml", {"bits": 8, "kind": "palette", "group": 0}),
+    ("coreml", {"bits": 4, "cluster_dim": 2}),
+    ("coreml", {"bits": 2, "cluster_dim": 4, "group": 8}),
     ("onnx", {"bits": 4}),
     ("onnx", {"bits": 4, "group": 128}),
     ("onnx", {"bits": 8}),
