@@ -6,11 +6,11 @@ python benchmarks/vector_palettes.py [--model smollm2-135m] [--matrix layers.5.g
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 
 import numpy as np
 from printing import say, table, versions
-from sklearn.cluster import KMeans
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import compress_matrix
@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="what edgesw convert takes (default: smollm2-135m)")
     parser.add_argument("--matrix", nargs="+", default=MATRICES, help=f"default: {' '.join(MATRICES)}")
     given = parser.parse_args()
+    if importlib.util.find_spec("sklearn") is None:
+        sys.exit("Error: this benchmark needs scikit-learn: pip install -e '.[benchmarks]'")
     try:
         run(given.model, given.matrix)
     except EdgeswError as error:
@@ -77,6 +79,8 @@ def compared(name: str, weights: np.ndarray, importance: np.ndarray) -> list[tup
 
 def lost(weights: np.ndarray, importance: np.ndarray, width: int, bits: int) -> float:
     """Weighted squared error of `weights` (rows, columns) with one palette, `width` rows of a column to a code."""
+    from sklearn.cluster import KMeans
+
     rows, columns = weights.shape
     vectors = weights.reshape(rows // width, width, columns).transpose(0, 2, 1).reshape(-1, width)
     each = np.tile(importance, rows // width)
