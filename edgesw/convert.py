@@ -13,9 +13,8 @@ from pathlib import Path
 from edgesw import __version__
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.compress import blocks, compensate
 from edgesw.compress.ahead import AheadMatrices
-from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.decoder import CompressedDecoder, prepare
 from edgesw.compress.kept import KeptMatrices
 from edgesw.compress.plan import CompressionPlan, Schemes
 from edgesw.compress.streamed import StreamedDecoder
@@ -59,9 +58,7 @@ def convert(
         if settings.hold_out:
             held_out = held_out.with_columns(calibration.mean_squares)
         progress("Compiling the searches", "once on this machine", 0, 1)
-        blocks.prepare()
-        if calibration.ids is not None or any(m.scheme.kind == "palette" for m in plans.matrices):
-            compensate.prepare()
+        prepare(plans.schemes, calibration.ids is not None)
         if plans.mixed:
             plans = plans.measured(checkpoint, calibration, held_out, progress)
             decided(plans)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.compress.matrix import Scheme
 from edgesw.compress.mix import MatrixPlan
 from edgesw.compress.plan import HEAD_BITS, CompressionPlan, make_plan
 from edgesw.compress.sensitivity import measure_harms
@@ -93,6 +94,13 @@ class Plans:
                 harms = measure_harms(weights, schemes, *measures, held_out.columns, held_out.fraction, watch)
                 plans[name] = plan.measured(harms, plan.correction_bytes(held_out.columns, held_out.fraction))
         return replace(self, by_target=plans)
+
+    @property
+    def schemes(self) -> set[Scheme]:
+        """All that a matrix is or may come to be."""
+        mixes = (plan.mix for plan in self.by_target.values() if plan.mix)
+        options = (matrix for mix in mixes for each in mix.options for matrix in each)
+        return {matrix.scheme for matrix in (*self.matrices, *options)}
 
     @property
     def output_bytes(self) -> int:

@@ -40,8 +40,3 @@ def fit_blocks(
     threaded(fit, range(0, rows, step))  # each part has its own rows of the results
     codes = codes[:, :columns].copy() if spare else codes
     return codes, scales.astype(np.float16), zeros.astype(np.uint8) if zero_points else None
-
-
-def prepare() -> None:
-    """Compile what fits blocks, or load what was compiled before: some seconds, once on a machine."""
-    fit_blocks(np.zeros((1, 16), np.float32), 4, 16, True)

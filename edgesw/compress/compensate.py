@@ -13,8 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from edgesw.compress import palette
-from edgesw.compress.matrix import CompressedMatrix, Scheme, to_float16
+from edgesw.compress.matrix import CompressedMatrix, to_float16
 from edgesw.compress.threads import threaded
 
 ROUNDS, PASSES = 2, 4
@@ -194,14 +193,3 @@ def _solved(system: np.ndarray, right: np.ndarray, present: np.ndarray) -> np.nd
     ridge = 1e-6 * np.trace(system) / len(system) + np.finfo(np.float64).tiny
     system = system + ridge * np.eye(len(system))
     return present + np.linalg.solve(system, right - system @ present)
-
-
-def prepare() -> None:
-    """Compile what fits palettes and scales, or load what was compiled before: some seconds, once on a machine."""
-    palette.prepare()
-    few = np.zeros((1, 2), np.float32)
-    compensate(
-        few, np.eye(2), CompressedMatrix(Scheme("palette", 1, 0), few.astype(np.uint8), np.zeros((1, 2), np.float16))
-    )
-    one = np.ones((1, 1), np.float16)
-    compensate(few, np.eye(2), CompressedMatrix(Scheme("block", 4, 2), few.astype(np.uint8), scales=one))

@@ -57,6 +57,15 @@ def compress_matrix(
     return matrix if moments is None else compensate(weights, moments.damped, matrix, exact)
 
 
+def prepare(schemes: Iterable[Scheme], compensated: bool) -> None:
+    """Compile what matrices of these schemes are fitted by, or load what was compiled before: some seconds for each
+    kind, once on a machine."""
+    few, eye = np.zeros((4, 4), np.float32), np.eye(4, dtype=np.float32)
+    moments = Moments(eye, eye, 1) if compensated else None
+    for kind, vector in sorted({(scheme.kind, scheme.vector) for scheme in schemes}):
+        compress_matrix(few, Scheme(kind, 2, 4, kind == "block", vector), moments=moments)
+
+
 def _fitted(
     weights: np.ndarray, scheme: Scheme, importance: np.ndarray | None, exact: np.ndarray | None
 ) -> CompressedMatrix:

@@ -58,12 +58,6 @@ def fit_palettes(
     return to_float16(np.asarray(found))
 
 
-def prepare() -> None:
-    """Compile what fits palettes, or load what was compiled before: about ten seconds, once on a machine."""
-    few = np.zeros((1, 1), np.float32)
-    encode_palettes(few, fit_palettes(few, 1, 0), 0)
-
-
 def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
     """Codes, uint8 (rows, columns): the nearest entry of each value's palette."""
     from edgesw.compress.bins import encode, float16_of_bins
