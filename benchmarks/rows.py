@@ -14,6 +14,7 @@ from peers import Peer, Source
 from printing import say
 
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import CompressionPlan, nearest_divisor
@@ -35,6 +36,9 @@ SCHEMES = (
 )
 # Code bits that come to a little less than 4.6, 3.6 and 2.5 stored bits with palettes and what is held out.
 BUDGETS = (4.4, 3.4, 2.35)
+# The same with palettes of vectors, which are larger.
+CLUSTER_DIM = 4
+VECTOR_BUDGETS = (4.4, 3.4, 2.3)
 FRACTION = 5e-4
 ENDS_ONLY = "only embedding and head in 8 bits"
 
@@ -75,15 +79,27 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     """What embedding and head cost alone, then every scheme at every level of what is done for it, then budgets."""
     yield Row(ENDS_ONLY, lambda: Made(None, bench.numerics(_nothing, frozenset())))
     spec = bench.checkpoint.spec
-    base = make_plans(spec, Settings((CORE_ML.name,))).by_target[CORE_ML.name]
+    base = _core_ml_plan(spec, Settings((CORE_ML.name,)))
     for scheme in SCHEMES:
         plan = _with_scheme(base, scheme)
         for level, decoder in LEVELS.items():
             if level != "held out" or bench.held_out.columns:
                 yield Row(f"edgesw {_named(scheme)}: {level}", partial(_own, bench, plan, decoder))
-    for bits in BUDGETS:
-        title = f"edgesw palettes of 16 rows mixed to {bits:g} code bits, {FRACTION:g} of scalars held out: compensated"
-        yield Row(title, partial(_mixed, bench, bits))
+    for bits in (4, 3, 2):
+        plan = _core_ml_plan(spec, Settings((CORE_ML.name,), bits, "palette", cluster_dim=CLUSTER_DIM))
+        length = plan.layers[0].scheme.vector
+        for level, decoder in LEVELS.items():
+            if level != "held out" or bench.held_out.columns:
+                title = f"edgesw palettes of vectors of {length}, {bits} bits: {level}"
+                yield Row(title, partial(_own, bench, plan, decoder))
+    for what, dim, budgets in (("16 rows", 1, BUDGETS), ("vectors", CLUSTER_DIM, VECTOR_BUDGETS)):
+        for budget in budgets:
+            mixed = f"edgesw palettes of {what} mixed to {budget:g} code bits"
+            yield Row(f"{mixed}, {FRACTION:g} of scalars held out: compensated", partial(_mixed, bench, budget, dim))
+
+
+def _core_ml_plan(spec: DecoderSpec, settings: Settings) -> CompressionPlan:
+    return make_plans(spec, settings).by_target[CORE_ML.name]
 
 
 def _named(scheme: Scheme) -> str:
@@ -96,9 +112,10 @@ def _own(bench: Bench, plan: CompressionPlan, make: Callable[[Bench, Compression
     return Made(bits, bench.numerics(decoder.tensor, bench.layers))
 
 
-def _mixed(bench: Bench, bits: float) -> Made:
+def _mixed(bench: Bench, bits: float, cluster_dim: int) -> Made:
     bench = replace(bench, held_out=replace(bench.held_out, fraction=FRACTION))
-    plans = make_plans(bench.checkpoint.spec, Settings((CORE_ML.name,), bits, "palette", hold_out_fraction=FRACTION))
+    settings = Settings((CORE_ML.name,), bits, "palette", hold_out_fraction=FRACTION, cluster_dim=cluster_dim)
+    plans = make_plans(bench.checkpoint.spec, settings)
     plans = plans.measured(bench.checkpoint, bench.calibration, bench.held_out, lambda *_: None)
     return _own(bench, plans.by_target[CORE_ML.name], _compensated)
 
