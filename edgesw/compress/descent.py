@@ -84,10 +84,14 @@ def _nearest_vector(target: np.ndarray, counts: np.ndarray, palette: np.ndarray,
         for entry in range(entries.shape[0]):
             off = entries[entry] - value
             distances[entry] += weight * off * off
+    # As integers, the bits of numbers from 0 on are in the numbers' order: their minimum takes vector instructions.
+    bits = distances.view(np.int32)
+    least = bits[0]
+    for entry in range(bits.shape[0]):
+        least = min(least, bits[entry])
     best = 0
-    for entry in range(1, distances.shape[0]):
-        if distances[entry] < distances[best]:
-            best = entry
+    while bits[best] != least:
+        best += 1
     return best
 
 
