@@ -112,8 +112,8 @@ class Plans:
         """Peak memory, estimated: the libraries, and the largest of three stages. Calibration holds the residual stream
         and the MLP of its windows in float32; compensation two residual streams three times, the MLP of a batch and the
         moments of its inputs; compression the largest matrix in float32, its codes and its packed bytes. Factors
-        measured on SmolLM2-135M (`benchmarks/conversion.py`); they include what malloc keeps, and runs differ by a
-        fifth. Workers each have the libraries and a matrix at hand."""
+        measured on SmolLM2-135M (`benchmarks/conversion.py`) and on Mistral 7B's shape (`convert_7b.py`); they include
+        what malloc keeps, and runs differ by a fifth. Workers each have the libraries and a matrix at hand."""
         hidden, wide = self.spec.hidden_size, self.spec.intermediate_size
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
         activations = 4 * tokens * (3 * hidden + 4 * wide)
@@ -125,7 +125,7 @@ class Plans:
         compensation = streams + 64 * wide**2 + 12 * largest if read else 0
         workers = self.settings.workers if self.settings.workers > 1 and not read else 0
         beside = workers * (LIBRARY_BYTES + 10 * largest)
-        return LIBRARY_BYTES + max(7 * activations // 4, 10 * largest, compensation) + beside
+        return LIBRARY_BYTES + max(5 * activations // 4, 10 * largest, compensation) + beside
 
     @property
     def _parameters(self) -> int:
