@@ -110,6 +110,7 @@ def _palettes(
 def _vectors(
     products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix
 ) -> CompressedMatrix:
+    """As `_palettes`, for codes that each stand for `vector` rows."""
     from edgesw.compress.descent import descend_vectors, palette_system  # takes long to load
 
     assert matrix.palettes is not None
