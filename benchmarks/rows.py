@@ -80,18 +80,14 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     yield Row(ENDS_ONLY, lambda: Made(None, bench.numerics(_nothing, frozenset())))
     spec = bench.checkpoint.spec
     base = _core_ml_plan(spec, Settings((CORE_ML.name,)))
-    for scheme in SCHEMES:
-        plan = _with_scheme(base, scheme)
-        for level, decoder in LEVELS.items():
-            if level != "held out" or bench.held_out.columns:
-                yield Row(f"edgesw {_named(scheme)}: {level}", partial(_own, bench, plan, decoder))
+    plans = [(_named(scheme), _with_scheme(base, scheme)) for scheme in SCHEMES]
     for bits in (4, 3, 2):
         plan = _core_ml_plan(spec, Settings((CORE_ML.name,), bits, "palette", cluster_dim=CLUSTER_DIM))
-        length = plan.layers[0].scheme.vector
+        plans.append((f"palettes of vectors of {plan.layers[0].scheme.vector}, {bits} bits", plan))
+    for name, plan in plans:
         for level, decoder in LEVELS.items():
             if level != "held out" or bench.held_out.columns:
-                title = f"edgesw palettes of vectors of {length}, {bits} bits: {level}"
-                yield Row(title, partial(_own, bench, plan, decoder))
+                yield Row(f"edgesw {name}: {level}", partial(_own, bench, plan, decoder))
     for what, dim, budgets in (("16 rows", 1, BUDGETS), ("vectors", CLUSTER_DIM, VECTOR_BUDGETS)):
         for budget in budgets:
             mixed = f"edgesw palettes of {what} mixed to {budget:g} code bits"

@@ -82,8 +82,9 @@ def _write_targets(
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
         # Matrices that make up for each other's errors are compressed one after the other, in this process.
-        apart = plans.settings.workers > 1 and calibration.ids is None
-        executor = stack.enter_context(worker_processes(plans.settings.workers)) if apart else None
+        workers = plans.settings.workers
+        apart = workers > 1 and calibration.ids is None
+        executor = stack.enter_context(worker_processes(workers)) if apart else None
         for name, plan in plans.by_target.items():
             if plan.schemes not in decoders:
                 decoder = compressed_decoder(checkpoint, plan, calibration, held_out)
@@ -91,9 +92,7 @@ def _write_targets(
                 own = Path(scratch) / name
                 own.mkdir()
                 if executor is not None:
-                    decoder = AheadMatrices(
-                        decoder, checkpoint.source.path, executor, plans.settings.workers, own, keep=shared
-                    )
+                    decoder = AheadMatrices(decoder, checkpoint.source.path, executor, workers, own, keep=shared)
                 elif shared:
                     decoder = KeptMatrices(decoder, own)
                 decoders[plan.schemes] = decoder

@@ -22,7 +22,8 @@ ROUNDS, PASSES = 2, 4
 DAMPING = 8.0
 # A scale that least squares would move further than this is left: its block's integers say too little about it.
 FURTHEST = 2.0
-# Rows that one system is summed over: fixed, so that the sum does not depend on how many threads share the rows.
+# Rows that one system is summed over, a whole number of vectors: fixed, so that the sum does not depend on how many
+# threads share the rows.
 ROWS = 64
 
 
@@ -77,20 +78,11 @@ def compensate(
 def _palettes(
     products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix
 ) -> CompressedMatrix:
-    from edgesw.compress.descent import descend_palette, palette_system  # takes long to load
+    from edgesw.compress.descent import descend_palette  # takes long to load
 
-    assert matrix.palettes is not None
-    rows, entries = len(products), matrix.palettes.shape[1]
+    rows = len(products)
     group = matrix.scheme.group or rows
-
-    def fitted(index: int) -> np.ndarray:
-        last = min((index + 1) * group, rows)
-        parts = [slice(first, min(first + ROWS, last)) for first in range(index * group, last, ROWS)]
-        systems = [palette_system(products[p], moments, exact[p], matrix.codes[p], entries) for p in parts]
-        return _solved(sum(a for a, _ in systems), sum(b for _, b in systems), palettes[index].astype(np.float64))
-
-    palettes = matrix.palettes
-    fit = np.array(threaded(fitted, range(len(palettes))))
+    fit = _entries(products, moments, exact, matrix)[:, 0]
     order = np.argsort(fit, axis=1, kind="stable")  # nearly always as they were
     palettes = to_float16(np.take_along_axis(fit, order, 1))
     codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], matrix.codes]
@@ -110,19 +102,42 @@ def _palettes(
 def _vectors(
     products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix
 ) -> CompressedMatrix:
-    """As `_palettes`, for codes that each stand for `vector` rows."""
-    from edgesw.compress.descent import descend_vectors, palette_system  # takes long to load
+    """As `_palettes`, for codes that each stand for `vector` rows; their entries have no order."""
+    from edgesw.compress.descent import descend_vectors  # takes long to load
+
+    rows, vector = len(products), matrix.scheme.vector
+    group = matrix.scheme.group or rows
+    fit = to_float16(_entries(products, moments, exact, matrix))
+    codes = matrix.codes.copy()
+    better = replace(matrix, codes=codes, palettes=fit.transpose(0, 2, 1))  # the codes are bettered in place below
+    gradients = _gradients(products, moments, exact, better)
+
+    def descend(first: int) -> None:
+        own = slice(first, min(first + each, (first // group + 1) * group))
+        own_codes = codes[own.start // vector : own.stop // vector]
+        palette = fit[first // group].astype(np.float32)
+        descend_vectors(gradients[own], moments, exact[own], palette, own_codes, PASSES)
+
+    each = min(group, ROWS)
+    threaded(descend, [first for start in range(0, rows, group) for first in range(start, start + group, each)])
+    return better
+
+
+def _entries(products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix) -> np.ndarray:
+    """The palettes that are best for the codes as they are, float64 (groups, vector, entries). A vector's rows know
+    nothing of each other, so each has a system of its own."""
+    from edgesw.compress.descent import palette_system  # takes long to load
 
     assert matrix.palettes is not None
-    rows, vector, entries = len(products), matrix.scheme.vector, matrix.palettes.shape[1]
+    rows, vector = len(products), matrix.scheme.vector
     group = matrix.scheme.group or rows
-    step = ROWS // vector * vector
+    groups, entries = matrix.palettes.shape[:2]
+    palettes = matrix.palettes.reshape(groups, entries, vector)
 
     def fitted(place: tuple[int, int]) -> np.ndarray:
-        """The best values of the vectors' row `k`, of a group: those rows know nothing of the others."""
         index, k = place
         last = min((index + 1) * group, rows)
-        parts = [slice(first, min(first + step, last)) for first in range(index * group, last, step)]
+        parts = [slice(first, min(first + ROWS, last)) for first in range(index * group, last, ROWS)]
         systems = [
             palette_system(
                 np.ascontiguousarray(products[p][k::vector]),
@@ -135,22 +150,8 @@ def _vectors(
         ]
         return _solved(sum(a for a, _ in systems), sum(b for _, b in systems), palettes[index, :, k].astype(np.float64))
 
-    palettes = matrix.palettes
-    places = [(index, k) for index in range(len(palettes)) for k in range(vector)]
-    fit = np.array(threaded(fitted, places)).reshape(len(palettes), vector, entries)
-    codes = matrix.codes.copy()
-    better = replace(matrix, codes=codes, palettes=to_float16(fit.transpose(0, 2, 1)))  # bettered in place below
-    gradients = _gradients(products, moments, exact, better)
-
-    def descend(first: int) -> None:
-        own = slice(first, min(first + each, (first // group + 1) * group))
-        palette = to_float16(fit[first // group]).astype(np.float32)
-        own_codes = codes[own.start // vector : own.stop // vector]
-        descend_vectors(gradients[own], moments, exact[own], palette, own_codes, PASSES)
-
-    each = min(group, step)
-    threaded(descend, [first for start in range(0, rows, group) for first in range(start, start + group, each)])
-    return better
+    places = [(index, k) for index in range(groups) for k in range(vector)]
+    return np.array(threaded(fitted, places)).reshape(groups, vector, entries)
 
 
 def _blocks(products: np.ndarray, moments: np.ndarray, exact: np.ndarray, matrix: CompressedMatrix) -> CompressedMatrix:

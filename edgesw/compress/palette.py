@@ -27,8 +27,7 @@ def fit_palettes(
     rows, columns = weights.shape
     step = group or rows
     weights = np.ascontiguousarray(weights, np.float32)
-    each = np.ones(columns) if importance is None else importance / max(float(importance.mean()), 1e-30) + 1e-6
-    each = each.astype(np.float64)
+    each = column_weights(columns, importance).astype(np.float64)
     nothing = np.zeros((0, 0), bool)
 
     def add(part: slice, histogram: Histogram) -> Histogram:
@@ -56,6 +55,12 @@ def fit_palettes(
     else:
         found = [entries for share in threaded(palettes_of, _shares(rows, step)) for entries in share]
     return to_float16(np.asarray(found))
+
+
+def column_weights(columns: int, importance: np.ndarray | None) -> np.ndarray:
+    """What the squared error of each column counts, (columns,): its importance beside the mean, all alike without. The
+    floor keeps columns whose inputs were all silent from being fitted to nothing."""
+    return np.ones(columns) if importance is None else importance / max(float(importance.mean()), 1e-30) + 1e-6
 
 
 def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgesw.compress.matrix import to_float16
+from edgesw.compress.palette import column_weights
 from edgesw.compress.threads import threaded
 
 # Rounds of Lloyd's algorithm. It ends near what it began with, not at an optimum as for single values.
@@ -31,8 +32,7 @@ def fit_vectors(
     rows, columns = weights.shape
     step = group or rows
     weights = np.ascontiguousarray(weights, np.float32)
-    each = np.ones(columns) if importance is None else importance / max(float(importance.mean()), 1e-30) + 1e-6
-    each = each.astype(np.float32)
+    each = column_weights(columns, importance).astype(np.float32)
     apart = np.zeros(weights.shape, bool) if held_out is None else np.ascontiguousarray(held_out)
     codes = np.empty((rows // vector, columns), np.uint8)
 
