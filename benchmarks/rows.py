@@ -194,7 +194,6 @@ def _per_tensor(checkpoint: Checkpoint, held_out: tuple[Coordinates, ...], name:
 
 def _with_scheme(plan: CompressionPlan, scheme: Scheme) -> CompressionPlan:
     """`plan` with another scheme for the layers' matrices; where it does not divide a matrix, the nearest that does."""
-    bits = CORE_ML.capabilities.scale_bits
     matrices = []
     for matrix in plan.matrices:
         if matrix.name.startswith("layers."):
@@ -202,7 +201,7 @@ def _with_scheme(plan: CompressionPlan, scheme: Scheme) -> CompressionPlan:
             whole = scheme.kind == "block" and scheme.group == WHOLE_ROW
             group = axis if whole else nearest_divisor(axis, scheme.group) if scheme.group else 0
             own = replace(scheme, group=group)
-            stored = own.stored_bytes(matrix.rows, matrix.columns, bits)
+            stored = own.stored_bytes(matrix.rows, matrix.columns)
             matrix = replace(matrix, scheme=own, stored_bytes=stored)
         matrices.append(matrix)
     return CompressionPlan(tuple(matrices))

@@ -62,7 +62,7 @@ def convert(
         if plans.mixed:
             plans = plans.measured(checkpoint, calibration, held_out, progress)
             decided(plans)
-        _write_targets(checkpoint, plans, calibration, held_out, folder, progress)
+        _write_targets(checkpoint, tokenizer, plans, calibration, held_out, folder, progress)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)
@@ -73,11 +73,19 @@ def convert(
 
 
 def _write_targets(
-    checkpoint: Checkpoint, plans: Plans, calibration: Calibration, held_out: HeldOut, folder: Path, progress: Progress
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    plans: Plans,
+    calibration: Calibration,
+    held_out: HeldOut,
+    folder: Path,
+    progress: Progress,
 ) -> None:
     """Compress and write the targets one after the other. Those of the same plan share their compressed matrices."""
     largest = max(held_out.residual_max, calibration.residual_max)
-    packaging = Packaging(plans.context, _plain_name(checkpoint), largest, plans.form)
+    tokens = tokenizer.bos_id, tokenizer.eos_ids
+    portable = plans.settings.portable
+    packaging = Packaging(plans.context, _plain_name(checkpoint), largest, plans.form, *tokens, portable)
     decoders: dict[Schemes, CompressedDecoder] = {}
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
@@ -161,6 +169,7 @@ def _manifest(
             "stored_bits": {name: round(plan.stored_bits, 3) for name, plan in plans.by_target.items()},
             "matrices": {name: _by_scheme(plan) for name, plan in plans.by_target.items()},
             "context": plans.context,
+            "portable": settings.portable,
             "hold_out": settings.hold_out,
             "hold_out_fraction": settings.hold_out_fraction,
             **({"form": asdict(plans.form)} if any(TARGETS[name].has_forms for name in plans.by_target) else {}),

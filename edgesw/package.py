@@ -17,7 +17,7 @@ from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.errors import PackageError, UsageError
 
 MANIFEST = "manifest.json"
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)

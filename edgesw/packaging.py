@@ -16,3 +16,9 @@ class Packaging:
     residual_max: float = 0.0
     """The largest magnitude seen in the residual stream, for formats that compute in float16."""
     form: Form = ANY_LENGTH
+    bos_id: int | None = None
+    """The token that begins a text, for runtimes that want to know."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end a text or a turn."""
+    portable: bool = False
+    """ONNX: operators of the standard alone."""

@@ -55,6 +55,8 @@ class Settings:
     """Processes that compress matrices which do not depend on one another."""
     cluster_dim: int = 1
     """Values to an entry of a palette at most: 1, 2 or 4."""
+    portable: bool = False
+    """ONNX in operators of the standard alone."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
     """Plan each target. Raises UsageError for settings that a target or the model cannot have."""
     if settings.hold_out_fraction and not settings.hold_out:
         raise UsageError("--no-hold-out and --hold-out-fraction exclude each other: give one of them.")
+    if settings.portable and "onnx" not in settings.targets:
+        raise UsageError("--portable is a form of ONNX: give --target onnx, or leave it out.")
     context = settings.context or min(spec.max_positions, DEFAULT_CONTEXT)
     if not 1 <= context <= spec.max_positions:
         raise UsageError(f"--context {context} is out of range: this model has 1 to {spec.max_positions} positions.")
@@ -145,7 +149,7 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
         try:
             plans[name] = make_plan(
                 spec,
-                TARGETS[name].capabilities_for(form),
+                TARGETS[name].capabilities_for(form, settings.portable),
                 settings.bits,
                 settings.scheme,
                 settings.group_size,

@@ -33,9 +33,11 @@ class Target:
         """Where the model is in a package: a file, or for several chunks a folder."""
         return self.file if form.chunks == 1 or not self.has_forms else f"{Path(self.file).stem}-chunks"
 
-    def capabilities_for(self, form: Form) -> Capabilities:
+    def capabilities_for(self, form: Form, portable: bool = False) -> Capabilities:
         """What the format can carry in this form: the Neural Engine takes palettes, no blocks (coremltools issue
-        #2510)."""
+        #2510), and ONNX' own types of opset 21 have 4 and 8 bits."""
+        if portable and not self.has_forms:
+            return replace(self.capabilities, widths={"block": (4, 8)}, head_multiple=1)
         if not self.has_forms or form.compute in ("gpu", "cpu"):
             return self.capabilities
         return replace(self.capabilities, widths={"palette": self.capabilities.widths["palette"]})
@@ -57,7 +59,7 @@ def _run_coreml(path: Path, context: int, precision: str, compute: str | None = 
 def _write_onnx(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
     from edgesw.emit.onnx import write_onnx
 
-    write_onnx(decoder, spec, packaging.context, packaging.name, path)
+    write_onnx(decoder, spec, packaging, path)
 
 
 def _run_onnx(path: Path, context: int, precision: str, compute: str | None = None) -> PackagedDecoder:
@@ -74,7 +76,7 @@ TARGETS = {
             "Core ML",
             "model.mlpackage",
             # constexpr_blockwise_shift_scale knows 4 and 8 bits, constexpr_lut_to_dense six widths (iOS 18).
-            Capabilities({"block": (4, 8), "palette": (2, 3, 4, 6, 8)}, whole_groups=True, scale_bits=16),
+            Capabilities({"block": (4, 8), "palette": (2, 3, 4, 6, 8)}, whole_groups=True),
             _write_coreml,
             _run_coreml,
             has_forms=True,
@@ -83,9 +85,8 @@ TARGETS = {
             "onnx",
             "ONNX",
             "model.onnx",
-            # MatMulNBits runs 2, 4 and 8 bits, and takes its scales in the type it computes in. It has no palettes.
-            # GroupQueryAttention turns heads of whole 16 channels.
-            Capabilities({"block": (2, 4, 8)}, whole_groups=False, scale_bits=32, head_multiple=16),
+            # MatMulNBits runs 2, 4 and 8 bits; there are no palettes. GroupQueryAttention turns heads of 16 channels.
+            Capabilities({"block": (2, 4, 8)}, whole_groups=False, head_multiple=16),
             _write_onnx,
             _run_onnx,
         ),

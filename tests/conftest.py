@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,18 @@ def tiny_package(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("packages") / "tiny"
     ran = tiny.edgesw("convert", tiny_llama, "--target", "coreml", "--target", "onnx", "-o", folder)
     assert ran.code == 0, ran.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unrounded_package(tiny_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, its ONNX model without inputs rounded to 8 bits."""
+    folder = tmp_path_factory.mktemp("unrounded") / "tiny"
+    shutil.copytree(tiny_package, folder)
+    tiny.unrounded(folder / "model.onnx").replace(folder / "model.onnx")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["model.onnx"]["sha256"] = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 

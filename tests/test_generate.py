@@ -40,9 +40,9 @@ def long_ids(tokenizer: Tokenizer) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def decoders(tiny_package: Path) -> dict[str, PackagedDecoder]:
-    manifest = read_manifest(tiny_package)
-    return {target: open_decoder(tiny_package, manifest, target) for target in manifest.models}
+def decoders(unrounded_package: Path) -> dict[str, PackagedDecoder]:
+    manifest = read_manifest(unrounded_package)
+    return {target: open_decoder(unrounded_package, manifest, target) for target in manifest.models}
 
 
 def assert_greedy(model: Any, prompt: list[int], tokens: Sequence[int], gap: float) -> None:
@@ -54,7 +54,11 @@ def assert_greedy(model: Any, prompt: list[int], tokens: Sequence[int], gap: flo
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
 def test_text_is_what_transformers_says_with_the_same_weights(
-    target: str, tiny_package: Path, tiny_compressed: Any, tokenizer: Tokenizer, decoders: dict[str, PackagedDecoder]
+    target: str,
+    unrounded_package: Path,
+    tiny_compressed: Any,
+    tokenizer: Tokenizer,
+    decoders: dict[str, PackagedDecoder],
 ) -> None:
     """A wrong position, mask or cache still gives fluent nonsense: only the tokens tell."""
     prompt = tokenizer.encode(PROMPT, bos=True)
@@ -62,7 +66,7 @@ def test_text_is_what_transformers_says_with_the_same_weights(
     assert len(tokens) == 32
     assert len(set(tokens)) > 8, "a model that repeats one token would pass anything"
     assert_greedy(tiny_compressed, prompt, tokens, GAP[target])
-    ran = edgesw("generate", tiny_package, PROMPT, "--target", target, "--max-tokens", "32")
+    ran = edgesw("generate", unrounded_package, PROMPT, "--target", target, "--max-tokens", "32")
     assert ran.code == 0 and ran.err == ""
     until = next((at for at, token in enumerate(tokens) if token in tokenizer.eos_ids), 32)
     assert ran.out == PROMPT + tokenizer.decode(tokens[:until]) + "\n"
@@ -181,13 +185,13 @@ def test_an_empty_prompt_begins_a_text(tiny_package: Path, decoders: dict[str, P
     ("target", "length"), [("onnx", CHUNK), ("onnx", CHUNK + 1), ("onnx", CHUNK + 200), ("coreml", CHUNK + 100)]
 )
 def test_a_long_prompt_in_pieces_is_the_same_as_at_once(
-    target: str, length: int, tiny_package: Path, long_ids: list[int], tiny_compressed: Any
+    target: str, length: int, unrounded_package: Path, long_ids: list[int], tiny_compressed: Any
 ) -> None:
     """Prompts are fed 512 tokens at a time: a mask or position that is off by one there spoils every long prompt.
 
     In float32: one token too many among hundreds changes little, and float16 would hide it.
     """
-    decoder = open_decoder(tiny_package, read_manifest(tiny_package), target, "float32")
+    decoder = open_decoder(unrounded_package, read_manifest(unrounded_package), target, "float32")
     ids = np.array(long_ids[: length + 3])
     decoder.reset()
     pieces = np.concatenate([feed(decoder, ids[:length]), *(decoder.step(ids[at : at + 1]) for at in range(-3, -1))])

@@ -46,6 +46,11 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     help="Rows that share a palette (0: the whole matrix), or columns that share a scale.  [default: 16; 32]",
 )
 @click.option(
+    "--portable",
+    is_flag=True,
+    help="ONNX: operators of the standard alone, for other runtimes than onnxruntime; slower.",
+)
+@click.option(
     "--cluster-dim",
     type=click.Choice(("1", "2", "4")),
     default="1",
@@ -122,6 +127,7 @@ def convert(
     size: int | None,
     scheme: str | None,
     group_size: int | None,
+    portable: bool,
     cluster_dim: str,
     embedding_bits: str,
     context: int,
@@ -166,6 +172,7 @@ def convert(
         lengths=lengths,
         chunks=chunks,
         workers=workers,
+        portable=portable,
         cluster_dim=int(cluster_dim),
     )
     if not any(TARGETS[name].has_forms for name in targets) and (compute, lengths, chunks) != ("gpu", None, 1):

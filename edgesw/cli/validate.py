@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgesw.arm64.machine import CPUS
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import print_json, print_table
 from edgesw.form import UNITS
@@ -55,6 +56,12 @@ def _share(ctx: click.Context, option: click.Parameter, value: str) -> float:
     type=click.Choice(UNITS),
     help="On a Mac, the units to run Core ML on.  [default: those that the package is made for]",
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(("arm64", *(f"arm64:{cpu}" for cpu in CPUS))),
+    help="Run the ONNX model on ARM processors as well, emulated where this is none: all three, or one. Slow: take few "
+    "--windows and --tokens.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def validate(
@@ -68,6 +75,7 @@ def validate(
     most: float,
     precision: str,
     compute: str | None,
+    runtime: str | None,
     as_json: bool,
 ) -> None:
     """Measure PACKAGE against its float model: perplexity, KL divergence, top-1 agreement, and a verdict.
@@ -89,6 +97,7 @@ def validate(
             precision=precision,
             progress=bar,
             compute=compute,
+            cpus=() if runtime is None else tuple(CPUS) if runtime == "arm64" else (runtime.partition(":")[2],),
         )
     if as_json:
         print_json(report.to_dict())

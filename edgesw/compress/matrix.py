@@ -30,13 +30,13 @@ class Scheme:
         """Width of a stored code."""
         return self.bits * self.vector
 
-    def stored_bytes(self, rows: int, columns: int, scale_bits: int = 16) -> int:
+    def stored_bytes(self, rows: int, columns: int) -> int:
         """Bytes that a matrix (rows, columns) takes: codes, palettes or scales and zero points."""
         if self.kind == "palette":
             palettes = -(-rows // (self.group or rows)) * 2**self.code_bits * self.vector * 2
             return -(-rows * columns * self.bits // 8) + palettes
         blocks = rows * -(-columns // self.group)
-        each = self.group * self.bits + scale_bits + (self.bits if self.zero_points else 0)
+        each = self.group * self.bits + 16 + (self.bits if self.zero_points else 0)
         return -(-blocks * each // 8)
 
     def __str__(self) -> str:

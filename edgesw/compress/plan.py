@@ -31,8 +31,6 @@ class Capabilities:
     """Scheme kind -> code widths, ascending; the first kind that has a width is preferred."""
     whole_groups: bool
     """True: a group must divide its axis. False: blocks are powers of two from 16, and the last is padded."""
-    scale_bits: int
-    """Width of a stored scale."""
     head_multiple: int = 1
     """The runtime's attention takes heads of a multiple of this many channels."""
 
@@ -181,7 +179,7 @@ def _matrix(
         raise UsageError(f"--group-size {group}: this target takes powers of two from 16.")
     zero_points = kind == "block" and bits <= ZERO_POINT_BITS
     scheme = Scheme(kind, bits, group, zero_points, vector)
-    return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns, can.scale_bits))
+    return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns))
 
 
 def _vector(rows: int, bits: int, cluster_dim: int, can: Capabilities) -> int:

@@ -30,20 +30,22 @@ class ExternalData:
     ) -> None:
         self._file.close()
 
+    def write_packed(self, name: str, packed: np.ndarray, kind: int, shape: tuple[int, ...]) -> str:
+        """As `write`, for values of an ONNX type that numpy has not: `packed` bytes of `shape` of them."""
+        self._append(name, packed)
+        self._add(name, kind, shape, self._written[name])
+        return name
+
     def write(self, name: str, values: np.ndarray) -> str:
         """Append `values` and add the initializer `name`, which is returned. A name is written once."""
         if name not in self._written:
-            data = np.ascontiguousarray(values)
-            at = self._file.tell()
-            at += self._file.write(bytes(-at % (PAGE if data.nbytes >= PAGE else LINE)))
-            self._file.write(data.reshape(-1).view(np.uint8).data)
-            self._written[name] = (at, data.nbytes)
-            self._add(name, data.dtype, data.shape, self._written[name])
+            self._append(name, values)
+            self._add(name, onnx.helper.np_dtype_to_tensor_dtype(values.dtype), values.shape, self._written[name])
         return name
 
     def alias(self, name: str, of: str, dtype: np.dtype, shape: tuple[int, ...]) -> str:
         """Add the initializer `name` over the bytes of the initializer `of`, in another shape."""
-        self._add(name, dtype, shape, self._written[of])
+        self._add(name, onnx.helper.np_dtype_to_tensor_dtype(dtype), shape, self._written[of])
         return name
 
     def small(self, name: str, values: np.ndarray) -> str:
@@ -53,13 +55,15 @@ class ExternalData:
             self.initializers.append(onnx.numpy_helper.from_array(values, name))
         return name
 
-    def _add(self, name: str, dtype: np.dtype, shape: tuple[int, ...], place: tuple[int, int]) -> None:
-        tensor = onnx.TensorProto(
-            name=name,
-            data_type=onnx.helper.np_dtype_to_tensor_dtype(dtype),
-            dims=shape,
-            data_location=onnx.TensorProto.EXTERNAL,
-        )
+    def _append(self, name: str, values: np.ndarray) -> None:
+        data = np.ascontiguousarray(values)
+        at = self._file.tell()
+        at += self._file.write(bytes(-at % (PAGE if data.nbytes >= PAGE else LINE)))
+        self._file.write(data.reshape(-1).view(np.uint8).data)
+        self._written[name] = (at, data.nbytes)
+
+    def _add(self, name: str, kind: int, shape: tuple[int, ...], place: tuple[int, int]) -> None:
+        tensor = onnx.TensorProto(name=name, data_type=kind, dims=shape, data_location=onnx.TensorProto.EXTERNAL)
         for key, value in (("location", self._name), ("offset", place[0]), ("length", place[1])):
             tensor.external_data.add(key=key, value=str(value))
         self.initializers.append(tensor)

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from edgesw.errors import PackageError
-from edgesw.runtime.package import check_room, last_logits
+from edgesw.runtime.package import check_room, pieces
+
+# The input, which may be left out, that says which tokens to give logits for: 0 is the last one, -1 that before it.
+OFFSETS = "logits_offsets"
 
 
 class OnnxDecoder:
@@ -24,6 +27,7 @@ class OnnxDecoder:
         except Exception as error:  # onnxruntime raises a class of its own for each status code
             raise PackageError(f"{path}: onnxruntime cannot load it: {_first_line(error)}") from error
         self.runtime, self.context = f"onnxruntime {onnxruntime.__version__}", context
+        self._chooses = any(value.name == OFFSETS for value in self._session.get_overridable_initializers())
         self._past = [value for value in self._session.get_inputs() if value.name.startswith("past_key_values.")]
         self.reset()
 
@@ -32,12 +36,23 @@ class OnnxDecoder:
         self._cache = {past.name: np.zeros((1, past.shape[1], 0, past.shape[3]), np.float32) for past in self._past}
 
     def step(self, ids: np.ndarray) -> np.ndarray:
+        return self._run(ids, np.arange(1 - len(ids), 1))
+
+    def prefill(self, ids: np.ndarray) -> np.ndarray:
+        for piece in pieces(ids):
+            logits = self._run(piece, np.array([0]))
+        return logits[-1]
+
+    def _run(self, ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Feed the next tokens; the logits of those at `offsets` from the last, or of all if the model gives all."""
         seen = check_room(self._tokens, ids, self.context)
         feeds = {
             "input_ids": np.asarray(ids, np.int64)[None],
             "attention_mask": np.ones((1, seen), np.int64),
             **self._cache,
         }
+        if self._chooses:
+            feeds[OFFSETS] = offsets
         names = ["logits", *(past.replace("past_key_values", "present") for past in self._cache)]
         try:
             logits, *present = self._session.run(names, feeds)
@@ -46,9 +61,6 @@ class OnnxDecoder:
         self._cache = dict(zip(self._cache, present, strict=True))
         self._tokens = seen
         return np.asarray(logits[0])
-
-    def prefill(self, ids: np.ndarray) -> np.ndarray:
-        return last_logits(self, ids)
 
 
 def _first_line(error: Exception) -> str:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgesw.arm64.decoder import Arm64Decoder
+from edgesw.arm64.machine import arm64
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.errors import UsageError
 from edgesw.package import Manifest, check_files, read_manifest
 from edgesw.progress import Progress
 from edgesw.runtime.package import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets import open_decoder
+from edgesw.targets import check_target, open_decoder
 from edgesw.texts import Text, windows
 from edgesw.tokenizer import Tokenizer
 from edgesw.validate.measure import Agreement, measure
@@ -74,9 +76,11 @@ def validate(
     precision: str,
     progress: Progress,
     compute: str | None = None,
+    cpus: tuple[str, ...] = (),
 ) -> ValidationReport:
     """Measure `targets` (default: all in the package) over `count` windows of `tokens` tokens. On a Mac Core ML runs on
-    the units `compute`, None for those that the package is made for."""
+    the units `compute`, None for those that the package is made for. The ONNX model runs on each of the ARM processors
+    `cpus` too: see `edgesw.arm64.machine`."""
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
     checkpoint = float_model(manifest, against)
@@ -87,6 +91,10 @@ def validate(
     for name in names:
         progress("Loading", name, len(decoders), len(names))
         decoders.append(open_decoder(package, manifest, name, precision, compute))
+    for cpu in cpus:
+        check_target(package, manifest, "onnx")
+        decoders.append(Arm64Decoder(package / manifest.models["onnx"], manifest.context, arm64(cpu, progress)))
+        names = (*names, f"onnx, {cpu}")
     layers = checkpoint.spec.layers
     reference = FloatLogits(
         checkpoint.spec, checkpoint, ids, lambda layer: progress("Float model", f"layer {layer}", layer, layers)

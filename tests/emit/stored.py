@@ -46,6 +46,12 @@ def _onnx_matrices(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     model = onnx.load(path, load_external_data=False)
     load_external_data_for_model(model, str(path.parent))
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:  # scales are stored in float16
+        if node.op_type == "Cast" and node.input[0] in tensors:
+            tensors[node.output[0]] = tensors[node.input[0]].astype(np.float32)
+    attention = next(node for node in model.graph.node if node.op_type == "GroupQueryAttention")
+    cache = next(value for value in model.graph.input if value.name == "past_key_values.0.key").type.tensor_type
+    queries = cache.shape.dim[3].dim_value * next(a.i for a in attention.attribute if a.name == "num_heads")
     for node in model.graph.node:
         if node.op_type not in ("MatMulNBits", "GatherBlockQuantized"):
             continue
@@ -63,7 +69,12 @@ def _onnx_matrices(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             zero = (packed.reshape(rows, -1, bits) @ weights)[:, : codes.shape[1], None]
         dense = ((codes - zero) * tensors[node.input[2]][..., None]).reshape(rows, -1)[:, :columns]
         name = node.input[2].removesuffix(".scales")
-        yield name, dense.astype(np.float32)
+        stem, _, kind = name.rpartition(".")
+        # The queries' rows, then as many keys' as values'.
+        ends = [queries, (rows + queries) // 2] if kind == "qkv_proj" else [rows // 2]
+        parts = np.split(dense, ends) if kind in FUSED else [dense]
+        for each, part in zip(FUSED.get(kind, (kind,)), parts, strict=True):
+            yield f"{stem}.{each}" if stem else each, part.astype(np.float32)
 
 
 def unhalved(matrix: np.ndarray) -> np.ndarray:

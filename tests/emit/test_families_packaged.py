@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from stored import stored_matrices, with_matrices
+from tiny import unrounded
 from tiny_families import VARIANTS, save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
@@ -27,7 +28,7 @@ IDS = np.random.default_rng(5).integers(0, 96, 60)
 def run(target: str, path: Path, precision: str) -> PackagedDecoder:
     if target == "coreml":
         return CoreMLDecoder(MilProgram(path, precision=precision), CONTEXT, "interpreter")
-    return TARGETS[target].run(path, CONTEXT, precision)
+    return TARGETS[target].run(unrounded(path), CONTEXT, precision)
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])

@@ -1,0 +1,53 @@
+"""genai_config.json: what onnxruntime-genai reads before it loads a model from a folder."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.packaging import Packaging
+
+GENAI_CONFIG = "genai_config.json"
+
+
+def genai_config(spec: DecoderSpec, packaging: Packaging, filename: str) -> str:
+    """For the graph of `write_onnx` in the file `filename`. Names of inputs and outputs are genai's own defaults, said
+    once more for those who read the file. Keys it does not know are errors.
+
+    Greedy unless an app asks for sampling; up to the package's context, whose keys and values are allocated at once.
+    """
+    stop = list(packaging.stop_ids or spec.eos_token_ids)
+    past, present = "past_key_values.%d.", "present.%d."
+    model: dict[str, Any] = {
+        # Its types differ in what its own builder does for a family, none of which the graph needs: it is a decoder.
+        "type": "llama",
+        "context_length": packaging.context,
+        "vocab_size": spec.vocab_size,
+        "bos_token_id": packaging.bos_id if packaging.bos_id is not None else spec.bos_token_id,
+        "eos_token_id": stop,
+        "pad_token_id": stop[0] if stop else 0,
+        "decoder": {
+            "filename": filename,
+            "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+            "hidden_size": spec.hidden_size,
+            "num_hidden_layers": spec.layers,
+            "num_attention_heads": spec.heads,
+            "num_key_value_heads": spec.kv_heads,
+            "head_size": spec.head_dim,
+            "inputs": {
+                "input_ids": "input_ids",
+                "attention_mask": "attention_mask",
+                "past_key_names": f"{past}key",
+                "past_value_names": f"{past}value",
+            },
+            "outputs": {
+                "logits": "logits",
+                "present_key_names": f"{present}key",
+                "present_value_names": f"{present}value",
+            },
+        },
+    }
+    model = {key: value for key, value in model.items() if value not in (None, [])}
+    search = {"do_sample": False, "max_length": packaging.context, "past_present_share_buffer": not packaging.portable}
+    return json.dumps({"model": model, "search": search}, indent=2) + "\n"

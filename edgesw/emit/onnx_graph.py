@@ -1,0 +1,68 @@
+"""OnnxGraph: nodes and initializers as they come, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, save_model
+
+from edgesw import __version__
+from edgesw.emit.external_data import ExternalData
+
+OPSET, IR_VERSION = 21, 10
+MICROSOFT = "com.microsoft"
+VERSIONS = {"": OPSET, MICROSOFT: 1}
+
+
+class OnnxGraph:
+    """Nodes in order of appearance; their constants go to `data`. Values are known by their names."""
+
+    def __init__(self, data: ExternalData) -> None:
+        self.data = data
+        self.nodes: list[Any] = []
+        self._sums: dict[str, tuple[str, str]] = {}
+        self._made: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a node makes the value."""
+        return name in self._made
+
+    def node(self, op: str, inputs: list[str], output: str | list[str], domain: str = "", **attributes: Any) -> str:
+        """Append a node and return its first output. Nodes are named for what they make."""
+        for value in inputs:
+            if value in self._sums:
+                self.nodes.append(helper.make_node("Add", list(self._sums.pop(value)), [value], name=value))
+        outputs = [output] if isinstance(output, str) else output
+        self._made.update(outputs)
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], domain=domain, **attributes))
+        return outputs[0]
+
+    def sum(self, a: str, b: str, name: str) -> str:
+        """a + b, added up by the first node that wants it: see `unmade_sum`."""
+        self._sums[name] = (a, b)
+        return name
+
+    def unmade_sum(self, name: str) -> tuple[str, str] | None:
+        """The parts of a sum that no node has wanted yet, for a node that makes the sum as well, and then has to."""
+        return self._sums.pop(name, None)
+
+    def widened(self, name: str, values: np.ndarray) -> str:
+        """Float16 `values` as float32. Stored as they are; what runs the graph widens them once, as it opens the
+        model."""
+        if name not in self:
+            self.node("Cast", [self.data.write(f"{name}_stored", values)], name, to=TensorProto.FLOAT)
+        return name
+
+    def save(self, path: Path, name: str, inputs: list[Any], outputs: list[Any]) -> None:
+        """Write the model, which asks for no more operators than it has."""
+        domains = {node.domain for node in self.nodes}
+        model = helper.make_model(
+            helper.make_graph(self.nodes, name, inputs, outputs, self.data.initializers),
+            opset_imports=[helper.make_opsetid(domain, of) for domain, of in VERSIONS.items() if domain in domains],
+            producer_name="edgesw",
+            producer_version=__version__,
+            ir_version=IR_VERSION,
+        )
+        save_model(model, str(path))

@@ -1,0 +1,100 @@
+"""Products with compressed matrices, and what is held out of them, as onnxruntime's operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesw.compress.matrix import ColumnCorrection, CompressedMatrix, ScalarCorrection, Scheme
+from edgesw.emit.bits import pack_bits
+from edgesw.emit.onnx_graph import MICROSOFT, OnnxGraph
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A matrix in the graph, or several with the same input, their rows one after the other."""
+
+    inputs: tuple[str, ...]  # codes, scales, and zero points if any: what MatMulNBits takes after its input
+    scheme: Scheme
+    rows: int
+    columns: int
+
+
+def same_input(matrices: list[CompressedMatrix]) -> bool:
+    """Whether one product can stand for those of several matrices: one scheme, the same columns held out."""
+    wholes = [each.held_out_columns for each in matrices]
+    held_out = {tuple(whole.columns) if whole else () for whole in wholes}
+    return len(held_out) == 1 and len({each.scheme for each in matrices}) == 1
+
+
+# Of MatMulNBits. 0 computes in float32, 4 rounds the input to 8 bits, with a scale for each block of a row: seventeen
+# times as fast, one token at a time, and 0.004 nats worse on SmolLM2 (docs/formats.md).
+ACCURACY_LEVEL = 4
+
+
+def corrected(graph: OnnxGraph, x: str, y: str, name: str, matrices: list[CompressedMatrix]) -> str:
+    """`y`, the products of `x` with the dense parts of matrices of the `same_input`, side by side, with what is held
+    out of them put back."""
+    corrections = [matrix.corrections() for matrix in matrices]
+    y = _with_columns(graph, x, y, name, [each.columns for each in corrections if each.columns is not None])
+    starts = np.cumsum([0, *(matrix.shape[0] for matrix in matrices[:-1])])
+    scalars = [(at, each.scalars) for at, each in zip(starts, corrections, strict=True) if each.scalars is not None]
+    return _with_scalars(graph, x, y, name, scalars)
+
+
+def product(graph: OnnxGraph, x: str, name: str, blocks: Blocks) -> str:
+    """`x` times the dense part."""
+    return graph.node(
+        "MatMulNBits", [x, *blocks.inputs], name, MICROSOFT,
+        K=blocks.columns, N=blocks.rows, bits=blocks.scheme.bits, block_size=blocks.scheme.group,
+        accuracy_level=ACCURACY_LEVEL,
+    )  # fmt: skip
+
+
+def write_blocks(graph: OnnxGraph, name: str, matrices: list[CompressedMatrix]) -> Blocks:
+    """Codes (rows, blocks, bytes a block), scales (rows, blocks), zero points packed by row."""
+    scheme, columns = matrices[0].scheme, matrices[0].shape[1]
+    bits, group = scheme.bits, scheme.group
+    blocks = -(-columns // group)
+    codes, scales, zero_points = [], [], []
+    for matrix in matrices:
+        assert matrix.scales is not None
+        padded = np.pad(matrix.codes, ((0, 0), (0, blocks * group - columns)))
+        codes.append(pack_bits(padded, bits).reshape(len(padded), blocks, -1))
+        scales.append(matrix.scales)
+        if matrix.zero_points is not None:
+            padded = np.pad(matrix.zero_points, ((0, 0), (0, -blocks % (8 // bits))))
+            zero_points.append(pack_bits(padded, bits).reshape(len(padded), -1))
+    inputs = [
+        graph.data.write(f"{name}.codes", np.concatenate(codes)),
+        graph.widened(f"{name}.scales", np.concatenate(scales)),
+    ]
+    if zero_points:
+        inputs.append(graph.data.write(f"{name}.zero_points", np.concatenate(zero_points)))
+    return Blocks(tuple(inputs), scheme, sum(map(len, scales)), columns)
+
+
+def _with_columns(graph: OnnxGraph, x: str, y: str, name: str, parts: list[ColumnCorrection]) -> str:
+    """`y` with the columns that are held out of each part put back: the same columns."""
+    if not parts:
+        return y
+    columns = graph.data.small(f"{name}.spiking", parts[0].columns.astype(np.int64))
+    delta = graph.widened(f"{name}.correction", np.concatenate([part.delta for part in parts], axis=1))
+    spiking = graph.node("Gather", [x, columns], f"{name}.input_spikes", axis=-1)
+    restored = graph.node("MatMul", [spiking, delta], f"{name}.restored")
+    return graph.node("Add", [y, restored], f"{name}.corrected")
+
+
+def _with_scalars(graph: OnnxGraph, x: str, y: str, name: str, found: list[tuple[int, ScalarCorrection]]) -> str:
+    """`y` with the scalars that are held out put back, one by one; a part's rows begin at the number beside it."""
+    if not found:
+        return y
+    rows = np.concatenate([start + scalars.rows for start, scalars in found]).astype(np.int32)
+    columns = graph.data.write(f"{name}.scalar_columns", np.concatenate([scalars.columns for _, scalars in found]))
+    delta = graph.widened(f"{name}.scalar_correction", np.concatenate([scalars.delta for _, scalars in found]))
+    inputs = graph.node("Gather", [x, columns], f"{name}.scalar_inputs", axis=-1)
+    products = graph.node("Mul", [inputs, delta], f"{name}.scalar_products")
+    shape = graph.node("Shape", [products], f"{name}.scalar_shape")
+    places = graph.node("Expand", [graph.data.write(f"{name}.scalar_rows", rows), shape], f"{name}.scalar_places")
+    return graph.node("ScatterElements", [y, places, products], f"{name}.complete", axis=-1, reduction="add")

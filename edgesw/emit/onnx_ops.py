@@ -1,0 +1,188 @@
+"""OnnxOps: the decoder in onnxruntime's operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.matrix import CompressedMatrix
+from edgesw.decoder.rotary import rotary_tables
+from edgesw.emit.onnx_graph import MICROSOFT, OnnxGraph
+from edgesw.emit.onnx_linear import Blocks, corrected, product, same_input, write_blocks
+
+# An input that may be left out: which tokens to give logits for, counted from the last one, 0.
+LOGITS_OFFSETS = "logits_offsets"
+# Matrices of one input, which one product can stand for, and what that is called.
+JOINED = {("q_proj", "k_proj", "v_proj"): "qkv_proj", ("gate_proj", "up_proj"): "gate_up_proj"}
+
+
+class OnnxOps:
+    """`Ops` on the names of ONNX values, in float32."""
+
+    def __init__(self, spec: DecoderSpec, decoder_weights: CompressedDecoder, graph: OnnxGraph, context: int) -> None:
+        self.spec, self._source, self.graph = spec, decoder_weights, graph
+        self._ends: dict[str, Blocks] = {}
+        self._waiting: dict[str, CompressedMatrix] = {}
+        data = graph.data
+        self._turns = [
+            [data.write(f"{part}_cache_{number}", table) for part, table in zip(("cos", "sin"), tables, strict=True)]
+            for number, tables in enumerate(rotary_tables(rotary, context) for rotary in spec.rotaries)
+        ]
+        self._context = context
+        self._read_mask()
+
+    def _read_mask(self) -> None:
+        graph, data = self.graph, self.graph.data
+        # GroupQueryAttention takes the last position of each row and the total length from the attention mask.
+        graph.node("ReduceSum", ["attention_mask", data.small("axis_1", np.array([1]))], "tokens", keepdims=0)
+        graph.node("Sub", ["tokens", "axis_1"], "last")
+        self._last = graph.node("Cast", ["last"], "last_position", to=TensorProto.INT32)
+        graph.node("Shape", ["attention_mask"], "mask_shape")
+        graph.node("Gather", ["mask_shape", data.small("index_1", np.array(1))], "mask_length", axis=0)
+        self._total = graph.node("Cast", ["mask_length"], "total_length", to=TensorProto.INT32)
+
+    def embedding(self, name: str) -> str:
+        blocks = self._end(name)
+        bits, group = blocks.scheme.bits, blocks.scheme.group
+        packed = (blocks.rows, -(-blocks.columns // group) * group * bits // 8)
+        codes = self.graph.data.alias(f"{name}.codes_2d", blocks.inputs[0], np.dtype(np.uint8), packed)
+        rows = self.graph.node(
+            "GatherBlockQuantized", [codes, "input_ids", *blocks.inputs[1:]], name, MICROSOFT,
+            bits=bits, block_size=group, gather_axis=0, quantize_axis=1,
+        )  # fmt: skip
+        return rows if self.spec.embedding_scale == 1 else self._times(rows, self.spec.embedding_scale)
+
+    def norm(self, x: str, name: str) -> str:
+        eps, graph = self.spec.norm_eps, self.graph
+        if self.spec.norm == "layer":
+            ones = graph.data.small("ones", np.ones(self.spec.hidden_size, np.float32))
+            return graph.node("LayerNormalization", [x, ones], name, axis=-1, epsilon=eps)
+        weight = graph.data.write(f"{name}.weight", self._source.vector(name))
+        if (parts := graph.unmade_sum(x)) is not None:
+            made = [name, "", "", x]
+            return graph.node("SkipSimplifiedLayerNormalization", [*parts, weight], made, MICROSOFT, epsilon=eps)
+        return graph.node("SimplifiedLayerNormalization", [x, weight], name, axis=-1, epsilon=eps, stash_type=1)
+
+    def head_norm(self, x: str, name: str) -> str:
+        graph = self.graph
+        apart = graph.data.small("heads_apart", np.array([0, 0, -1, self.spec.head_dim]))
+        heads = self.norm(graph.node("Reshape", [x, apart], f"{name}.heads"), name)
+        joined = graph.data.small("heads_joined", np.array([0, 0, -1]))
+        return graph.node("Reshape", [heads, joined], f"{name}.joined")
+
+    def linear(self, x: str, name: str) -> str:
+        """As `Ops.linear`. One product that stands for several matrices is what the first of them gives; the others
+        give "", and `attention` and `gated` take it apart."""
+        if name == "lm_head":
+            return self._head(x, name)
+        stem, kind = name.rsplit(".", 1)
+        kinds = next((kinds for kinds in JOINED if kind in kinds and self._whole(kinds)), (kind,))
+        together = f"{stem}.{JOINED.get(kinds, kind)}"
+        if kind != kinds[0] and together in self.graph:
+            return ""
+        if kind == kinds[0]:
+            matrices = {f"{stem}.{each}": self._source.matrix(f"{stem}.{each}") for each in kinds}
+            if same_input(list(matrices.values())):
+                return self._product(x, together, list(matrices.values()), kinds)
+            self._waiting = matrices
+        return self._product(x, name, [self._waiting.pop(name)], (kind,))
+
+    def _product(self, x: str, name: str, matrices: list[CompressedMatrix], kinds: tuple[str, ...]) -> str:
+        """With these matrices, their outputs side by side: what is held out of them and their biases included."""
+        y = corrected(self.graph, x, self._dense(x, name, matrices), name, matrices)
+        return self._biased(y, name.rpartition(".")[0], kinds)
+
+    def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:
+        return product(self.graph, x, name, write_blocks(self.graph, name, matrices))
+
+    def _whole(self, kinds: tuple[str, ...]) -> bool:
+        """Whether nothing is done to one part of their product alone, before what takes all of it."""
+        return "q_proj" not in kinds or (self.spec.clip_qkv is None and self.spec.qk_norm == "none")
+
+    def _biased(self, y: str, stem: str, kinds: tuple[str, ...]) -> str:
+        """The outputs of these matrices, side by side, with their biases."""
+        if not any(kind in self.spec.biased for kind in kinds):
+            return y
+        biases = [
+            self._source.vector(f"{stem}.{kind}.bias")
+            if kind in self.spec.biased
+            else np.zeros(self.spec.matrix_shape(kind)[0], np.float32)
+            for kind in kinds
+        ]
+        return self.graph.node("Add", [y, self.graph.data.write(f"{y}.bias", np.concatenate(biases))], f"{y}.biased")
+
+    def attention(self, layer: int, query: str, key: str, value: str) -> str:
+        spec = self.spec
+        past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
+        present = [f"present.{layer}.{part}" for part in ("key", "value")]
+        rotary, window = spec.layer_rotary[layer], spec.layer_windows[layer]
+        turns = [] if rotary is None else self._turns[rotary]
+        # What differs from the operator's defaults, and only that.
+        switches: dict[str, Any] = {}
+        if window is not None and window < self._context:
+            switches["local_window_size"] = window
+        if spec.attention_softcap is not None:
+            switches["softcap"] = spec.attention_softcap
+        return self.graph.node(
+            "GroupQueryAttention",
+            [query, key, value, *past, self._last, self._total, *turns],
+            [f"layers.{layer}.attention", *present], MICROSOFT,
+            num_heads=spec.heads, kv_num_heads=spec.kv_heads, do_rotary=int(rotary is not None),
+            scale=spec.score_scale, **switches,
+        )  # fmt: skip
+
+    def gated(self, gate: str, up: str) -> str:
+        if not up:
+            parts = [f"{gate}.gate", f"{gate}.up"]
+            self.graph.node("Split", [gate], parts, axis=-1, num_outputs=2)
+            gate, up = parts
+        if self.spec.activation == "silu":
+            share = self.graph.node("Sigmoid", [gate], f"{gate}.sigmoid")
+            active = self.graph.node("Mul", [gate, share], f"{gate}.silu")
+        else:
+            active = self.graph.node("Gelu", [gate], f"{gate}.gelu", approximate="tanh")
+        return self.graph.node("Mul", [active, up], f"{gate}.gated")
+
+    def add(self, a: str, b: str) -> str:
+        return self.graph.sum(a, b, f"{b}.residual")
+
+    def clip(self, x: str, bound: float) -> str:
+        bounds = [
+            self.graph.data.small(f"clip_{end}", np.array(value, np.float32))
+            for end, value in (("low", -bound), ("high", bound))
+        ]
+        return self.graph.node("Clip", [x, *bounds], f"{x}.clipped")
+
+    def softcap(self, x: str, cap: float) -> str:
+        return self._times(self.graph.node("Tanh", [self._times(x, 1 / cap)], f"{x}.tanh"), cap)
+
+    def _times(self, x: str, factor: float) -> str:
+        by = self.graph.data.small(f"{x}.factor", np.array(factor, np.float32))
+        return self.graph.node("Mul", [x, by], f"{x}.scaled")
+
+    def _head(self, x: str, name: str) -> str:
+        return product(self.graph, self._wanted(x), name, self._end("embed_tokens" if self.spec.tied_head else name))
+
+    def _wanted(self, x: str) -> str:
+        """Of `x` (batch, q, channels) the tokens that LOGITS_OFFSETS names, counted from each row's last one that is
+        not padding."""
+        graph, data = self.graph, self.graph.data
+        offsets, last_axis = data.small(LOGITS_OFFSETS, np.array([0])), data.small("last_axis", np.array([-1]))
+        graph.node("Shape", ["input_ids"], "ids_length", start=1)
+        past = graph.node("Sub", ["mask_length", "ids_length"], "past")
+        last = graph.node("Unsqueeze", [graph.node("Sub", ["last", past], "last_of_ids"), last_axis], "last_column")
+        at = graph.node(
+            "Max", [graph.node("Add", [last, offsets], "wanted_of_ids"), data.small("zero", np.array(0))], "wanted"
+        )
+        places = graph.node("Unsqueeze", [at, last_axis], "wanted_places")
+        return graph.node("GatherND", [x, places], "wanted_hidden", batch_dims=1)
+
+    def _end(self, name: str) -> Blocks:
+        """Embedding or head; that of a tied head is written once and used twice."""
+        if name not in self._ends:
+            self._ends[name] = write_blocks(self.graph, name, [self._source.matrix(name)])
+        return self._ends[name]

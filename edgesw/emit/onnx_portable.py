@@ -1,0 +1,165 @@
+"""PortableOps: the decoder in operators of the ONNX standard alone (opset 21), for other runtimes than onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto
+
+from edgesw.compress.matrix import CompressedMatrix
+from edgesw.emit.bits import pack_bits
+from edgesw.emit.onnx_ops import OnnxOps
+
+# Added to the scores of what a token does not attend to. No infinity: a row of nothing but those is not a number.
+CLOSED = -1e9
+
+
+class PortableOps(OnnxOps):
+    """Matrices are (columns, rows) integers of 4 or 8 bits behind a DequantizeLinear with blocks, which runtimes may
+    multiply with as they are. A tied head is written twice: the embedding is read by rows."""
+
+    def _whole(self, kinds: tuple[str, ...]) -> bool:
+        return "q_proj" not in kinds
+
+    def _read_mask(self) -> None:
+        graph, data = self.graph, self.graph.data
+        zero, one = data.small("zero", np.array(0)), data.small("one", np.array(1))
+        graph.node("Shape", ["attention_mask"], "mask_shape")
+        graph.node("Shape", ["input_ids"], "ids_shape")
+        total = graph.node("Gather", ["mask_shape", one], "total_length", axis=0)
+        new = graph.node("Gather", ["ids_shape", one], "new_length", axis=0)
+        past = graph.node("Sub", [total, new], "past_length")
+        keys = graph.node("Range", [zero, total, one], "key_index")
+        queries = graph.node("Range", [past, total, one], "query_index")
+        # Positions count the tokens that are there, so that a batch may be padded in front.
+        seen = graph.node("CumSum", ["attention_mask", one], "tokens_so_far")
+        counted = graph.node("Max", [graph.node("Sub", [seen, one], "positions_so_far"), zero], "positions_from_0")
+        self._positions = graph.node("Gather", [counted, queries], "positions", axis=1)
+        self._keys = keys
+        self._queries = graph.node("Unsqueeze", [queries, data.small("axis_1", np.array([1]))], "query_column")
+        graph.node("Cast", ["attention_mask"], "there", to=TensorProto.BOOL)
+        self._there = graph.node("Unsqueeze", ["there", data.small("axes_123", np.array([1, 2, 3]))], "there_by_key")
+        self._masks: dict[int | None, str] = {}
+
+    def embedding(self, name: str) -> str:
+        graph, matrix = self.graph, self._source.matrix(name)
+        assert matrix.scales is not None
+        # A Gather takes whole bytes: codes of 4 bits have one each here.
+        parts = [self._integers(f"{name}.codes", matrix.codes, matrix), graph.widened(f"{name}.scales", matrix.scales)]
+        if matrix.zero_points is not None:
+            parts.append(graph.data.write(f"{name}.zero_points", matrix.zero_points))
+        rows = [graph.node("Gather", [part, "input_ids"], f"{part}.of_tokens", axis=0) for part in parts]
+        values = graph.node("DequantizeLinear", rows, f"{name}.rows", axis=-1, block_size=matrix.scheme.group)
+        return values if self.spec.embedding_scale == 1 else self._times(values, self.spec.embedding_scale)
+
+    def norm(self, x: str, name: str) -> str:
+        if self.spec.norm == "layer":
+            return super().norm(x, name)
+        graph, data = self.graph, self.graph.data
+        last = data.small("last_axis", np.array([-1]))
+        mean = graph.node(
+            "ReduceMean", [graph.node("Mul", [x, x], f"{name}.squares"), last], f"{name}.mean", keepdims=1
+        )
+        eps = data.small("norm_eps", np.array(self.spec.norm_eps, np.float32))
+        root = graph.node("Sqrt", [graph.node("Add", [mean, eps], f"{name}.mean_eps")], f"{name}.root")
+        weight = data.write(f"{name}.weight", self._source.vector(name))
+        return graph.node("Mul", [graph.node("Div", [x, root], f"{name}.normed"), weight], name)
+
+    def attention(self, layer: int, query: str, key: str, value: str) -> str:
+        spec, graph, name = self.spec, self.graph, f"layers.{layer}.attention"
+        shared = spec.heads // spec.kv_heads
+        # Queries (batch, kv_heads, heads that share them, q, channels); keys and values have one in the third place.
+        heads = [
+            self._heads(query, f"{name}.query", shared),
+            self._heads(key, f"{name}.key", 1),
+            self._heads(value, f"{name}.value", 1),
+        ]
+        if (rotary := spec.layer_rotary[layer]) is not None:
+            heads[:2] = [self._turned(x, rotary) for x in heads[:2]]
+        third = graph.data.small("axis_2", np.array([2]))
+        whole = []
+        for part, new in zip(("key", "value"), heads[1:], strict=True):
+            flat = graph.node("Squeeze", [new, third], f"{new}.new")
+            present = graph.node("Concat", [f"past_key_values.{layer}.{part}", flat], f"present.{layer}.{part}", axis=2)
+            whole.append(graph.node("Unsqueeze", [present, third], f"{name}.all_{part}s"))
+        across = graph.node("Transpose", [whole[0]], f"{name}.keys_across", perm=[0, 1, 2, 4, 3])
+        scores = graph.node("MatMul", [self._times(heads[0], spec.score_scale), across], f"{name}.scores")
+        if spec.attention_softcap is not None:
+            scores = self.softcap(scores, spec.attention_softcap)
+        masked = graph.node("Add", [scores, self._mask(spec.layer_windows[layer])], f"{name}.masked")
+        shares = graph.node("Softmax", [masked], f"{name}.shares", axis=-1)
+        mixed = graph.node("MatMul", [shares, whole[1]], f"{name}.mixed")
+        back = graph.node("Transpose", [mixed], f"{name}.by_token", perm=[0, 3, 1, 2, 4])
+        return graph.node("Reshape", [back, graph.data.small("heads_joined", np.array([0, 0, -1]))], name)
+
+    def _heads(self, x: str, name: str, shared: int) -> str:
+        """(batch, q, channels) -> (batch, kv_heads, shared, q, head_dim)."""
+        shape = np.array([0, 0, self.spec.kv_heads, shared, self.spec.head_dim])
+        apart = self.graph.node("Reshape", [x, self.graph.data.small(f"by_head_{shared}", shape)], f"{name}.heads")
+        return self.graph.node("Transpose", [apart], name, perm=[0, 2, 3, 1, 4])
+
+    def _turned(self, x: str, rotary: int) -> str:
+        """`x`, (..., q, head_dim), turned by its positions: halves a, b become a cos - b sin, b cos + a sin."""
+        graph, axes = self.graph, self.graph.data.small("axes_12", np.array([1, 2]))
+        tables = []
+        for part, table in zip(("cos", "sin"), self._turns[rotary], strict=True):
+            if (name := f"{part}_of_tokens_{rotary}") not in graph:
+                rows = graph.node("Gather", [table, self._positions], f"{name}.rows", axis=0)
+                graph.node("Unsqueeze", [rows, axes], name)
+            tables.append(name)
+        cos, sin = tables
+        graph.node("Split", [x], [f"{x}.a", f"{x}.b"], axis=-1, num_outputs=2)
+
+        def times(half: str, table: str) -> str:
+            return graph.node("Mul", [f"{x}.{half}", table], f"{x}.{half}.{table}")
+
+        left = graph.node("Sub", [times("a", cos), times("b", sin)], f"{x}.left")
+        right = graph.node("Add", [times("b", cos), times("a", sin)], f"{x}.right")
+        return graph.node("Concat", [left, right], f"{x}.turned", axis=-1)
+
+    def _mask(self, window: int | None) -> str:
+        """(batch, 1, 1, q, kv): what is added to the scores of a layer with this window."""
+        window = window if window is not None and window < self._context else None
+        if window not in self._masks:
+            graph, data, name = self.graph, self.graph.data, "mask" if window is None else f"mask_{window}"
+            opened = graph.node("LessOrEqual", [self._keys, self._queries], f"{name}.causal")
+            if window is not None:
+                width = data.small(f"{name}.window", np.array(window))
+                before = graph.node("Sub", [self._queries, width], f"{name}.before")
+                near = graph.node("Greater", [self._keys, before], f"{name}.near")
+                opened = graph.node("And", [opened, near], f"{name}.open")
+            opened = graph.node("And", [opened, self._there], f"{name}.open_and_there")
+            ends = [
+                data.small(f"score_{what}", np.array(added, np.float32))
+                for what, added in (("open", 0), ("closed", CLOSED))
+            ]
+            self._masks[window] = graph.node("Where", [opened, *ends], name)
+        return self._masks[window]
+
+    def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:
+        graph, scheme = self.graph, matrices[0].scheme
+        narrow = scheme.bits < 8
+        codes = np.concatenate([matrix.codes for matrix in matrices]).T
+        scales = np.concatenate([matrix.scales for matrix in matrices if matrix.scales is not None]).T
+        zeros = [matrix.zero_points for matrix in matrices if matrix.zero_points is not None]
+        parts = [
+            self._integers(f"{name}.codes", codes, matrices[0], narrow),
+            graph.widened(f"{name}.scales", np.ascontiguousarray(scales)),
+        ]
+        if zeros:
+            parts.append(self._integers(f"{name}.zero_points", np.concatenate(zeros).T, matrices[0], narrow))
+        weight = graph.node("DequantizeLinear", parts, f"{name}.weight", axis=0, block_size=scheme.group)
+        return graph.node("MatMul", [x, weight], name)
+
+    def _head(self, x: str, name: str) -> str:
+        return self._dense(x, name, [self._source.matrix("embed_tokens" if self.spec.tied_head else name)])
+
+    def _integers(self, name: str, values: np.ndarray, matrix: CompressedMatrix, narrow: bool = False) -> str:
+        """Codes or zero points, two to a byte if `narrow`. Without zero points they are signed, around zero."""
+        signed = matrix.zero_points is None
+        if signed:
+            values = (values.astype(np.int16) - 2 ** (matrix.scheme.bits - 1)).astype(np.int8)
+        values = np.ascontiguousarray(values)
+        if not narrow:
+            return self.graph.data.write(name, values)
+        kind = TensorProto.INT4 if signed else TensorProto.UINT4
+        return self.graph.data.write_packed(name, pack_bits(values.view(np.uint8) & 15, 4), kind, values.shape)

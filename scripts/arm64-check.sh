@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# arm64-check.sh [PACKAGE]: whether ARM processors compute what this machine does.
+#
+# Products with single matrices on three emulated processors, and with a PACKAGE its ONNX model's perplexity on them, over
+# 64 tokens (minutes, most of them for cortex-a53). Needs x86-64 Linux with Debian's tools, or an ARM machine, which then
+# is the only processor. Fetches 200 MB once.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+package=${1:+$(cd "$OLDPWD" && realpath "$1")}
+
+make setup
+.venv/bin/python -m edgesw.arm64.matrices
+if [ -n "$package" ]; then
+    .venv/bin/edgesw validate "$package" --target onnx --runtime arm64 --windows 1 --tokens 64
+fi

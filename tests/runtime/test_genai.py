@@ -1,0 +1,103 @@
+"""An ONNX package as onnxruntime-genai finds it: the folder as it is, without a word of help."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import BOS, EOS
+
+from edgesw.generate import generate
+from edgesw.package import read_manifest
+from edgesw.targets import open_decoder
+from edgesw.tokenizer import Tokenizer
+
+og = pytest.importorskip("onnxruntime_genai")
+PROMPT = "The county's brass was"
+TOKENS = 60
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_package: Path) -> Tokenizer:
+    return Tokenizer.from_folder(tiny_package)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_package: Path) -> Any:
+    return og.Model(str(tiny_package))
+
+
+def generated(model: Any, prompt: list[int], most: int) -> list[int]:
+    settings = og.GeneratorParams(model)
+    settings.set_search_options(max_length=len(prompt) + most)
+    run = og.Generator(model, settings)
+    run.append_tokens(prompt)
+    while not run.is_done():
+        run.generate_next_token()
+    return [int(token) for token in run.get_sequence(0)][len(prompt) :]
+
+
+def test_genai_says_the_same_as_our_runtime(tiny_package: Path, tokenizer: Tokenizer, model: Any) -> None:
+    """Its caches are one buffer for past and present, ours grow: a graph may be right with only one of them."""
+    decoder = open_decoder(tiny_package, read_manifest(tiny_package), "onnx")
+    prompt = tokenizer.encode(PROMPT, bos=True)
+    ours = list(generate(decoder, prompt, tokenizer.eos_ids, TOKENS))
+    assert len(ours) == TOKENS
+    assert generated(model, prompt, TOKENS) == ours
+
+
+def test_a_batch_padded_behind_ends_each_row_at_its_own_last_token(tiny_package: Path, model: Any) -> None:
+    """genai pads shorter prompts behind, and takes the one row of logits that it gets for each."""
+    prompts = [[5, 6, 7, 8, 9, 10], [11, 12, 13]]
+    padding = json.loads((tiny_package / "genai_config.json").read_text())["model"]["pad_token_id"]
+    settings = og.GeneratorParams(model)
+    settings.set_search_options(max_length=20, min_length=20, batch_size=2)
+    run = og.Generator(model, settings)
+    run.append_tokens(np.array([prompts[0], prompts[1] + 3 * [padding]], np.int32))
+    run.generate_next_token()
+    for row, prompt in enumerate(prompts):
+        assert run.get_sequence(row)[6] == generated(model, prompt, 1)[0]
+
+
+def test_logits_are_of_the_last_token_or_of_those_asked_for(tiny_package: Path) -> None:
+    """A prompt's other logits are nobody's business and half a gigabyte; who wants them must get the right ones."""
+    decoder = open_decoder(tiny_package, read_manifest(tiny_package), "onnx")
+    ids = np.arange(5, 45)
+    every = decoder.step(ids)
+    decoder.reset()
+    assert every.shape[0] == 40
+    np.testing.assert_allclose(decoder.prefill(ids), every[-1], atol=1e-5)
+    decoder.reset()
+    np.testing.assert_allclose(decoder._run(ids, np.array([-39, 0, -7])), every[[0, 39, 32]], atol=1e-5)
+
+
+def test_the_card_s_own_words_run(tiny_package: Path) -> None:
+    """What a package says of itself is what its users paste first."""
+    card = (tiny_package / "README.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tiny_package, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("Once upon a time")
+
+
+def test_genai_reads_the_tokenizer(tokenizer: Tokenizer, model: Any) -> None:
+    """An app has no other: text must come to the same tokens, and back."""
+    theirs = og.Tokenizer(model)
+    ids = tokenizer.encode(PROMPT, bos=False)
+    read = [int(token) for token in theirs.encode(PROMPT)]
+    assert read in (ids, [tokenizer.bos_id, *ids])
+    assert theirs.decode(ids) == PROMPT
+
+
+def test_generation_ends_where_a_turn_ends(tiny_package: Path, tokenizer: Tokenizer) -> None:
+    """Without the stop tokens an app would show what the model says to itself after its answer."""
+    config = json.loads((tiny_package / "genai_config.json").read_text())["model"]
+    assert config["eos_token_id"] == list(tokenizer.eos_ids) == [tokenizer.encode(EOS, bos=False)[0]]
+    assert config["bos_token_id"] == tokenizer.encode(BOS, bos=False)[0]
+    assert config["context_length"] == read_manifest(tiny_package).context
