@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
@@ -42,30 +45,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    with _interrupts() as pressed:
+        try:
+            return int(cli.main(arguments, prog_name="edgesw", standalone_mode=False) or 0)
+        except (Exception, KeyboardInterrupt) as error:
+            if pressed or isinstance(error, (click.Abort, KeyboardInterrupt)):
+                return _say("interrupted; nothing was left behind.", INTERRUPTED)
+            return _explain(error)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """What has been pressed (Ctrl-C). Compiled code that meets a KeyboardInterrupt may raise an error of its own in its
+    place: torch's slicing gives "could not determine the shape of object type"."""
+    pressed: list[int] = []
+
+    def press(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, press)
     try:
-        return int(cli.main(arguments, prog_name="edgesw", standalone_mode=False) or 0)
-    except EdgeswError as error:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _explain(error: Exception) -> int:
+    """One line on stderr and the exit code, or the error itself where it is none that a user can meet."""
+    if isinstance(error, EdgeswError):
         return _say(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return 2
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "edgesw"
         message = error.format_message()
         return _say(f"{message}{'' if message.endswith(('.', '?')) else '.'} Try '{where} --help'.", error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted; nothing was left behind.", INTERRUPTED)
-    except BrokenPipeError:  # `edgesw ... | head`: nobody reads on
+    if isinstance(error, BrokenPipeError):  # `edgesw ... | head`: nobody reads on
         sys.stdout = None
         return 1
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return _say("out of memory: `edgesw convert --dry-run` says how much a conversion needs.", 1)
-    except OSError as error:
+    if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _say("the disk is full; nothing was left behind. Free some room or choose another -o.", 1)
         if error.errno == errno.EFBIG:
             return _say("a file grew past what this system allows (`ulimit -f`); nothing was left behind.", 1)
         return _say(f"{error.filename or 'a file'}: {error.strerror or error}.", 1)
+    raise error
 
 
 def _say(message: str, code: int) -> int:

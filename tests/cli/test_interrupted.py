@@ -72,3 +72,23 @@ def test_ctrl_c_ends_in_one_line_and_leaves_nothing(target: str, until: str, slo
     assert out == ""
     assert err.lstrip("\n") == "Error: interrupted; nothing was left behind.\n", "the empty line ends that of ^C"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("instead", ["ValueError('no shape')", "edgesw.errors.UsageError('no such file')"])
+def test_ctrl_c_is_an_interruption_whatever_compiled_code_makes_of_it(instead: str) -> None:
+    """torch's slicing answers a Ctrl-C with a ValueError about shapes: people would report that as a bug."""
+    program = f"""
+import importlib, os, signal, edgesw.errors
+from edgesw.cli import main
+def interrupted():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        while True: pass
+    except KeyboardInterrupt:
+        raise {instead}
+importlib.import_module("edgesw.cli.recipes").all_recipes = interrupted
+main(["recipes", "list"])
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE)
+    assert ran.returncode == 130, ran.stderr
+    assert ran.stderr.lstrip("\n") == "Error: interrupted; nothing was left behind.\n"
