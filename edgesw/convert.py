@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgesw import __version__
+from edgesw.activations import Rounding, static_bounds
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
 from edgesw.compress.ahead import AheadMatrices
@@ -56,7 +57,8 @@ def convert(
             held_out = find_held_out(checkpoint, tokenizer, progress, settings.hold_out_fraction)
         calibration = calibrate(checkpoint, tokenizer, text, progress, gradients=plans.mixed)
         if settings.hold_out:
-            held_out = held_out.with_columns(calibration.mean_squares)
+            wide = calibration.extremes if settings.ranges in ("tensor", "static") else {}
+            held_out = held_out.with_columns(calibration.mean_squares, wide)
         progress("Compiling the searches", "once on this machine", 0, 1)
         prepare(plans.schemes, calibration.ids is not None)
         if plans.mixed:
@@ -83,9 +85,16 @@ def _write_targets(
 ) -> None:
     """Compress and write the targets one after the other. Those of the same plan share their compressed matrices."""
     largest = max(held_out.residual_max, calibration.residual_max)
-    tokens = tokenizer.bos_id, tokenizer.eos_ids
-    portable = plans.settings.portable
-    packaging = Packaging(plans.context, _plain_name(checkpoint), largest, plans.form, *tokens, portable)
+    packaging = Packaging(
+        plans.context,
+        _plain_name(checkpoint),
+        largest,
+        plans.form,
+        tokenizer.bos_id,
+        tokenizer.eos_ids,
+        plans.settings.portable,
+        _rounding(plans.settings.ranges, calibration, held_out),
+    )
     decoders: dict[Schemes, CompressedDecoder] = {}
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
@@ -107,6 +116,12 @@ def _write_targets(
             decoder, target = decoders[plan.schemes], TARGETS[name]
             decoder.progress = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
             target.write(decoder, checkpoint.spec, packaging, folder / target.path(plans.form))
+
+
+def _rounding(ranges: str | None, calibration: Calibration, held_out: HeldOut) -> Rounding | None:
+    if ranges is None:
+        return None
+    return Rounding(ranges, static_bounds(calibration.extremes, held_out.columns) if ranges == "static" else {})
 
 
 def compressed_decoder(
@@ -143,8 +158,8 @@ def _plain_name(checkpoint: Checkpoint) -> str:
 
 def _by_scheme(plan: CompressionPlan) -> dict[str, list[str]]:
     """Scheme, in words -> the names of its matrices."""
-    schemes = dict.fromkeys(str(matrix.scheme) for matrix in plan.matrices)
-    return {scheme: [m.name for m in plan.matrices if str(m.scheme) == scheme] for scheme in schemes}
+    schemes = dict.fromkeys(matrix.words for matrix in plan.matrices)
+    return {scheme: [m.name for m in plan.matrices if m.words == scheme] for scheme in schemes}
 
 
 def _manifest(
@@ -170,6 +185,7 @@ def _manifest(
             "matrices": {name: _by_scheme(plan) for name, plan in plans.by_target.items()},
             "context": plans.context,
             "portable": settings.portable,
+            "activation_ranges": settings.ranges,
             "hold_out": settings.hold_out,
             "hold_out_fraction": settings.hold_out_fraction,
             **({"form": asdict(plans.form)} if any(TARGETS[name].has_forms for name in plans.by_target) else {}),

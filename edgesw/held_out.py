@@ -10,7 +10,7 @@ import numpy as np
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.spec import Coordinates
 from edgesw.outliers.agreement import RecipeAgreement, compare
-from edgesw.outliers.columns import columns_of, joined, spiking_columns
+from edgesw.outliers.columns import columns_of, joined, range_columns, spiking_columns
 from edgesw.outliers.find import find_outliers
 from edgesw.progress import Progress
 from edgesw.tokenizer import Tokenizer
@@ -22,7 +22,8 @@ class HeldOut:
 
     values: dict[Coordinates, float]
     columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """By matrix name. Those of the scalars, as a whole column takes no more room, and those whose input spikes."""
+    """By matrix name. Those of the scalars, as a whole column takes no more room, and those whose input spikes or sets
+    the range that it is rounded within."""
     fraction: float = 0.0
     """The share of the scalars of each matrix to hold out beside these: those that rounding harms most."""
     agreement: RecipeAgreement | None = None
@@ -30,9 +31,13 @@ class HeldOut:
     residual_max: float = 0.0
     """The largest magnitude that detection saw in the residual stream."""
 
-    def with_columns(self, mean_squares: Mapping[str, np.ndarray]) -> HeldOut:
-        """This, with the columns that the inputs' mean squares, (columns,) by matrix name, show to spike."""
-        return replace(self, columns=joined(columns_of(self.values), spiking_columns(mean_squares)))
+    def with_columns(
+        self, mean_squares: Mapping[str, np.ndarray], extremes: Mapping[str, np.ndarray] | None = None
+    ) -> HeldOut:
+        """This, with the columns that the inputs' mean squares, (columns,) by matrix name, show to spike, and those that
+        set the range of inputs of these `extremes`, (2, columns), where all columns share one."""
+        wide = {name: range_columns(mean_squares[name], each) for name, each in (extremes or {}).items()}
+        return replace(self, columns=joined(columns_of(self.values), spiking_columns(mean_squares), wide))
 
 
 def find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress, fraction: float = 0.0) -> HeldOut:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgesw.activations import Rounding
 from edgesw.form import ANY_LENGTH, Form
 
 
@@ -22,3 +23,5 @@ class Packaging:
     """Tokens that end a text or a turn."""
     portable: bool = False
     """ONNX: operators of the standard alone."""
+    rounding: Rounding | None = None
+    """How the inputs of the layers' matrices are rounded to 8 bits; None: as the runtime's kernels like it."""

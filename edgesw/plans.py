@@ -23,8 +23,8 @@ DEFAULT_CONTEXT = 2048
 # Beside its weights a package holds the graph, the tokenizer and vectors: a few megabytes.
 OTHER_BYTES = 8 << 20
 LIBRARY_BYTES = 330 << 20
-# Columns held out of a matrix, on average: 3.9 in SmolLM2-135M. Which, only calibration tells.
-COLUMNS_EACH = 4
+# Columns held out of a matrix, on average: 3.9 in SmolLM2-135M, 16 where they share a range. Which, only calibration tells.
+COLUMNS_EACH, RANGE_COLUMNS_EACH = 4, 16
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Settings:
     """Values to an entry of a palette at most: 1, 2 or 4."""
     portable: bool = False
     """ONNX in operators of the standard alone."""
+    ranges: str | None = None
+    """Inputs of the layers' matrices are rounded to 8 bits within such ranges; None: as the runtime likes it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Plans:
     @property
     def correction_bytes(self) -> int:
         """Size of the corrections of all targets, estimated."""
-        each = dict.fromkeys(self.spec.matrices(), range(COLUMNS_EACH)) if self.settings.hold_out else {}
+        count = RANGE_COLUMNS_EACH if self.settings.ranges in ("tensor", "static") else COLUMNS_EACH
+        each = dict.fromkeys(self.spec.matrices(), range(count)) if self.settings.hold_out else {}
         return sum(plan.correction_bytes(each, self.settings.hold_out_fraction) for plan in self.by_target.values())
 
     @property
@@ -140,6 +143,7 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
         raise UsageError("--no-hold-out and --hold-out-fraction exclude each other: give one of them.")
     if settings.portable and "onnx" not in settings.targets:
         raise UsageError("--portable is a form of ONNX: give --target onnx, or leave it out.")
+    _check_rounding(settings)
     context = settings.context or min(spec.max_positions, DEFAULT_CONTEXT)
     if not 1 <= context <= spec.max_positions:
         raise UsageError(f"--context {context} is out of range: this model has 1 to {spec.max_positions} positions.")
@@ -149,7 +153,7 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
         try:
             plans[name] = make_plan(
                 spec,
-                TARGETS[name].capabilities_for(form, settings.portable),
+                TARGETS[name].capabilities_for(form, settings.portable, settings.ranges is not None),
                 settings.bits,
                 settings.scheme,
                 settings.group_size,
@@ -168,3 +172,21 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
             form = replace(form, chunks=settings.chunks or chunks_needed(spec, plans[name]))
             split_layers(spec, plans[name], form.chunks)
     return Plans(spec, context, plans, settings, form)
+
+
+def _check_rounding(settings: Settings) -> None:
+    """UsageError for what does not go with 8-bit activations."""
+    if settings.ranges is None:
+        return
+    if settings.size is not None or settings.bits != 8 or settings.group_size is not None:
+        raise UsageError(
+            "--activations 8 multiplies integers of 8 bits, one scale a row: no --size, --group-size, other --bits."
+        )
+    if settings.ranges != "static" and "coreml" in settings.targets:
+        raise UsageError(
+            f"--ranges {settings.ranges}: Core ML rounds within ranges that are fixed: leave it out, or --ranges static."
+        )
+    if settings.ranges == "static" and settings.calibration == "none":
+        raise UsageError(
+            "--calibrate none: static ranges are measured on a calibration text. Take another --calibrate."
+        )

@@ -33,14 +33,16 @@ class Target:
         """Where the model is in a package: a file, or for several chunks a folder."""
         return self.file if form.chunks == 1 or not self.has_forms else f"{Path(self.file).stem}-chunks"
 
-    def capabilities_for(self, form: Form, portable: bool = False) -> Capabilities:
+    def capabilities_for(self, form: Form, portable: bool = False, rounded: bool = False) -> Capabilities:
         """What the format can carry in this form: the Neural Engine takes palettes, no blocks (coremltools issue
-        #2510), and ONNX' own types of opset 21 have 4 and 8 bits."""
+        #2510), and ONNX' own types of opset 21 have 4 and 8 bits. Products with `rounded` inputs are those of integers of
+        8 bits, where a row has one scale."""
+        can = self.capabilities
         if portable and not self.has_forms:
-            return replace(self.capabilities, widths={"block": (4, 8)}, head_multiple=1)
-        if not self.has_forms or form.compute in ("gpu", "cpu"):
-            return self.capabilities
-        return replace(self.capabilities, widths={"palette": self.capabilities.widths["palette"]})
+            can = replace(can, widths={"block": (4, 8)}, head_multiple=1)
+        if self.has_forms and form.compute not in ("gpu", "cpu"):
+            can = replace(can, widths={"palette": can.widths["palette"]}, end="palette")
+        return replace(can, widths={"block": (8,)}, whole_rows=True) if rounded else can
 
 
 # Writers and runtimes are imported when used: each brings a library that takes long to load.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgesw.activations import RANGES
 from edgesw.cli.amounts import Bits, Chunks, Lengths, Size
 from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
@@ -56,6 +57,17 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     default="1",
     show_default=True,
     help="Core ML: values to an entry of a palette at most. More are as good as 0.1 to 0.4 bits, and take longer.",
+)
+@click.option(
+    "--activations",
+    type=click.Choice(("8",)),
+    help="Round the inputs of the layers' matrices to 8 bits too: products of integers, with --bits 8.",
+)
+@click.option(
+    "--ranges",
+    type=click.Choice(RANGES),
+    help="What shares a range of 8-bit activations: a token's, a whole call's, or all, measured in calibration.  "
+    "[default: token; static for Core ML, which has no other]",
 )
 @click.option(
     "--embedding-bits",
@@ -129,6 +141,8 @@ def convert(
     group_size: int | None,
     portable: bool,
     cluster_dim: str,
+    activations: str | None,
+    ranges: str | None,
     embedding_bits: str,
     context: int,
     output: Path | None,
@@ -155,8 +169,13 @@ def convert(
 
     if bits is not None and size is not None:
         raise click.UsageError("--bits and --size are two ways to say one thing: give one of them.")
-    bits = 4 if bits is None else bits
+    if ranges and not activations:
+        raise click.UsageError("--ranges are those of 8-bit activations: add --activations 8.")
     targets = tuple(dict.fromkeys(targets))
+    if activations:
+        ranges = ranges or ("static" if "coreml" in targets else "token")
+        bits = 8 if bits is None else bits
+    bits = 4 if bits is None else bits
     settings = Settings(
         targets,
         bits,
@@ -173,6 +192,7 @@ def convert(
         chunks=chunks,
         workers=workers,
         portable=portable,
+        ranges=ranges,
         cluster_dim=int(cluster_dim),
     )
     if not any(TARGETS[name].has_forms for name in targets) and (compute, lengths, chunks) != ("gpu", None, 1):

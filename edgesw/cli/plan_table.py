@@ -33,7 +33,7 @@ def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
     """What each kind of matrix becomes, in forward order; where a measurement is to decide it, what it may become."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for matrix in plan.matrices:
-        kind, scheme = matrix.name.rsplit(".", 1)[-1], str(matrix.scheme)
+        kind, scheme = matrix.name.rsplit(".", 1)[-1], matrix.words
         if plan.mix and "." in matrix.name:
             widths = [option.bits for option in plan.mix.schemes[matrix.name]]
             scheme = f"{matrix.scheme.kind} {', '.join(map(str, widths[:-1]))} or {widths[-1]} bits, by measurement"

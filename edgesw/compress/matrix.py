@@ -43,7 +43,8 @@ class Scheme:
         if self.kind == "palette":
             width = f"{self.bits} bits, vectors of {self.vector}" if self.vector > 1 else f"{self.bits} bits"
             return f"palette {width}, " + (f"groups of {self.group} rows" if self.group else "per tensor")
-        return f"block {self.bits} bits, blocks of {self.group}" + (", zero points" if self.zero_points else "")
+        blocks = f"blocks of {self.group}" if self.group else "whole rows"
+        return f"block {self.bits} bits, {blocks}" + (", zero points" if self.zero_points else "")
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,13 @@ class CompressedMatrix:
         zero = 2.0 ** (self.scheme.bits - 1) if self.zero_points is None else self.zero_points[rows, blocks]
         return (codes.astype(np.float32) - np.asarray(zero, np.float32)) * self.scales[rows, blocks].astype(np.float32)
 
-    def corrections(self) -> Corrections:
-        """What is missing in the dense part. Deltas are rounded to float16."""
+    def corrections(self, unseen: bool = False) -> Corrections:
+        """What is missing in the dense part. Deltas are rounded to float16. With `unseen` the dense part gets no input
+        for held-out columns, so all of them is missing."""
         columns, scalars = None, None
-        if (whole := self.held_out_columns) is not None:
+        if (whole := self.held_out_columns) is not None and unseen:
+            columns = ColumnCorrection(whole.columns, whole.values)
+        elif whole is not None:
             dense = self.dense_at(np.arange(self.shape[0]), whole.columns[:, None])
             columns = ColumnCorrection(whole.columns, (whole.values - dense).astype(np.float16))
         if (each := self.held_out_scalars) is not None:

@@ -23,6 +23,12 @@ class MatrixPlan:
     def weights(self) -> int:
         return self.rows * self.columns
 
+    @property
+    def words(self) -> str:
+        """Its scheme, in words."""
+        whole = self.scheme.kind == "block" and self.scheme.group >= self.columns
+        return str(replace(self.scheme, group=0) if whole else self.scheme)
+
 
 @dataclass(frozen=True)
 class Mix:

@@ -33,6 +33,10 @@ class Capabilities:
     """True: a group must divide its axis. False: blocks are powers of two from 16, and the last is padded."""
     head_multiple: int = 1
     """The runtime's attention takes heads of a multiple of this many channels."""
+    whole_rows: bool = False
+    """Blocks of the layers' matrices are whole rows, and nothing else."""
+    end: str = "block"
+    """Scheme kind of embedding and head."""
 
 
 Schemes = tuple[tuple[str, Scheme], ...]
@@ -73,7 +77,7 @@ class CompressionPlan:
         """The schemes of the layers' matrices, in words."""
         widths = sorted({matrix.scheme.bits for matrix in self.layers})
         if len(widths) == 1:
-            return " and ".join(dict.fromkeys(str(matrix.scheme) for matrix in self.layers))
+            return " and ".join(dict.fromkeys(matrix.words for matrix in self.layers))
         *first, last = map(str, widths)
         return f"{self.layers[0].scheme.kind} {', '.join(first)} and {last} bits, {self.code_bits:.2f} on average"
 
@@ -140,8 +144,7 @@ def make_plan(
     if kind == "block" and cluster_dim > 1:
         raise UsageError("--cluster-dim is for palettes: leave it out, or give --scheme palette.")
     ends = ("embed_tokens",) if spec.tied_head else ("embed_tokens", "lm_head")
-    end = "block" if "block" in can.widths else "palette"
-    head = [_matrix(spec, name, end, embedding_bits, DEFAULT_GROUP[end], can) for name in ends]
+    head = [_matrix(spec, name, can.end, embedding_bits, DEFAULT_GROUP[can.end], can) for name in ends]
     widths = can.widths[kind]
     if size is None and bits in widths:
         layers = [_matrix(spec, name, kind, int(bits), group, can, cluster_dim) for name in spec.matrices()]
@@ -168,6 +171,9 @@ def _matrix(
     rows, columns = spec.matrix_shape(name)
     vector = _vector(rows, bits, cluster_dim, can) if kind == "palette" else 1
     axis = rows if kind == "palette" else columns
+    if can.whole_rows and name.startswith("layers."):
+        scheme = Scheme(kind, bits, columns)
+        return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns))
     if group is None:
         enough = 16 * vector * 2 ** (bits * vector) / (columns * VECTOR_PALETTE_BITS)
         group = DEFAULT_GROUP[kind] if vector == 1 else max(DEFAULT_GROUP[kind], round(enough))

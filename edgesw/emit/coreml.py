@@ -52,7 +52,7 @@ def _write_package(
     mb.name_count.clear()  # or the names, and with them the bytes, tell of programs that were built before
     functions = packaging.form.functions
     with WeightFile(make_folders(path) / FILE) as file:
-        store, program = WeightStore(decoder, file), Program()
+        store, program = WeightStore(decoder, file, unseen=packaging.rounding is not None), Program()
         for name, lengths in functions.items():
             program.add_function(name, _Function(spec, packaging, layers, lengths, store).build())
         program.default_function_name = next(iter(functions))
@@ -102,6 +102,7 @@ class _Function:
             frame,
             given.get("inputIds"),
             residual_divisor(self._spec, self._packaging.residual_max),
+            self._packaging.rounding,
         )
 
     def _frame(self, given: dict[str, Var]) -> Frame:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 
+from edgesw.activations import Rounding
 from edgesw.checkpoint.spec import DecoderSpec, Rotary
 from edgesw.compress.matrix import ColumnCorrection
 from edgesw.decoder.rotary import rotary_tables
@@ -18,6 +20,8 @@ Var = Any
 TINY = np.float16(1e-3)
 # rsqrt adds this before it divides; Core ML's default is zero in float16.
 SMALLEST = np.float16(6e-8)
+# Of inputs rounded to 8 bits: the largest integer, and the least scale, that of normal numbers.
+LEVELS, TINY_SCALE = 127, np.finfo(np.float16).tiny
 
 
 class MilOps:
@@ -34,12 +38,14 @@ class MilOps:
         frame: Frame,
         ids: Var | None = None,
         divisor: float = 1.0,
+        rounding: Rounding | None = None,
     ) -> None:
-        """`ids` int32 (1, q), where the embedding is wanted."""
+        """`ids` int32 (1, q), where the embedding is wanted. `rounding` has static ranges."""
         from coremltools.converters.mil.mil import Builder as mb
 
         self.mb, self.spec, self._weights, self._divisor = mb, spec, weights, divisor
-        self._context, self._frame, self._ids = context, frame, ids
+        self._context, self._frame, self._ids, self._rounding = context, frame, ids, rounding
+        self._rounded: dict[Hashable, Var] = {}
         self._turns = [self._angles(number, rotary) for number, rotary in enumerate(spec.rotaries)]
         self._windows: dict[tuple[int, bool], Var] = {}
 
@@ -94,7 +100,8 @@ class MilOps:
         divisor = self._divisor if kind in ("o_proj", "down_proj") else 1.0
         x = x if divisor == 1 else mb.mul(x=x, y=np.float16(1 / divisor))
         bias = {"bias": self._weights.vector(f"{name}.bias", 1 / divisor)} if kind in self.spec.biased else {}
-        y = self._product(x, weight, **bias)
+        rounded = self._rounding is not None and kind != "lm_head"
+        y = self._product(self._round(x, name, corrections.columns, divisor) if rounded else x, weight, **bias)
         if (whole := corrections.columns) is not None:
             y = mb.add(x=y, y=self._columns(x, whole, plain(name) + "_correction"))
         if (each := corrections.scalars) is not None:
@@ -107,6 +114,21 @@ class MilOps:
             products = mb.mul(x=mb.gather(x=x, indices=columns, axis=self.channels), y=factors)
             y = mb.scatter(data=y, indices=rows, updates=products, axis=self.channels, mode="add")
         return y
+
+    def _round(self, x: Var, name: str, held_out: ColumnCorrection | None, divisor: float) -> Var:
+        """`x` rounded to 8 bits, but for the columns held out, which become zero. Integers are symmetric about zero, as
+        coremltools' own quantizer of activations makes them."""
+        assert self._rounding is not None
+        mb, columns = self.mb, () if held_out is None else tuple(held_out.columns.tolist())
+        scale = max(np.float16(self._rounding.largest(name) / (LEVELS * divisor)), TINY_SCALE)
+        if (key := (x.name, columns, float(scale))) not in self._rounded:  # query, key and value read one tensor
+            if columns:
+                kept = np.ones((x.shape[self.channels], *[1] * _axes_after(x, self.channels)), np.float16)
+                kept[list(columns)] = 0
+                x = mb.mul(x=x, y=mb.const(val=kept, name=f"{plain(name)}_kept"))
+            whole = mb.quantize(input=x, scale=scale, output_dtype="int8")
+            self._rounded[key] = mb.dequantize(input=whole, scale=scale)
+        return self._rounded[key]
 
     def _product(self, x: Var, weight: Var, **bias: Var) -> Var:
         return self.mb.linear(x=x, weight=weight, **bias)

@@ -41,8 +41,9 @@ class StoredMatrix:
 class WeightStore:
     """The weights of one package, each written once, when it is first asked for."""
 
-    def __init__(self, source: CompressedDecoder, file: WeightFile) -> None:
-        self.source, self.file = source, file
+    def __init__(self, source: CompressedDecoder, file: WeightFile, unseen: bool = False) -> None:
+        """`unseen`: the dense parts get no input for held-out columns."""
+        self.source, self.file, self._unseen = source, file, unseen
         self.offsets: dict[str, int] = {}
         """The place in the file of each const by name."""
         self._matrices: dict[str, StoredMatrix] = {}
@@ -53,7 +54,7 @@ class WeightStore:
         return self._matrices[name]
 
     def _store(self, name: str, matrix: CompressedMatrix) -> StoredMatrix:
-        bits, corrections = matrix.scheme.bits, matrix.corrections()
+        bits, corrections = matrix.scheme.bits, matrix.corrections(self._unseen)
         if matrix.palettes is not None:
             vector = matrix.scheme.vector
             lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, vector)

@@ -28,7 +28,9 @@ def write_onnx(decoder_weights: CompressedDecoder, spec: DecoderSpec, packaging:
     with ExternalData(path.with_name(path.name + ".data")) as data:
         graph = OnnxGraph(data)
         ops = PortableOps if packaging.portable else OnnxOps
-        graph.node("Identity", [decoder(ops(spec, decoder_weights, graph, packaging.context))], "logits")
+        graph.node(
+            "Identity", [decoder(ops(spec, decoder_weights, graph, packaging.context, packaging.rounding))], "logits"
+        )
     cache = ["batch_size", spec.kv_heads, "past_sequence_length", spec.head_dim]
     present = ["batch_size", spec.kv_heads, "total_sequence_length", spec.head_dim]
     parts = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]

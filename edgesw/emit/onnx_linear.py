@@ -33,10 +33,12 @@ def same_input(matrices: list[CompressedMatrix]) -> bool:
 ACCURACY_LEVEL = 4
 
 
-def corrected(graph: OnnxGraph, x: str, y: str, name: str, matrices: list[CompressedMatrix]) -> str:
+def corrected(
+    graph: OnnxGraph, x: str, y: str, name: str, matrices: list[CompressedMatrix], unseen: bool = False
+) -> str:
     """`y`, the products of `x` with the dense parts of matrices of the `same_input`, side by side, with what is held
-    out of them put back."""
-    corrections = [matrix.corrections() for matrix in matrices]
+    out of them put back. With `unseen` the dense parts got zeros for held-out columns."""
+    corrections = [matrix.corrections(unseen) for matrix in matrices]
     y = _with_columns(graph, x, y, name, [each.columns for each in corrections if each.columns is not None])
     starts = np.cumsum([0, *(matrix.shape[0] for matrix in matrices[:-1])])
     scalars = [(at, each.scalars) for at, each in zip(starts, corrections, strict=True) if each.scalars is not None]

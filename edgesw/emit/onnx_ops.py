@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from edgesw.activations import Rounding
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.decoder.rotary import rotary_tables
 from edgesw.emit.onnx_graph import MICROSOFT, OnnxGraph
 from edgesw.emit.onnx_linear import Blocks, corrected, product, same_input, write_blocks
+from edgesw.emit.onnx_rounded import rounded_product
 
 # An input that may be left out: which tokens to give logits for, counted from the last one, 0.
 LOGITS_OFFSETS = "logits_offsets"
@@ -23,7 +25,14 @@ JOINED = {("q_proj", "k_proj", "v_proj"): "qkv_proj", ("gate_proj", "up_proj"): 
 class OnnxOps:
     """`Ops` on the names of ONNX values, in float32."""
 
-    def __init__(self, spec: DecoderSpec, decoder_weights: CompressedDecoder, graph: OnnxGraph, context: int) -> None:
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        decoder_weights: CompressedDecoder,
+        graph: OnnxGraph,
+        context: int,
+        rounding: Rounding | None = None,
+    ) -> None:
         self.spec, self._source, self.graph = spec, decoder_weights, graph
         self._ends: dict[str, Blocks] = {}
         self._waiting: dict[str, CompressedMatrix] = {}
@@ -32,7 +41,7 @@ class OnnxOps:
             [data.write(f"{part}_cache_{number}", table) for part, table in zip(("cos", "sin"), tables, strict=True)]
             for number, tables in enumerate(rotary_tables(rotary, context) for rotary in spec.rotaries)
         ]
-        self._context = context
+        self._context, self._rounding = context, rounding
         self._read_mask()
 
     def _read_mask(self) -> None:
@@ -93,8 +102,13 @@ class OnnxOps:
 
     def _product(self, x: str, name: str, matrices: list[CompressedMatrix], kinds: tuple[str, ...]) -> str:
         """With these matrices, their outputs side by side: what is held out of them and their biases included."""
-        y = corrected(self.graph, x, self._dense(x, name, matrices), name, matrices)
-        return self._biased(y, name.rpartition(".")[0], kinds)
+        stem, _, _ = name.rpartition(".")
+        if self._rounding is None:
+            y = corrected(self.graph, x, self._dense(x, name, matrices), name, matrices)
+        else:
+            bounds = self._rounding.bounds.get(f"{stem}.{kinds[0]}")
+            y = rounded_product(self.graph, x, name, matrices, self._rounding.ranges, bounds)
+        return self._biased(y, stem, kinds)
 
     def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:
         return product(self.graph, x, name, write_blocks(self.graph, name, matrices))

@@ -33,6 +33,8 @@ class Calibration:
     text_sha256: str | None = None
     mean_squares: dict[str, np.ndarray] = field(default_factory=dict)
     """Float32 (columns,) by matrix name."""
+    extremes: dict[str, np.ndarray] = field(default_factory=dict)
+    """Float32 (2, columns) by matrix name: the least and the largest value of each column of its input."""
     residual_max: float = 0.0
     """Largest magnitude in the residual stream."""
     output_gradients: dict[str, np.ndarray] = field(default_factory=dict)
@@ -64,7 +66,7 @@ def calibrate(
     every = windows(text, tokenizer, most, min(CALIBRATION_TOKENS, spec.max_positions))
     check_ids(every, checkpoint)
     ids = every[:CALIBRATION_WINDOWS]
-    moments, residual_max = _pass(
+    inputs, residual_max = _pass(
         spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
     )
     felt = {}
@@ -72,7 +74,8 @@ def calibrate(
         felt = output_gradients(
             spec, checkpoint, ids, lambda step: progress("Measuring gradients", f"step {step}", step, spec.layers)
         )
-    return Calibration(text.sha256, moments, residual_max, felt, every if count or not shipped else None)
+    moments, extremes = ({name: each[part] for name, each in inputs.items()} for part in (0, slice(1, 3)))
+    return Calibration(text.sha256, moments, extremes, residual_max, felt, every if count or not shipped else None)
 
 
 def compensation_windows(parameters: int) -> int:
@@ -88,14 +91,15 @@ def input_mean_squares(
 
     The first token counts too: the super activation that it carries is what a matrix must not lose.
     """
-    return _pass(spec, weights, ids, progress)[0]
+    return {name: each[0] for name, each in _pass(spec, weights, ids, progress)[0].items()}
 
 
 def _pass(
     spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None
 ) -> tuple[dict[str, np.ndarray], float]:
-    """The mean squares, and the largest magnitude in the residual stream."""
-    moments: dict[str, np.ndarray] = {}
+    """Mean squares, least and largest values of each matrix's input, float32 (3, columns) by name, and the largest
+    magnitude in the residual stream."""
+    inputs: dict[str, np.ndarray] = {}
     last: tuple[weakref.ref[torch.Tensor], np.ndarray] | None = None
 
     def observe(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
@@ -103,8 +107,9 @@ def _pass(
         if last is None or last[0]() is not x:
             # A copy in numpy's own memory: a small block of torch's that is kept pins the large ones freed around it,
             # and what is resident grows by a gigabyte.
-            last = weakref.ref(x), x.square().mean((0, 1)).numpy().copy()
-        moments[name] = last[1]  # matrices that read one tensor (query, key and value; gate and up) share its vector
+            each = (x.square().mean((0, 1)), x.amin((0, 1)), x.amax((0, 1)))
+            last = weakref.ref(x), np.stack([part.numpy() for part in each])
+        inputs[name] = last[1]  # matrices that read one tensor (query, key and value; gate and up) share its vectors
 
     largest = 0.0
     for layer, x in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):
@@ -112,4 +117,4 @@ def _pass(
         largest = max(largest, -float(least), float(most))
         if progress:
             progress(layer)
-    return moments, largest
+    return inputs, largest

@@ -187,6 +187,32 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     return torch.softmax(scores, -1) @ value
 
 
+def quantize(
+    input: Tensor, scale: Tensor, output_dtype: str, zero_point: Tensor | None = None, axis: Tensor | None = None
+) -> Tensor:
+    """clip(round(input / scale) + zero point) as int8 or uint8; with an `axis` each of its places has its own scale."""
+    if output_dtype not in ("int8", "uint8"):
+        raise UnsupportedError(f"quantize to '{output_dtype}' is not supported.")
+    kind = _CAST[output_dtype].storage
+    whole = torch.round(input / _along(scale, input, axis))
+    if zero_point is not None:
+        whole = whole + _along(zero_point, input, axis)
+    return whole.clamp(torch.iinfo(kind).min, torch.iinfo(kind).max).to(kind)
+
+
+def dequantize(input: Tensor, scale: Tensor, zero_point: Tensor | None = None, axis: Tensor | None = None) -> Tensor:
+    """scale * (input - zero point)."""
+    whole = input.float()
+    if zero_point is not None:
+        whole = whole - _along(zero_point, input, axis).float()
+    return whole * _along(scale, input, axis)
+
+
+def _along(values: Tensor, x: Tensor, axis: Tensor | None) -> Tensor:
+    """A scalar as it is; values along an axis in the shape that goes with `x`."""
+    return values if axis is None else values.reshape([-1 if at == int(axis) % x.ndim else 1 for at in range(x.ndim)])
+
+
 def scatter(
     data: Tensor, indices: Tensor, updates: Tensor, axis: Tensor | None = None, mode: str = "add",
     validate_indices: Tensor | None = None,
@@ -220,6 +246,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "reduce_sum_square": _reduction(lambda x, axes, keep: x.square().sum(axes, keep)),
     "reduce_l2_norm": _reduction(lambda x, axes, keep: x.square().sum(axes, keep).sqrt()),
     "reduce_argmax": reduce_argmax, "range_1d": range_1d, "scatter": scatter,
+    "quantize": quantize, "dequantize": dequantize,
     "softmax": softmax, "l2_norm": l2_norm, "layer_norm": layer_norm,
     "linear": linear, "matmul": matmul, "conv": conv, "scaled_dot_product_attention": scaled_dot_product_attention,
 }  # fmt: skip
