@@ -1,153 +1,48 @@
-"""Weights and activations in 8 bits: plainly, as the paper does it, smoothed, and with spiking channels held out.
+"""Weights and activations in 8 bits: plainly, as the paper does it, smoothed, with columns held out; and our packages.
 
-python benchmarks/activations.py [--text FILE] [--windows 8] [--model smollm2-135m] [--packages]
+python benchmarks/activations.py [--text FILE] [--windows 8] [--model smollm2-135m] [--rounds 9] [--no-packages]
 """
 
 from __future__ import annotations
 
-Extremes = dict
-
 import argparse
+import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from bench import TOKENS
 from numerics import Mixed
-from printing import say, table, versions
+from printing import megabytes, say, table, versions
+from rounded import FLOAT, NAIVE, Computed, RoundedOps, ways
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.decoder.decoder import decoder_head
+from edgesw.convert import convert
 from edgesw.errors import EdgeswError
 from edgesw.held_out import find_held_out
-from edgesw.outliers.calibrate import Calibration, calibrate
-from edgesw.outliers.found import SuperOutliers
-from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
+from edgesw.outliers.calibrate import calibrate
+from edgesw.outliers.find import find_outliers
+from edgesw.plans import Settings
+from edgesw.runtime.package import PackagedDecoder
+from edgesw.runtime.torch import FloatLogits
+from edgesw.targets import TARGETS
 from edgesw.texts import load_text, shipped_text, windows
 from edgesw.tokenizer import Tokenizer
-from edgesw.validate.measure import measure
+from edgesw.validate.measure import Agreement, measure
 
-COLUMNS = ("weights 8 bits a row, activations", "range", "perplexity", "over float", "loss", "won back", "KL, nats")
-RANGES = ("tensor", "static", "token")
-READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
-
-
-@dataclass(frozen=True)
-class Way:
-    """How the input of each of the layers' matrices is rounded. Columns and factors are by matrix name."""
-
-    title: str
-    ranges: str
-    held_out: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Columns that stay in float, with their weights."""
-    restored: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Columns whose largest entry is the median while the others are rounded, and itself again after."""
-    smoothed: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Float32 (columns,) that inputs are divided and weights multiplied by."""
-
-
-class RoundedOps(TorchOps):
-    """Computes what a runtime would that rounds inputs to 256 levels between their least and their largest value, zero
-    among them, and weights to 255 levels about zero, a scale for each row."""
-
-    def __init__(self, spec: DecoderSpec, weights: Mixed, ids: np.ndarray, way: Way, extremes: Extremes) -> None:
-        super().__init__(spec, weights, ids)
-        self._way, self._extremes = way, extremes
-
-    def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        if not name.startswith("layers."):
-            return super().linear(x, name)
-        way, weight = self._way, self._tensor(name)
-        apart = list(way.held_out.get(name, ()))
-        y = F.linear(x[..., apart], weight[:, apart], self.bias(name))
-        x = x.index_fill(-1, torch.tensor(apart, dtype=torch.long), 0)
-        weight = weight.index_fill(-1, torch.tensor(apart, dtype=torch.long), 0)
-        low, high = (torch.from_numpy(each.copy()) for each in self._extremes[name])
-        if name in way.smoothed:
-            factor = torch.from_numpy(way.smoothed[name])
-            x, weight, low, high = x / factor, weight * factor, low / factor, high / factor
-        low[apart], high[apart] = 0, 0
-        return y + F.linear(self._rounded(x, name, (low.min(), high.max())), round_rows(weight))
-
-    def _rounded(self, x: torch.Tensor, name: str, static: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        if name in self._way.restored:
-            columns = torch.tensor(self._way.restored[name])
-            spikes = torch.zeros_like(x, dtype=torch.bool)
-            for window, found in zip(x, spikes, strict=True):
-                token, at = divmod(int(window[:, columns].abs().argmax()), len(columns))
-                found[token, columns[at]] = True
-            median = x.flatten(1).median(1).values[:, None, None]
-            return torch.where(spikes, x, self._within(torch.where(spikes, median, x), static))
-        return self._within(x, static)
-
-    def _within(self, x: torch.Tensor, static: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        if self._way.ranges == "none":
-            return x
-        axes = (-1,) if self._way.ranges == "token" else (1, 2)
-        low, high = static if self._way.ranges == "static" else (x.amin(axes, True), x.amax(axes, True))
-        low, high = low.clamp_max(0), high.clamp_min(0)
-        step = ((high - low) / 255).clamp_min(1e-20)
-        zero = torch.round(-low / step)
-        return ((torch.round(x / step) + zero).clamp(0, 255) - zero) * step
-
-
-def round_rows(weight: torch.Tensor) -> torch.Tensor:
-    """(rows, columns) to 255 levels about zero."""
-    step = (weight.abs().amax(1, keepdim=True) / 127).clamp_min(1e-20)
-    return torch.round(weight / step) * step
-
-
-Extremes = Mapping[str, np.ndarray]
-
-
-def super_activations(outliers: SuperOutliers, spec: DecoderSpec) -> dict[str, tuple[int, ...]]:
-    """Where the paper's super activations are inputs: their channels in what reads the residual stream after the super
-    weight's layer, and the super weights' columns in their own matrices."""
-    found: dict[str, set[int]] = {}
-    for weight in outliers.super_weights:
-        found.setdefault(f"layers.{weight.layer}.down_proj", set()).add(weight.column)
-    for activation in outliers.super_activations:
-        for layer in range(activation.first_layer + 1, min(activation.last_layer + 2, spec.layers)):
-            for kind in READERS:
-                found.setdefault(f"layers.{layer}.{kind}", set()).add(activation.channel)
-    return {name: tuple(sorted(columns)) for name, columns in found.items()}
-
-
-def smoothing(checkpoint: Checkpoint, extremes: Extremes, power: float) -> dict[str, np.ndarray]:
-    """SmoothQuant's factors (arXiv 2211.10438, equation 4): largest input to the `power`, over largest weight to the
-    rest; of matrices with one input, the largest weight of all."""
-    factors = {}
-    for layer in range(checkpoint.spec.layers):
-        for kinds in (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",)):
-            names = [f"layers.{layer}.{kind}" for kind in kinds]
-            weights = np.maximum.reduce([np.abs(checkpoint.tensor(name)).max(0) for name in names])
-            inputs = np.abs(extremes[names[0]]).max(0)
-            both = np.maximum(inputs, 1e-5) ** power / np.maximum(weights, 1e-5) ** (1 - power)
-            factors |= dict.fromkeys(names, both.astype(np.float32))
-    return factors
-
-
-class Computed:
-    """A `PackagedDecoder` of windows that were all run before."""
-
-    runtime, context = "numerics only", TOKENS
-
-    def __init__(self, ops: TorchOps) -> None:
-        for x in residual_stream(ops):
-            last = x
-        self._windows = iter(last)
-        self._ops = ops
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-    def step(self, ids: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return decoder_head(self._ops, next(self._windows)).float().numpy()
+COLUMNS = ("weights 8 bits a row; activations", "range", "perplexity", "over float", "won back", "KL, nats")
+PACKAGES = {
+    "edgesw ONNX, no activations in 8 bits, blocks of 32": Settings(("onnx",), 8),
+    "edgesw ONNX, range of a token": Settings(("onnx",), 8, ranges="token"),
+    "edgesw ONNX, range of a call": Settings(("onnx",), 8, ranges="tensor"),
+    "edgesw ONNX, fixed ranges": Settings(("onnx",), 8, ranges="static"),
+    "the same, nothing held out": Settings(("onnx",), 8, ranges="static", hold_out=False),
+    "edgesw Core ML, fixed ranges": Settings(("coreml",), 8, ranges="static"),
+}
+PROMPT, STEPS = 128, 32
 
 
 def main() -> None:
@@ -155,51 +50,109 @@ def main() -> None:
     parser.add_argument("--text", help="UTF-8 file, or wikitext2 (default: the validation text that ships)")
     parser.add_argument("--windows", type=int, default=8, help="windows of 512 tokens (default: 8)")
     parser.add_argument("--model", default="smollm2-135m", help="what edgesw convert takes (default: smollm2-135m)")
+    parser.add_argument("--rounds", type=int, default=9, help="of the interleaved timing (default: 9)")
+    parser.add_argument("--no-packages", action="store_true", help="numerics only")
     given = parser.parse_args()
     try:
-        run(given.model, given.text, given.windows)
+        checkpoint = open_checkpoint(given.model)
+        tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), given.model)
+        text = load_text(given.text)
+        ids = windows(text, tokenizer, given.windows, min(TOKENS, checkpoint.spec.max_positions))
+        print(
+            f"{given.model} ({checkpoint.source.origin}) on {text.name}: {len(ids)} windows of {ids.shape[1]} tokens."
+        )
+        print(f"{versions('onnxruntime', 'coremltools', 'numpy', 'torch')}.\n")
+        reference = list(FloatLogits(checkpoint.spec, checkpoint, ids))
+        print(table(COLUMNS, numerics(checkpoint, tokenizer, ids, reference), left=2), end="\n\n", flush=True)
+        if not given.no_packages:
+            print(packages(checkpoint, ids, reference, given.rounds))
     except EdgeswError as error:
         sys.exit(f"Error: {error}")
 
 
-def ways(
-    checkpoint: Checkpoint, calibration: Calibration, outliers: SuperOutliers, held_out: Mapping[str, tuple[int, ...]]
-) -> Iterator[Way]:
-    named = super_activations(outliers, checkpoint.spec)
-    yield Way("float", "none")
-    for ranges in RANGES:
-        yield Way("nothing done", ranges)
-        yield Way("the paper's: replaced by the median, restored", ranges, restored=named)
-        for power in (0.5, 0.8):
-            yield Way(f"smoothed, {power:g}", ranges, smoothed=smoothing(checkpoint, calibration.extremes, power))
-        yield Way("super activations' channels held out", ranges, held_out=named)
-        yield Way("ours: spiking columns held out", ranges, held_out=held_out)
+def numerics(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, ids: np.ndarray, reference: list[np.ndarray]
+) -> list[tuple[str, ...]]:
+    """Rows of the table of ways: embedding, head and what is between the layers' matrices in float."""
+    say("finding super weights, calibrating")
+    outliers = find_outliers(checkpoint, tokenizer, _quiet)
+    held_out = find_held_out(checkpoint, tokenizer, _quiet)
+    calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), _quiet)
+    columns = [
+        held_out.with_columns(calibration.mean_squares, extremes).columns for extremes in ({}, calibration.extremes)
+    ]
+    ends = {"embed_tokens": checkpoint.tensor("embed_tokens"), "lm_head": checkpoint.tensor("lm_head")}
+    weights = Mixed(checkpoint, frozenset(), checkpoint.tensor, ends)
+    say(f"columns held out: {', '.join(str(sum(map(len, each.values()))) for each in columns)}")
+    results: dict[tuple[str, str], Agreement] = {}
+    for way in ways(checkpoint, calibration, outliers, *columns):
+        say(f"{way.title}, {way.ranges}")
+        decoder = Computed(RoundedOps(checkpoint.spec, weights, ids, way, calibration.extremes))
+        *_, (results[way.title, way.ranges],) = measure(ids, reference, [decoder])
+    return [
+        (title, "" if title == FLOAT else ranges, *_figures(result, results.get((NAIVE, ranges))))
+        for (title, ranges), result in results.items()
+    ]
 
 
-def run(model: str, text: str | None, count: int) -> None:
-    """Measure and print."""
-    from edgesw.outliers.find import find_outliers
+def _figures(result: Agreement, naive: Agreement | None) -> tuple[str, ...]:
+    """Perplexity, its increase, the share of the plain way's loss (nats a token over float) that is won back, KL."""
+    lost = math.log(result.perplexity / result.float_perplexity)
+    back = "" if naive is None else f"{1 - lost / math.log(naive.perplexity / naive.float_perplexity):.0%}"
+    return f"{result.perplexity:,.2f}", f"{result.increase:+.1%}", back, f"{result.kl_divergence:.4f}"
 
-    checkpoint = open_checkpoint(model)
-    spec, tokenizer = checkpoint.spec, Tokenizer.from_files(checkpoint.tokenizer_files(), model)
-    loaded = load_text(text)
-    ids = windows(loaded, tokenizer, count, min(TOKENS, spec.max_positions))
-    quiet = lambda *_: None
-    say("finding super weights")
-    outliers = find_outliers(checkpoint, tokenizer, quiet)
-    held = find_held_out(checkpoint, tokenizer, quiet)
-    calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), quiet)
-    held_out = held.with_columns(calibration.mean_squares).columns
-    say(f"{sum(map(len, held_out.values()))} columns")
-    kept = {"embed_tokens": checkpoint.tensor("embed_tokens"), "lm_head": checkpoint.tensor("lm_head")}
-    weights = Mixed(checkpoint, frozenset(), checkpoint.tensor, kept)
-    reference = list(FloatLogits(spec, weights, ids))
-    for way in ways(checkpoint, calibration, outliers, held_out):
-        decoder = Computed(RoundedOps(spec, weights, ids, way, calibration.extremes))
-        *_, (result,) = measure(ids, reference, [decoder])
-        say(
-            f"{way.title:50} {way.ranges:7} {result.perplexity:12,.2f} {result.float_perplexity:.2f} {result.kl_divergence:.4f}"
-        )
+
+def packages(checkpoint: Checkpoint, ids: np.ndarray, reference: list[np.ndarray], rounds: int) -> str:
+    """The table of packages: each runs in its runtime; ONNX ones are timed, interleaved."""
+    with tempfile.TemporaryDirectory() as scratch:
+        decoders, sizes = {}, {}
+        for at, (title, settings) in enumerate(PACKAGES.items()):
+            say(f"converting: {title}")
+            manifest = convert(checkpoint, settings, Path(scratch) / str(at), force=False, progress=_quiet)
+            (name,) = settings.targets
+            path = Path(scratch) / str(at) / manifest.models[name]
+            sizes[title] = sum(entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path.name))
+            decoders[title] = TARGETS[name].run(path, manifest.context, "float16", None)
+        *_, results = measure(ids, reference, list(decoders.values()))
+        timed = {title: decoder for title, decoder in decoders.items() if PACKAGES[title].targets == ("onnx",)}
+        prefill, decode = _speeds(timed, ids[0], rounds)
+    rows = []
+    for (title, size), result in zip(sizes.items(), results, strict=True):
+        speeds = (_beside(prefill, title), _beside(decode, title)) if title in timed else ("", "")
+        quality = (f"{result.perplexity:,.2f}", f"{result.increase:+.1%}", f"{result.kl_divergence:.4f}")
+        rows.append((title, megabytes(size), *quality, *speeds))
+    named = ("package", "size", "perplexity", "over float", "KL, nats", "prefill", "decode")
+    return table(named, rows) + f"\n\nPrefill of {PROMPT} tokens and decoding: times as fast as the first row."
+
+
+def _speeds(
+    decoders: Mapping[str, PackagedDecoder], ids: np.ndarray, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds by title, in every round one after the other; the first round warms up and does not count."""
+    prefill: dict[str, list[float]] = {title: [] for title in decoders}
+    decode: dict[str, list[float]] = {title: [] for title in decoders}
+    for at in range(rounds + 1):
+        say(f"timing, round {at} of {rounds}")
+        for title, decoder in decoders.items():
+            decoder.reset()
+            began = time.perf_counter()
+            decoder.prefill(ids[:PROMPT])
+            read = time.perf_counter()
+            for token in ids[PROMPT : PROMPT + STEPS]:
+                decoder.prefill(np.array([token]))
+            if at:
+                prefill[title].append(read - began)
+                decode[title].append(time.perf_counter() - read)
+    return prefill, decode
+
+
+def _beside(seconds: Mapping[str, Sequence[float]], title: str) -> str:
+    first = next(iter(seconds.values()))
+    return f"{np.median(np.divide(first, seconds[title])):.2f}"
+
+
+def _quiet(stage: str, detail: str, done: int, total: int) -> None:
+    """No progress of the library's: `say` tells what is being done."""
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 RANGES = ("token", "tensor", "static")
-"""What shares one range: each token's input; all that a call gives; every input there will be, as calibration saw it."""
+"""What shares a range: each token's input; all that a call gives; every input there will be, as calibration saw it."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Rounding:
 def static_bounds(
     extremes: Mapping[str, np.ndarray], held_out: Mapping[str, Collection[int]]
 ) -> dict[str, tuple[float, float]]:
-    """The range of each matrix's input without the columns held out, from each column's least and largest value, float32
-    (2, columns) by name. An input that is always zero gets a range that is not."""
+    """The range of each matrix's input without the columns held out, from each column's least and largest value,
+    float32 (2, columns) by name. An input that is always zero gets a range that is not."""
     bounds = {}
     for name, each in extremes.items():
         low, high = np.delete(each, list(held_out.get(name, ())), axis=1)

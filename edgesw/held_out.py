@@ -34,8 +34,8 @@ class HeldOut:
     def with_columns(
         self, mean_squares: Mapping[str, np.ndarray], extremes: Mapping[str, np.ndarray] | None = None
     ) -> HeldOut:
-        """This, with the columns that the inputs' mean squares, (columns,) by matrix name, show to spike, and those that
-        set the range of inputs of these `extremes`, (2, columns), where all columns share one."""
+        """This, with the columns that the inputs' mean squares, (columns,) by matrix name, show to spike, and those
+        that set the range of inputs of these `extremes`, (2, columns), where all columns share one."""
         wide = {name: range_columns(mean_squares[name], each) for name, each in (extremes or {}).items()}
         return replace(self, columns=joined(columns_of(self.values), spiking_columns(mean_squares), wide))
 

@@ -23,7 +23,8 @@ DEFAULT_CONTEXT = 2048
 # Beside its weights a package holds the graph, the tokenizer and vectors: a few megabytes.
 OTHER_BYTES = 8 << 20
 LIBRARY_BYTES = 330 << 20
-# Columns held out of a matrix, on average: 3.9 in SmolLM2-135M, 16 where they share a range. Which, only calibration tells.
+# Columns held out of a matrix, on average: 3.9 in SmolLM2-135M, 16 where they share a range. Which, only calibration
+# tells.
 COLUMNS_EACH, RANGE_COLUMNS_EACH = 4, 16
 
 
@@ -180,11 +181,11 @@ def _check_rounding(settings: Settings) -> None:
         return
     if settings.size is not None or settings.bits != 8 or settings.group_size is not None:
         raise UsageError(
-            "--activations 8 multiplies integers of 8 bits, one scale a row: no --size, --group-size, other --bits."
+            "--activations 8 goes with --bits 8 and one scale a row: leave out --size, --group-size and other --bits."
         )
     if settings.ranges != "static" and "coreml" in settings.targets:
         raise UsageError(
-            f"--ranges {settings.ranges}: Core ML rounds within ranges that are fixed: leave it out, or --ranges static."
+            f"--ranges {settings.ranges}: Core ML rounds within fixed ranges: leave it out, or --ranges static."
         )
     if settings.ranges == "static" and settings.calibration == "none":
         raise UsageError(

@@ -35,8 +35,8 @@ class Target:
 
     def capabilities_for(self, form: Form, portable: bool = False, rounded: bool = False) -> Capabilities:
         """What the format can carry in this form: the Neural Engine takes palettes, no blocks (coremltools issue
-        #2510), and ONNX' own types of opset 21 have 4 and 8 bits. Products with `rounded` inputs are those of integers of
-        8 bits, where a row has one scale."""
+        #2510), and ONNX' own types of opset 21 have 4 and 8 bits. Products with `rounded` inputs are those of integers
+        of 8 bits, where a row has one scale."""
         can = self.capabilities
         if portable and not self.has_forms:
             can = replace(can, widths={"block": (4, 8)}, head_multiple=1)

@@ -23,8 +23,8 @@ def rounded_product(
     ranges: str,
     bounds: tuple[float, float] | None,
 ) -> str:
-    """`x` times matrices of the `same_input`, side by side, whose blocks are whole rows, in integers but for what is held
-    out of them. `ranges` as `Rounding` has them; static ones are within `bounds`."""
+    """`x` times matrices of the `same_input`, side by side, whose blocks are whole rows, in integers but for what is
+    held out of them. `ranges` as `Rounding` has them; static ones are within `bounds`."""
     held_out = matrices[0].held_out_columns
     rest = x
     if held_out is not None:

@@ -12,8 +12,9 @@ from edgesw.checkpoint.spec import Coordinates
 # 16 bits a weight take its error away. One bit a weight for all columns takes away three quarters of theirs, so the two
 # buy as much a bit when the column's error is 16 * 3 / 4 times the mean. Measured as well: docs/compression.md.
 TIMES_MEAN = 12.0
-# Where all columns share one range of 8 bits, columns of the largest inputs are held out until rounding the others adds
-# noise of at most this share of their power (-30 dB), and of a matrix at most this share. Measured: docs/activations.md.
+# Where all columns share one range of 8 bits, columns of the largest inputs are held out until rounding the others
+# adds noise of at most this share of their power (-30 dB), and of a matrix at most this share. Measured:
+# docs/activations.md.
 MOST_NOISE, MOST_COLUMNS = 1e-3, 1 / 8
 LEVELS = 255
 
@@ -38,8 +39,8 @@ def spiking_columns(
 
 
 def range_columns(mean_squares: np.ndarray, extremes: np.ndarray) -> tuple[int, ...]:
-    """The columns of a matrix, ascending, that set the range of its input: from the mean squares (columns,) and the least
-    and largest values (2, columns) of each. Rounding to steps s adds a noise of s^2 / 12."""
+    """The columns of a matrix, ascending, that set the range of its input: from the mean squares (columns,) and the
+    least and largest values (2, columns) of each. Rounding to steps s adds a noise of s^2 / 12."""
     largest = np.abs(extremes).max(0)
     order = np.argsort(-largest, kind="stable")
     squares, largest = mean_squares[order].astype(np.float64), largest[order].astype(np.float64)

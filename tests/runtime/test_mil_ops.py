@@ -73,6 +73,27 @@ unary("gelu", F.gelu(T.x))
 unary("gelu", F.gelu(T.x), mode="EXACT")
 unary("gelu", F.gelu(T.x, approximate="tanh"), mode="TANH_APPROXIMATION")
 unary("gelu", X / (1 + np.exp(-1.702 * X)), mode="SIGMOID_APPROXIMATION")
+# coremltools' documented formula: clip(round(input / scale) + zero point).
+SCALES, ZEROS = np.array([0.01, 0.02, 0.05], np.float32), np.array([3, 128, 250], np.uint8)
+CASES["quantize_signed"] = (
+    lambda t: mb.cast(x=mb.quantize(input=t.x, scale=np.float32(0.02), output_dtype="int8"), dtype="int32"),
+    np.clip(np.round(X / np.float32(0.02)), -128, 127).astype(np.int32),
+)
+CASES["quantize_by_channel"] = (
+    lambda t: mb.cast(
+        x=mb.quantize(input=t.x, scale=SCALES, zero_point=ZEROS, axis=1, output_dtype="uint8"), dtype="int32"
+    ),
+    np.clip(np.round(X / SCALES[:, None]) + ZEROS[:, None], 0, 255).astype(np.int32),
+)
+CASES["dequantize_by_channel"] = (
+    lambda t: mb.dequantize(
+        input=mb.quantize(input=t.x, scale=SCALES, zero_point=ZEROS, axis=1, output_dtype="uint8"),
+        scale=SCALES,
+        zero_point=ZEROS,
+        axis=1,
+    ),
+    (np.clip(np.round(X / SCALES[:, None]) + ZEROS[:, None], 0, 255) - ZEROS[:, None]) * SCALES[:, None],
+)
 unary("cast", np.trunc(X).astype(np.int32), dtype="int32")
 unary("cast", I.astype(np.float32), "i", dtype="fp32")
 unary("cast", X != 0, dtype="bool")

@@ -1,0 +1,156 @@
+"""Inputs of the layers' matrices rounded to 8 bits in every way of the table: numerics, in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from bench import TOKENS
+from numerics import Mixed
+
+from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.decoder import decoder_head
+from edgesw.outliers.calibrate import Calibration
+from edgesw.outliers.found import SuperOutliers
+from edgesw.runtime.torch import TorchOps, residual_stream
+
+Columns = Mapping[str, tuple[int, ...]]
+Extremes = Mapping[str, np.ndarray]
+"""Least and largest input of each column, float32 (2, columns) by matrix name."""
+RANGES = ("tensor", "static", "token")
+FLOAT, NAIVE = "activations float", "nothing done"
+READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the input of each of the layers' matrices is rounded. Columns and factors are by matrix name."""
+
+    title: str
+    ranges: str
+    held_out: Columns = field(default_factory=dict)
+    """Columns that stay in float, with their weights."""
+    restored: Columns = field(default_factory=dict)
+    """Columns whose largest entry is the median while the others are rounded, and itself again after."""
+    smoothed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Float32 (columns,) that inputs are divided and weights multiplied by."""
+
+
+class RoundedOps(TorchOps):
+    """Computes what a runtime would that rounds inputs to 256 levels between their least and their largest value, zero
+    among them, and weights to 255 levels about zero, a scale for each row."""
+
+    def __init__(self, spec: DecoderSpec, weights: Mixed, ids: np.ndarray, way: Way, extremes: Extremes) -> None:
+        super().__init__(spec, weights, ids)
+        self._way, self._extremes = way, extremes
+
+    def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        if not name.startswith("layers."):
+            return super().linear(x, name)
+        way, weight = self._way, self._tensor(name)
+        apart = list(way.held_out.get(name, ()))
+        y = F.linear(x[..., apart], weight[:, apart], self.bias(name))
+        x = x.index_fill(-1, torch.tensor(apart, dtype=torch.long), 0)
+        weight = weight.index_fill(-1, torch.tensor(apart, dtype=torch.long), 0)
+        low, high = (torch.from_numpy(each.copy()) for each in self._extremes[name])
+        if name in way.smoothed:
+            factor = torch.from_numpy(way.smoothed[name])
+            x, weight, low, high = x / factor, weight * factor, low / factor, high / factor
+        low[apart], high[apart] = 0, 0
+        return y + F.linear(self._rounded(x, name, (low.min(), high.max())), round_rows(weight))
+
+    def _rounded(self, x: torch.Tensor, name: str, static: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        if name in self._way.restored:
+            columns = torch.tensor(self._way.restored[name])
+            spikes = torch.zeros_like(x, dtype=torch.bool)
+            for window, found in zip(x, spikes, strict=True):
+                token, at = divmod(int(window[:, columns].abs().argmax()), len(columns))
+                found[token, columns[at]] = True
+            median = x.flatten(1).median(1).values[:, None, None]
+            return torch.where(spikes, x, self._within(torch.where(spikes, median, x), static))
+        return self._within(x, static)
+
+    def _within(self, x: torch.Tensor, static: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        if self._way.ranges == "none":
+            return x
+        axes = (-1,) if self._way.ranges == "token" else (1, 2)
+        low, high = static if self._way.ranges == "static" else (x.amin(axes, True), x.amax(axes, True))
+        low, high = low.clamp_max(0), high.clamp_min(0)
+        step = ((high - low) / 255).clamp_min(1e-20)
+        zero = torch.round(-low / step)
+        return ((torch.round(x / step) + zero).clamp(0, 255) - zero) * step
+
+
+def round_rows(weight: torch.Tensor) -> torch.Tensor:
+    """(rows, columns) to 255 levels about zero."""
+    step = (weight.abs().amax(1, keepdim=True) / 127).clamp_min(1e-20)
+    return torch.round(weight / step) * step
+
+
+def super_activations(outliers: SuperOutliers, spec: DecoderSpec) -> dict[str, tuple[int, ...]]:
+    """Where the paper's super activations are inputs: their channels in what reads the residual stream after the super
+    weight's layer, and the super weights' columns in their own matrices."""
+    found: dict[str, set[int]] = {}
+    for weight in outliers.super_weights:
+        found.setdefault(f"layers.{weight.layer}.down_proj", set()).add(weight.column)
+    for activation in outliers.super_activations:
+        for layer in range(activation.first_layer + 1, min(activation.last_layer + 2, spec.layers)):
+            for kind in READERS:
+                found.setdefault(f"layers.{layer}.{kind}", set()).add(activation.channel)
+    return {name: tuple(sorted(columns)) for name, columns in found.items()}
+
+
+def smoothing(checkpoint: Checkpoint, extremes: Extremes, power: float) -> dict[str, np.ndarray]:
+    """SmoothQuant's factors (arXiv 2211.10438, equation 4): largest input to the `power`, over largest weight to the
+    rest; of matrices with one input, the largest weight of all."""
+    factors = {}
+    for layer in range(checkpoint.spec.layers):
+        for kinds in (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",)):
+            names = [f"layers.{layer}.{kind}" for kind in kinds]
+            weights = np.maximum.reduce([np.abs(checkpoint.tensor(name)).max(0) for name in names])
+            inputs = np.abs(extremes[names[0]]).max(0)
+            both = np.maximum(inputs, 1e-5) ** power / np.maximum(weights, 1e-5) ** (1 - power)
+            factors |= dict.fromkeys(names, both.astype(np.float32))
+    return factors
+
+
+class Computed:
+    """A `PackagedDecoder` of windows that were all run before."""
+
+    runtime, context = "numerics only", TOKENS
+
+    def __init__(self, ops: TorchOps) -> None:
+        for x in residual_stream(ops):
+            last = x
+        self._windows = iter(last)
+        self._ops = ops
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return decoder_head(self._ops, next(self._windows)).float().numpy()
+
+
+def ways(
+    checkpoint: Checkpoint, calibration: Calibration, outliers: SuperOutliers, spiking: Columns, shared: Columns
+) -> Iterator[Way]:
+    """The rows of the table. `spiking` and `shared`: the columns that `edgesw convert` holds out where each token has a
+    range, and where all share one."""
+    named = super_activations(outliers, checkpoint.spec)
+    yield Way(FLOAT, "none")
+    for ranges in RANGES:
+        yield Way(NAIVE, ranges)
+        yield Way("super activation replaced by the median, restored", ranges, restored=named)
+        for power in (0.5, 0.8):
+            factors = smoothing(checkpoint, calibration.extremes, power)
+            yield Way(f"smoothed, power {power:g}", ranges, smoothed=factors)
+        yield Way("super activations' columns held out", ranges, held_out=named)
+        if ranges != "token":
+            yield Way("columns held out that spike", ranges, held_out=spiking)
+        yield Way("edgesw", ranges, held_out=spiking if ranges == "token" else shared)
