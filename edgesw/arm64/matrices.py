@@ -18,6 +18,7 @@ import click
 import numpy as np
 from onnx import TensorProto, helper
 
+from edgesw.activations import RANGES
 from edgesw.arm64.machine import CPUS, Machine, arm64, this_machine
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import print_json, print_table
@@ -26,6 +27,7 @@ from edgesw.compress.matrix import CompressedMatrix, Scheme
 from edgesw.emit.external_data import ExternalData
 from edgesw.emit.onnx_graph import OnnxGraph
 from edgesw.emit.onnx_linear import product, write_blocks
+from edgesw.emit.onnx_rounded import rounded_product
 from edgesw.errors import EdgeswError
 
 ROWS, COLUMNS, SPIKING, SPIKE = 576, 1536, 777, 2000.0
@@ -41,16 +43,26 @@ class Case:
     scheme: Scheme
     spike: bool
     tokens: int
+    ranges: str | None = None
+    """Those of `convert --activations 8`: then it is a product of integers."""
+    held_out: bool = False
+    """Whether the column of the spike is."""
 
     @property
     def shipped(self) -> bool:
-        """Whether packages have such products: with zero points where codes are narrow."""
+        """Whether packages have such products: with zero points where codes are narrow, and with spiking columns held
+        out where inputs are rounded within shared ranges."""
+        if self.ranges is not None:
+            return self.held_out or not self.spike
         return self.scheme.zero_points or self.scheme.bits == 8
 
     @property
     def name(self) -> str:
-        parts = (self.scheme, "super activation" if self.spike else "", f"{self.tokens} tokens")
-        return ", ".join(str(part) for part in parts if part)
+        spike = "super activation" + (" held out" if self.held_out else "") if self.spike else ""
+        stored = self.scheme if self.ranges is None else f"integers of 8 bits, a range a {self.ranges}"
+        if self.ranges == "static":
+            stored = "integers of 8 bits, a fixed range"
+        return ", ".join(str(part) for part in (stored, spike, f"{self.tokens} tokens") if part)
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,10 @@ def cases() -> Iterator[Case]:
             for spike in (False, True):
                 for tokens in (1, 17):
                     yield Case(Scheme("block", bits, 32, zero_points), spike, tokens)
+    for ranges in RANGES:
+        for spike, held_out in ((False, False), (True, False), (True, True)):
+            for tokens in (1, 17):
+                yield Case(Scheme("block", 8, COLUMNS), spike, tokens, ranges, held_out)
 
 
 def measure(machines: Sequence[tuple[Machine, tuple[str, ...]]], folder: Path) -> list[Measured]:
@@ -79,14 +95,17 @@ def measure(machines: Sequence[tuple[Machine, tuple[str, ...]]], folder: Path) -
     draw = np.random.default_rng(0)
     expected = {}
     for at, case in enumerate(cases()):
-        matrix = compress_matrix(draw.normal(0, 0.05, (ROWS, COLUMNS)).astype(np.float32), case.scheme)
+        weights = draw.normal(0, 0.05, (ROWS, COLUMNS)).astype(np.float32)
+        matrix = compress_matrix(weights, case.scheme, columns=[SPIKING] if case.held_out else ())
+        stored = matrix.dequantize()
         x = draw.normal(0, 1, (1, case.tokens, COLUMNS)).astype(np.float32)
-        quiet = np.sqrt(np.mean((x @ matrix.dense().T) ** 2))
+        quiet = np.sqrt(np.mean((x @ stored.T) ** 2))
         if case.spike:
             x[:, :, SPIKING] = SPIKE
-        write_case(folder / f"{at:02}.onnx", matrix)
+        seen = np.delete(x, SPIKING, axis=2) if case.held_out else x
+        write_case(folder / f"{at:02}.onnx", matrix, case.ranges, (float(seen.min()), float(seen.max())))
         np.save(folder / f"{at:02}.npy", x)
-        expected[at] = case, x.astype(np.float64) @ matrix.dense().T.astype(np.float64), quiet
+        expected[at] = case, x.astype(np.float64) @ stored.T.astype(np.float64), quiet
     errors: dict[int, dict[str, float]] = {at: {} for at in expected}
     for number, (machine, settings) in enumerate(machines):
         command = machine.arguments("cases", str(folder), str(number), *settings)
@@ -99,11 +118,15 @@ def measure(machines: Sequence[tuple[Machine, tuple[str, ...]]], folder: Path) -
     return [Measured(case, errors[at]) for at, (case, _, _) in expected.items()]
 
 
-def write_case(path: Path, matrix: CompressedMatrix) -> None:
+def write_case(path: Path, matrix: CompressedMatrix, ranges: str | None, bounds: tuple[float, float]) -> None:
     """A model with this one product, as a package has it."""
     with ExternalData(path.with_name(path.name + ".data")) as data:
         graph = OnnxGraph(data)
-        graph.node("Identity", [product(graph, "x", "product", write_blocks(graph, "product", [matrix]))], "y")
+        if ranges is None:
+            made = product(graph, "x", "product", write_blocks(graph, "product", [matrix]))
+        else:
+            made = rounded_product(graph, "x", "product", [matrix], ranges, bounds)
+        graph.node("Identity", [made], "y")
     shapes = (("x", matrix.shape[1]), ("y", matrix.shape[0]))
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "tokens", size]) for name, size in shapes)
     graph.save(path, "product", [x], [y])
@@ -118,6 +141,9 @@ def main(ctx: click.Context, cpus: tuple[str, ...], as_json: bool) -> None:
         machines: list[tuple[Machine, tuple[str, ...]]] = [(this_machine(), ())]
         for cpu in cpus or CPUS:
             machine = arm64(cpu, bar)
+            if machine == this_machine():  # an ARM machine, whatever is asked for
+                machines.append((replace(machine, name=f"{machine.name}, no KleidiAI"), (NO_KLEIDIAI,)))
+                break
             machines.append((machine, ()))
             if cpu != "cortex-a53":
                 machines.append((replace(machine, name=f"{machine.name}, no KleidiAI"), (NO_KLEIDIAI,)))

@@ -15,7 +15,7 @@ TIMES_MEAN = 12.0
 # Where all columns share one range of 8 bits, columns of the largest inputs are held out until rounding the others
 # adds noise of at most this share of their power (-30 dB), and of a matrix at most this share. Measured:
 # docs/activations.md.
-MOST_NOISE, MOST_COLUMNS = 1e-3, 1 / 8
+MOST_NOISE, MOST_COLUMNS = 1e-3, 1 / 32
 LEVELS = 255
 
 

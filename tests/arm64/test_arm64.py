@@ -55,7 +55,7 @@ def test_products_here_are_as_exact_as_8_bits_are(tmp_path: Path) -> None:
     shipped = [each for each in found if each.case.shipped]
     for each in shipped:
         (error,) = each.errors.values()
-        assert error < (0.2 if each.case.spike else 0.01), each.case.name
+        assert error < (0.2 if each.case.spike and not each.case.held_out else 0.015), each.case.name
         assert each.wrong(this_machine().name) == []
     worse = Measured(shipped[0].case, {"here": 0.005, "there": 0.009, "lost": float("nan")})
     assert worse.wrong("here") == ["there", "lost"]
