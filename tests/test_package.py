@@ -80,6 +80,7 @@ def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], ti
         "embedding_bits": 8,
         "cluster_dim": 1,
         "portable": False,
+        "activation_ranges": None,
         "stored_bits": {"coreml": 4.625, "onnx": 4.625},
         "schemes": dict.fromkeys(("coreml", "onnx"), "block 4 bits, blocks of 32, zero points"),
         "context": CONTEXT,

@@ -59,9 +59,8 @@ class Case:
     @property
     def name(self) -> str:
         spike = "super activation" + (" held out" if self.held_out else "") if self.spike else ""
-        stored = self.scheme if self.ranges is None else f"integers of 8 bits, a range a {self.ranges}"
-        if self.ranges == "static":
-            stored = "integers of 8 bits, a fixed range"
+        within = {"token": "a token's range", "tensor": "a call's range", "static": "a fixed range"}
+        stored = self.scheme if self.ranges is None else f"integers of 8 bits, {within[self.ranges]}"
         return ", ".join(str(part) for part in (stored, spike, f"{self.tokens} tokens") if part)
 
 
