@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ class Result:
 
     @classmethod
     def of(cls, row: Row, made: Made, agreement: Agreement) -> Result:
-        return cls(row.title, made.note, made.bits, **asdict(agreement))
+        shared = {field.name for field in fields(cls)} & {field.name for field in fields(agreement)}
+        return cls(row.title, made.note, made.bits, **{name: getattr(agreement, name) for name in shared})
 
     def cells(self) -> tuple[str, ...]:
         increase = self.perplexity / self.float_perplexity - 1

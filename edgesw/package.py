@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.content import file_hash
 from edgesw.errors import PackageError, UsageError
 
 MANIFEST = "manifest.json"
@@ -80,7 +80,7 @@ def check_files(package: Path, manifest: Manifest, *, contents: bool = False) ->
             raise PackageError(f"{path} is missing: convert again.")
         if path.stat().st_size != expected["bytes"]:
             raise PackageError(f"{path} has {path.stat().st_size} bytes, not {expected['bytes']}: convert again.")
-        if contents and _sha256(path) != expected["sha256"]:
+        if contents and file_hash(path) != expected["sha256"]:
             raise PackageError(f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}. Convert again.")
 
 
@@ -90,16 +90,8 @@ def list_files(package: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(package.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
             name = path.relative_to(package).as_posix()
-            files[name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+            files[name] = {"sha256": file_hash(path), "bytes": path.stat().st_size}
     return files
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def check_output(final: Path, force: bool) -> None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Float models that were run are kept for the user: tests have a place of their own."""
+    folder = tmp_path_factory.mktemp("float")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgesw.validate.float_cache.cache_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,13 @@ from edgesw.cli.amounts import Bits, Chunks, Lengths, Size
 from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import megabytes, print_json, warn
+from edgesw.cli.validate import TOO_FAR, print_report
 from edgesw.form import UNITS
 from edgesw.targets import TARGETS
 
 if TYPE_CHECKING:
     from edgesw.plans import Plans
+    from edgesw.validate.validate import ValidationReport
 
 MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another bit for all
 
@@ -126,6 +128,12 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     type=click.FloatRange(0, MOST_HELD_OUT),
     help="Share of each matrix's scalars to hold out as well, those that rounding harms most, as 1e-4.  [default: 0]",
 )
+@click.option(
+    "--validate",
+    "and_validate",
+    is_flag=True,
+    help="Then measure the package as `edgesw validate` does, and end as it ends.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option(
     "--dry-run", is_flag=True, help="Print the plan, the size it comes to and the memory it needs; write nothing."
@@ -153,6 +161,7 @@ def convert(
     workers: int,
     no_hold_out: bool,
     hold_out_fraction: float,
+    and_validate: bool,
     force: bool,
     dry_run: bool,
     revision: str | None,
@@ -166,6 +175,8 @@ def convert(
     from edgesw.outliers.calibrate import calibration_text
     from edgesw.package import check_output
     from edgesw.plans import Settings, make_plans
+    from edgesw.texts import load_text
+    from edgesw.validate.validate import validate as measure
 
     if bits is not None and size is not None:
         raise click.UsageError("--bits and --size are two ways to say one thing: give one of them.")
@@ -213,6 +224,11 @@ def convert(
                 print_plans(model, plans, err=True)
 
         manifest = run(checkpoint, settings, output, force=force, progress=bar, decided=show)
+        report = None
+        if and_validate:
+            # The tokenizer and the text are those of the package, as whoever gets it would measure.
+            against = str(checkpoint.source.path) if checkpoint.source.is_local else None
+            report = measure(output, load_text(None), against=against, progress=bar)
     agreement = RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None
     if agreement is not None:
         warn(agreement.warning())
@@ -220,8 +236,9 @@ def convert(
         told = {"package": str(output), "manifest": str(output / "manifest.json"), "agreement": manifest.agreement}
         held_out = {key: getattr(manifest, key) for key in ("held_out", "held_out_columns", "correction_bytes")}
         schemes = {key: manifest.settings[key] for key in ("stored_bits", "matrices")}
-        print_json({**told, **schemes, **held_out, "files": manifest.files})
-        return
+        measured = {} if report is None else {"validation": report.to_dict()}
+        print_json({**told, **schemes, **held_out, "files": manifest.files, **measured})
+        _end(report)
     for name, path in manifest.models.items():
         files = (entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path))
         click.echo(f"{output / path}  {megabytes(sum(files))}  {manifest.settings['schemes'][name]}")
@@ -234,7 +251,15 @@ def convert(
     if hold_out_fraction:
         held.append(f"{hold_out_fraction:g} of the other scalars")
     against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
-    click.echo(f"Held out: {', '.join(held) or 'nothing'}. Next: edgesw validate {shlex.quote(str(output))}{against}")
+    following = "" if report else f" Next: edgesw validate {shlex.quote(str(output))}{against}"
+    click.echo(f"Held out: {', '.join(held) or 'nothing'}.{following}")
+    if report is not None:
+        print_report(str(output), report)
+    _end(report)
+
+
+def _end(report: ValidationReport | None) -> None:
+    click.get_current_context().exit(0 if report is None or report.passed else TOO_FAR)
 
 
 def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:

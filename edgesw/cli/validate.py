@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgesw.arm64.machine import CPUS
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import print_json, print_table
+from edgesw.cli.tables import megabytes, print_json, print_table
 from edgesw.form import UNITS
+
+if TYPE_CHECKING:
+    from edgesw.validate.validate import ValidationReport
 
 TOO_FAR = 3
 
@@ -62,6 +66,12 @@ def _share(ctx: click.Context, option: click.Parameter, value: str) -> float:
     help="Run the ONNX model on ARM processors as well, emulated where this is none: all three, or one. Slow: take few "
     "--windows and --tokens.",
 )
+@click.option(
+    "--details",
+    is_flag=True,
+    help="Also what each model writes, float beside package, and which matrices are furthest off: some more passes of "
+    "the float model.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def validate(
@@ -76,6 +86,7 @@ def validate(
     precision: str,
     compute: str | None,
     runtime: str | None,
+    details: bool,
     as_json: bool,
 ) -> None:
     """Measure PACKAGE against its float model: perplexity, KL divergence, top-1 agreement, and a verdict.
@@ -97,27 +108,57 @@ def validate(
             precision=precision,
             progress=bar,
             compute=compute,
+            details=details,
             cpus=() if runtime is None else tuple(CPUS) if runtime == "arm64" else (runtime.partition(":")[2],),
         )
     if as_json:
         print_json(report.to_dict())
     else:
-        print_table(
-            f"{package}: {report.text}, {report.windows} windows of {report.tokens} tokens",
-            ("target", "verdict", "perplexity", "float", "increase", "KL divergence", "top-1", "runtime"),
-            [
-                (
-                    name,
-                    "pass" if result.passes(most) else "FAIL",
-                    f"{result.perplexity:,.3f}",
-                    f"{result.float_perplexity:,.3f}",
-                    f"{result.increase:+.1%}",
-                    f"{result.kl_divergence:.4f}",
-                    f"{result.top1_agreement:.1%}",
-                    result.runtime,
-                )
-                for name, result in report.targets.items()
-            ],
-            left=2,
-        )
+        print_report(str(package), report)
     ctx.exit(0 if report.passed else TOO_FAR)
+
+
+def print_report(title: str, report: ValidationReport) -> None:
+    """The report as tables on stdout."""
+    begins = "each begun by BOS" if report.bos else "without BOS"
+    print_table(
+        f"{title}: {report.text}, {report.windows} windows of {report.tokens} tokens, {begins}, no overlap",
+        (
+            "target",
+            "verdict",
+            "perplexity",
+            "float",
+            "increase",
+            "KL mean",
+            "KL 99%",
+            "top-1",
+            "top-5",
+            "size",
+            "runtime",
+        ),
+        [
+            (
+                name,
+                "pass" if result.passes(report.most_increase) else "FAIL",
+                f"{result.perplexity:,.3f}",
+                f"{result.float_perplexity:,.3f}",
+                f"{result.increase:+.1%}",
+                f"{result.kl_divergence:.4f}",
+                f"{result.kl_99th:.3f}",
+                f"{result.top1_agreement:.1%}",
+                f"{result.top5_agreement:.1%}",
+                megabytes(report.sizes[name]) if name in report.sizes else "",
+                result.runtime,
+            )
+            for name, result in report.targets.items()
+        ],
+        left=2,
+    )
+    for name in report.sizes if report.matrices else ():
+        worst = ", ".join(f"{matrix.name} {matrix.error:.1%}" for matrix in report.worst(name))
+        click.echo(f"Furthest off in {name}: {worst}")
+    for sample in report.samples:
+        click.echo(f"\n{sample.prompt} ...")
+        click.echo(f"  float: {sample.float_text.strip()!r}")
+        for name, written in sample.texts.items():
+            click.echo(f"  {name}: {written.strip()!r} ({sample.same_tokens[name]} tokens as float)")

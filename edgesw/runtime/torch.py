@@ -139,19 +139,27 @@ class FloatLogits:
     """Logits of windows of token ids (batch, tokens): one streamed pass for all, then the head window by window."""
 
     def __init__(
-        self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None = None
+        self,
+        spec: DecoderSpec,
+        weights: Weights,
+        ids: np.ndarray,
+        progress: Callable[[int], None] | None = None,
+        hidden: torch.Tensor | None = None,
     ) -> None:
+        """`hidden`: what the pass would give, float32 (batch, tokens, hidden), from an earlier one."""
         self._ops = TorchOps(spec, weights, ids)
-        for layer, x in enumerate(residual_stream(self._ops)):  # noqa: B007 - the last one is what counts
-            if progress:
-                progress(layer)
-        self._hidden = x
+        if hidden is None:
+            for layer, hidden in enumerate(residual_stream(self._ops)):  # noqa: B007 - the last one is what counts
+                if progress:
+                    progress(layer)
+        assert hidden is not None
+        self.hidden = hidden
         # Read once: the head is used for every window.
         self._ops.weights = KeptTensors(weights)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Float32 (tokens, vocabulary), one window after the other."""
-        for window in self._hidden:
+        for window in self.hidden:
             with torch.inference_mode():
                 logits = decoder_head(self._ops, window).float().numpy()
             yield logits

@@ -23,6 +23,12 @@ class Agreement:
     kl_divergence: float  # mean KL(float || package), nats
     top1_agreement: float  # share of positions with the same most likely token
     positions: int
+    kl_99th: float = math.nan  # what one position in a hundred is above, nats
+    top5_agreement: float = (
+        math.nan
+    )  # share of positions whose float most likely token is among the package's first five
+    window_perplexities: tuple[float, ...] = ()
+    float_window_perplexities: tuple[float, ...] = ()
 
     @property
     def increase(self) -> float:
@@ -38,30 +44,40 @@ class Agreement:
 
 
 class _Sums:
-    """Sums over positions of what Agreement reports."""
+    """What Agreement reports, window after window."""
 
     def __init__(self) -> None:
-        self.loss = self.float_loss = self.divergence = 0.0
-        self.same = self.positions = 0
+        self.losses: list[float] = []
+        self.float_losses: list[float] = []
+        self.divergences: list[torch.Tensor] = []
+        self.same = self.near = self.positions = 0
 
     def add(self, ids: np.ndarray, reference: torch.Tensor, logits: np.ndarray) -> None:
         """One window (tokens,): `reference` are the float model's log probabilities (tokens - 1, vocabulary)."""
         ours = torch.log_softmax(torch.from_numpy(logits[:-1]), -1)
         at, following = torch.arange(len(ids) - 1), torch.from_numpy(ids[1:])
-        self.loss -= float(ours[at, following].double().sum())
-        self.float_loss -= float(reference[at, following].double().sum())
-        self.divergence += float((reference.exp() * (reference - ours)).sum(-1).double().sum())
-        self.same += int((reference.argmax(-1) == ours.argmax(-1)).sum())
+        self.losses.append(-float(ours[at, following].double().mean()))
+        self.float_losses.append(-float(reference[at, following].double().mean()))
+        self.divergences.append((reference.exp() * (reference - ours)).sum(-1).double())
+        likeliest = reference.argmax(-1)
+        first = ours.topk(min(5, ours.shape[-1])).indices
+        self.same += int((likeliest == first[:, 0]).sum())
+        self.near += int((likeliest[:, None] == first).any(-1).sum())
         self.positions += len(ids) - 1
 
     def agreement(self, runtime: str) -> Agreement:
+        divergences = torch.cat(self.divergences)
         return Agreement(
             runtime,
-            _perplexity(self.loss, self.positions),
-            _perplexity(self.float_loss, self.positions),
-            self.divergence / self.positions,
+            _perplexity(sum(self.losses) / len(self.losses)),  # windows have the same length
+            _perplexity(sum(self.float_losses) / len(self.losses)),
+            float(divergences.mean()),
             self.same / self.positions,
             self.positions,
+            float(divergences.quantile(0.99)),
+            self.near / self.positions,
+            tuple(map(_perplexity, self.losses)),
+            tuple(map(_perplexity, self.float_losses)),
         )
 
 
@@ -82,6 +98,5 @@ def measure(
         yield [total.agreement(decoder.runtime) for decoder, total in zip(decoders, sums, strict=True)]
 
 
-def _perplexity(loss: float, positions: int) -> float:
-    mean = loss / positions
+def _perplexity(mean: float) -> float:
     return math.exp(mean) if mean < 700 else math.inf

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgesw.arm64.decoder import Arm64Decoder
 from edgesw.arm64.machine import arm64
@@ -13,11 +15,17 @@ from edgesw.errors import UsageError
 from edgesw.package import Manifest, check_files, read_manifest
 from edgesw.progress import Progress
 from edgesw.runtime.package import PackagedDecoder
-from edgesw.runtime.torch import FloatLogits
 from edgesw.targets import check_target, open_decoder
 from edgesw.texts import Text, windows
 from edgesw.tokenizer import Tokenizer
+from edgesw.validate.float_cache import float_logits
+from edgesw.validate.matrices import MatrixError, matrix_errors
 from edgesw.validate.measure import Agreement, measure
+from edgesw.validate.samples import PROMPTS, Sample, samples
+from edgesw.validate.stored import stored_matrices
+
+WINDOWS, TOKENS, MOST_INCREASE = 8, 512, 0.2
+SAMPLE_TOKENS = 24
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,13 @@ class ValidationReport:
     tokens: int  # per window
     most_increase: float
     targets: dict[str, Agreement]
+    bos: bool = True
+    """Whether each window begins with the BOS token, which is not predicted. Windows do not overlap."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Size of each target's files."""
+    samples: tuple[Sample, ...] = ()
+    matrices: tuple[MatrixError, ...] = ()
+    """With details: of each target the layers' matrices in forward order."""
 
     @property
     def passed(self) -> bool:
@@ -39,13 +54,22 @@ class ValidationReport:
             "text": self.text,
             "windows": self.windows,
             "tokens_per_window": self.tokens,
+            "stride": self.tokens - self.bos,
+            "bos": self.bos,
             "max_perplexity_increase": self.most_increase,
             "passed": self.passed,
             "targets": {
-                name: {**result.to_dict(), "passed": result.passes(self.most_increase)}
+                name: {**result.to_dict(), "passed": result.passes(self.most_increase), "bytes": self.sizes.get(name)}
                 for name, result in self.targets.items()
             },
+            "samples": [sample.to_dict() for sample in self.samples],
+            "matrices": [matrix.to_dict() for matrix in self.matrices],
         }
+
+    def worst(self, target: str, count: int = 5) -> list[MatrixError]:
+        """The matrices of a target that are furthest off."""
+        own = (matrix for matrix in self.matrices if matrix.target == target)
+        return sorted(own, key=lambda matrix: -matrix.error)[:count]
 
 
 def float_model(manifest: Manifest, against: str | None) -> Checkpoint:
@@ -69,24 +93,27 @@ def validate(
     text: Text,
     *,
     against: str | None,
-    targets: tuple[str, ...],
-    count: int,
-    tokens: int,
-    most_increase: float,
-    precision: str,
     progress: Progress,
+    targets: tuple[str, ...] = (),
+    count: int = WINDOWS,
+    tokens: int = TOKENS,
+    most_increase: float = MOST_INCREASE,
+    precision: str = "float16",
     compute: str | None = None,
     cpus: tuple[str, ...] = (),
+    details: bool = False,
 ) -> ValidationReport:
     """Measure `targets` (default: all in the package) over `count` windows of `tokens` tokens. On a Mac Core ML runs on
     the units `compute`, None for those that the package is made for. The ONNX model runs on each of the ARM processors
-    `cpus` too: see `edgesw.arm64.machine`."""
+    `cpus` too: see `edgesw.arm64.machine`. With `details` also what each model writes and how far off each matrix is:
+    some more passes of the float model, over few tokens."""
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
     checkpoint = float_model(manifest, against)
     names = targets or tuple(manifest.models)
     tokens = min(tokens, manifest.context)
-    ids = windows(text, Tokenizer.from_folder(package), count, tokens)
+    tokenizer = Tokenizer.from_folder(package)
+    ids = windows(text, tokenizer, count, tokens)
     decoders: list[PackagedDecoder] = []
     for name in names:
         progress("Loading", name, len(decoders), len(names))
@@ -96,13 +123,46 @@ def validate(
         decoders.append(Arm64Decoder(package / manifest.models["onnx"], manifest.context, arm64(cpu, progress)))
         names = (*names, f"onnx, {cpu}")
     layers = checkpoint.spec.layers
-    reference = FloatLogits(
-        checkpoint.spec, checkpoint, ids, lambda layer: progress("Float model", f"layer {layer}", layer, layers)
-    )
+    reference = float_logits(checkpoint, ids, lambda layer: progress("Float model", f"layer {layer}", layer, layers))
     progress("Measuring", "", 0, ids.size - len(ids))
     results: list[Agreement] = []
     for so_far in measure(ids, reference, decoders):
         results = so_far
         progress("Measuring", "", results[0].positions, ids.size - len(ids))
     found = dict(zip(names, results, strict=True))
-    return ValidationReport(text.name, ids.shape[0], ids.shape[1], most_increase, found)
+    sizes = {name: model_bytes(manifest, name) for name in names if name in manifest.models}
+    report = ValidationReport(
+        text.name, ids.shape[0], ids.shape[1], most_increase, found, tokenizer.bos_id is not None, sizes
+    )
+    return (
+        _with_details(report, package, manifest, checkpoint, tokenizer, ids, decoders, progress) if details else report
+    )
+
+
+def model_bytes(manifest: Manifest, target: str) -> int:
+    """Size of the files of a target's model."""
+    path = manifest.models[target]
+    return sum(int(entry["bytes"]) for file, entry in manifest.files.items() if file.startswith(path))
+
+
+def _with_details(
+    report: ValidationReport,
+    package: Path,
+    manifest: Manifest,
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    ids: np.ndarray,
+    decoders: list[PackagedDecoder],
+    progress: Progress,
+) -> ValidationReport:
+    spec, names = checkpoint.spec, [name for name in report.targets if name in manifest.models]
+    progress("Writing samples", "", 0, SAMPLE_TOKENS * len(PROMPTS))
+    written = samples(
+        spec, checkpoint, tokenizer, dict(zip(names, decoders, strict=False)), SAMPLE_TOKENS,
+        lambda done: progress("Writing samples", "", done, SAMPLE_TOKENS * len(PROMPTS)),
+    )  # fmt: skip
+    stored = {name: stored_matrices(package, manifest, name) for name in names}
+    errors = matrix_errors(
+        spec, checkpoint, ids[:1], stored, lambda layer: progress("Matrices", f"layer {layer}", layer, spec.layers)
+    )
+    return replace(report, samples=written, matrices=errors)

@@ -26,6 +26,9 @@ class Figures(NamedTuple):
     float_perplexity: float
     kl_divergence: float
     top1_agreement: float
+    kl_99th: float
+    top5_agreement: float
+    window_perplexities: list[float]
 
     @property
     def increase(self) -> float:
@@ -43,7 +46,7 @@ def figures(folder: Path, float_model: Any, compressed: Any) -> Figures:
     backend = Backend.from_file(str(folder / "tokenizer.json"))
     ids = backend.encode(shipped_text("validation").content, add_special_tokens=False).ids
     bos = backend.token_to_id(BOS)
-    loss, float_loss, divergence, same = [], [], [], []
+    loss, float_loss, divergence, same, near = [], [], [], [], []
     for window in np.reshape(ids[: WINDOWS * (TOKENS - 1)], (WINDOWS, TOKENS - 1)):
         tokens = [bos, *window]
         p, q = (log_softmax(logits_of(model, tokens)[:-1]) for model in (float_model, compressed))
@@ -52,8 +55,15 @@ def figures(folder: Path, float_model: Any, compressed: Any) -> Figures:
         loss.append(-q[at])
         divergence.append((np.exp(p) * (p - q)).sum(-1))
         same.append(p.argmax(-1) == q.argmax(-1))
+        near.append((np.argsort(-q, axis=-1)[:, :5] == p.argmax(-1)[:, None]).any(-1))
     return Figures(
-        math.exp(np.mean(loss)), math.exp(np.mean(float_loss)), float(np.mean(divergence)), float(np.mean(same))
+        math.exp(np.mean(loss)),
+        math.exp(np.mean(float_loss)),
+        float(np.mean(divergence)),
+        float(np.mean(same)),
+        float(np.percentile(divergence, 99)),
+        float(np.mean(near)),
+        [math.exp(np.mean(each)) for each in loss],
     )
 
 
@@ -86,6 +96,9 @@ def test_the_figures_are_those_of_the_textbook(report: dict[str, Any], expected:
         assert found["kl_divergence"] == pytest.approx(expected.kl_divergence, rel=50 * tolerance)
         near_ties = {"onnx": 1, "coreml": 5}[target]
         assert found["top1_agreement"] == pytest.approx(expected.top1_agreement, abs=(near_ties + 0.5) / positions)
+        assert found["top5_agreement"] == pytest.approx(expected.top5_agreement, abs=(near_ties + 0.5) / positions)
+        assert found["kl_99th"] == pytest.approx(expected.kl_99th, rel=50 * tolerance)
+        assert found["window_perplexities"] == pytest.approx(expected.window_perplexities, rel=2 * tolerance)
 
 
 def test_the_figures_are_no_trivial_ones(expected: Figures) -> None:
@@ -110,6 +123,7 @@ def test_the_report_says_what_was_measured_on_what(report: dict[str, Any]) -> No
     assert report["text"] == "shipped validation text"
     assert (report["windows"], report["tokens_per_window"]) == (WINDOWS, TOKENS)
     assert report["max_perplexity_increase"] == 0.2
+    assert (report["bos"], report["stride"]) == (True, TOKENS - 1)
     assert report["passed"] is True
     assert list(report["targets"]) == ["coreml", "onnx"]
     assert report["targets"]["onnx"]["runtime"].startswith("onnxruntime ")
@@ -120,7 +134,8 @@ def test_the_table_has_the_same_figures(tiny_llama: Path, unrounded_package: Pat
     ran = validate(unrounded_package, "--against", tiny_llama, "--target", "onnx")
     assert ran.code == 0 and ran.err == ""
     title, header, line = ran.out.strip().splitlines()
-    assert title.strip() == f"{unrounded_package}: shipped validation text, {WINDOWS} windows of {TOKENS} tokens"
+    how = f"{WINDOWS} windows of {TOKENS} tokens, each begun by BOS, no overlap"
+    assert title.strip() == f"{unrounded_package}: shipped validation text, {how}"
     assert header.split()[:4] == ["target", "verdict", "perplexity", "float"]
     found = report["targets"]["onnx"]
     figures = [
@@ -128,7 +143,10 @@ def test_the_table_has_the_same_figures(tiny_llama: Path, unrounded_package: Pat
         f"{found['float_perplexity']:,.3f}",
         f"{found['increase']:+.1%}",
         f"{found['kl_divergence']:.4f}",
+        f"{found['kl_99th']:.3f}",
         f"{found['top1_agreement']:.1%}",
+        f"{found['top5_agreement']:.1%}",
+        *f"{found['bytes'] / 1e6:.1f} MB".split(),
     ]
     assert line.split() == ["onnx", "pass", *figures, *found["runtime"].split()]
 

@@ -1,0 +1,57 @@
+"""The float model's side of a validation, kept: a second package of the same model need not run it again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.content import content_hash
+from edgesw.runtime.torch import FloatLogits
+
+# How many passes are kept: the latest.
+KEPT = 16
+# Of what the decoder computes: raised when that changes, so that passes of older versions are not taken.
+VERSION = 1
+
+
+def float_logits(checkpoint: Checkpoint, ids: np.ndarray, progress: Callable[[int], None]) -> FloatLogits:
+    """`FloatLogits` of the checkpoint, from the cache where the same content has been run on the same ids before."""
+    spec = checkpoint.spec
+    digest = hashlib.sha256(f"{VERSION} {content_hash(checkpoint.source.path)} {ids.shape}".encode())
+    digest.update(np.ascontiguousarray(ids).tobytes())
+    path = cache_folder() / f"{digest.hexdigest()}.npy"
+    with contextlib.suppress(OSError, ValueError):  # none, or one that was damaged: computed again
+        hidden = np.load(path, allow_pickle=False)
+        if hidden.shape == (*ids.shape, spec.hidden_size):
+            path.touch()
+            return FloatLogits(spec, checkpoint, ids, hidden=torch.from_numpy(hidden))
+    made = FloatLogits(spec, checkpoint, ids, progress)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not results
+        _keep(path, made.hidden.numpy())
+    return made
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgesw" / "float"
+
+
+def _keep(path: Path, hidden: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+        try:
+            np.save(file, hidden)
+            file.close()
+            Path(file.name).replace(path)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+    kept = sorted(path.parent.glob("*.npy"), key=lambda each: each.stat().st_mtime)
+    for old in kept[:-KEPT]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""Which matrix of a package hurts most: the error of each product, on the inputs that the float model gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.ops import Weights
+from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.validate.stored import StoredMatrices
+
+
+@dataclass(frozen=True)
+class MatrixError:
+    """Of one matrix in one model of a package."""
+
+    target: str
+    name: str
+    error: float
+    """What the product is off by, root mean square over tokens and rows, beside what it is."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def matrix_errors(
+    spec: DecoderSpec,
+    weights: Weights,
+    ids: np.ndarray,
+    stored: Mapping[str, StoredMatrices],
+    progress: Callable[[int], None],
+) -> tuple[MatrixError, ...]:
+    """One streamed float pass over windows of ids (windows, tokens): each matrix is multiplied with the input that it
+    gets there, and so is the one that each package stores. Errors of the inputs themselves are no part of it, nor is
+    the rounding of inputs."""
+    found: list[MatrixError] = []
+
+    def observe(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
+        flat = x.flatten(0, -2)
+        power = float((flat @ weight.T).square().sum(dtype=torch.float64))
+        for target, matrices in stored.items():
+            off = torch.from_numpy(matrices.matrix(name)) - weight
+            error = float((flat @ off.T).square().sum(dtype=torch.float64))
+            found.append(MatrixError(target, name, (error / power) ** 0.5 if power else 0.0))
+
+    for layer, _ in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):
+        progress(layer)
+    return tuple(found)

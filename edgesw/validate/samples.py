@@ -1,0 +1,118 @@
+"""What the float model writes and what a package writes, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.decoder import decoder_head
+from edgesw.decoder.ops import Weights
+from edgesw.generate import generate
+from edgesw.runtime.package import PackagedDecoder
+from edgesw.runtime.torch import KeptTensors, TorchOps, residual_stream
+from edgesw.tokenizer import Tokenizer
+
+PROMPTS = ("The capital of France is", "To make tea, first", "The three primary colours are")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Greedy continuations of one prompt: the float model's, and by target the package's."""
+
+    prompt: str
+    float_text: str
+    texts: dict[str, str]
+    same_tokens: dict[str, int]
+    """How many tokens a target writes as the float model does, before the first that differs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def samples(
+    spec: DecoderSpec,
+    weights: Weights,
+    tokenizer: Tokenizer,
+    decoders: dict[str, PackagedDecoder],
+    most: int,
+    progress: Callable[[int], None],
+) -> tuple[Sample, ...]:
+    """Of each of PROMPTS up to `most` tokens; `progress` is told how many of the float model's are known."""
+    prompts = [tokenizer.encode(prompt, bos=True) for prompt in PROMPTS]
+    stop = tokenizer.eos_ids or spec.eos_token_ids
+    written = {
+        name: [list(generate(decoder, prompt, stop, most)) for prompt in prompts] for name, decoder in decoders.items()
+    }
+    draft = next(iter(decoders.values()))
+    exact = float_greedy(spec, weights, prompts, draft, stop, most, progress)
+    found = []
+    for at, prompt in enumerate(PROMPTS):
+        each = {name: texts[at] for name, texts in written.items()}
+        same = {name: _same(exact[at], ids) for name, ids in each.items()}
+        found.append(
+            Sample(prompt, _text(tokenizer, exact[at]), {n: _text(tokenizer, ids) for n, ids in each.items()}, same)
+        )
+    return tuple(found)
+
+
+def float_greedy(
+    spec: DecoderSpec,
+    weights: Weights,
+    prompts: Sequence[list[int]],
+    draft: PackagedDecoder,
+    stop: Sequence[int],
+    most: int,
+    progress: Callable[[int], None],
+) -> list[list[int]]:
+    """The most likely next `most` tokens after each prompt by the float model, up to one of `stop`, in a few streamed
+    passes instead of one a token: a package drafts them, and a pass over all prompts takes what is right and the first
+    token that is not (speculative decoding, arXiv 2211.17192, for greedy texts)."""
+    weights = KeptHead(weights)
+    texts: list[list[int]] = [[] for _ in prompts]
+    ended = [most == 0] * len(prompts)
+    while not all(ended):
+        drafts = [
+            [] if end else list(generate(draft, prompt + text, (), most - len(text)))
+            for prompt, text, end in zip(prompts, texts, ended, strict=True)
+        ]
+        rows = [prompt + text + more for prompt, text, more in zip(prompts, texts, drafts, strict=True)]
+        longest = max(map(len, rows))
+        # What stands behind a row is not seen by it.
+        ids = np.array([row + [0] * (longest - len(row)) for row in rows], np.int64)
+        ops = TorchOps(spec, weights, ids)
+        for x in residual_stream(ops):
+            hidden = x
+        for at, (prompt, more) in enumerate(zip(prompts, drafts, strict=True)):
+            if ended[at]:
+                continue
+            known = len(prompt) + len(texts[at])
+            with torch.inference_mode():
+                likeliest = decoder_head(ops, hidden[at, known - 1 : known + len(more)]).argmax(-1).tolist()
+            right = _same(likeliest, more)
+            new = likeliest[: right + 1][: most - len(texts[at])]
+            cut = next((place for place, token in enumerate(new) if token in stop), None)
+            texts[at] += new if cut is None else new[:cut]
+            ended[at] = cut is not None or len(texts[at]) == most or len(prompt) + len(texts[at]) >= draft.context
+        progress(sum(map(len, texts)))
+    return texts
+
+
+class KeptHead(KeptTensors):
+    """Weights of which only those of the end of the decoder are kept: each pass reads the layers again."""
+
+    def tensor(self, name: str) -> np.ndarray:
+        return self._weights.tensor(name) if name.startswith("layers.") else super().tensor(name)
+
+
+def _same(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((at for at, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
+
+
+def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    stream = tokenizer.stream()
+    return "".join([*(stream.push(token) for token in ids), stream.end()])
