@@ -17,6 +17,7 @@ from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
 from edgesw.cli.recipes import recipes
+from edgesw.cli.report import report
 from edgesw.cli.study import study
 from edgesw.cli.validate import validate
 from edgesw.errors import EdgeswError
@@ -35,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (detect, convert, validate, bench, generate, recipes, study):
+for command in (detect, convert, validate, bench, report, generate, recipes, study):
     cli.add_command(command)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TOO_FAR = 3
 
 
-def _share(ctx: click.Context, option: click.Parameter, value: str) -> float:
+def share(ctx: click.Context, option: click.Parameter, value: str) -> float:
     """`20%` or `20`, as a share: 0.2."""
     try:
         share = float(value.strip().removesuffix("%")) / 100
@@ -45,7 +45,7 @@ def _share(ctx: click.Context, option: click.Parameter, value: str) -> float:
     "most",
     default="20%",
     show_default=True,
-    callback=_share,
+    callback=share,
     help="The verdict's threshold.",
 )
 @click.option(

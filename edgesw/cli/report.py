@@ -1,0 +1,73 @@
+"""edgesw report"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgesw.cli.progress import Bar
+from edgesw.cli.validate import TOO_FAR, share
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file.  [default: PACKAGE-report.html]"
+)
+@click.option(
+    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
+)
+@click.option("--against", metavar="MODEL", help="The float model.  [default: the one the package was made from]")
+@click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
+@click.option(
+    "--max-perplexity-increase",
+    "most",
+    default="20%",
+    show_default=True,
+    callback=share,
+    help="The verdict's threshold.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.pass_context
+def report(
+    ctx: click.Context,
+    package: Path,
+    output: Path | None,
+    text: str | None,
+    against: str | None,
+    windows: int,
+    most: float,
+    force: bool,
+) -> None:
+    """Write what speaks for PACKAGE and against it into one HTML file, for people: verdict, super weights, the error of
+    each matrix, perplexity by window, samples, provenance.
+
+    Exits with 3, the file written, when a target's perplexity is more than the threshold above the float model's.
+    """
+    from edgesw.errors import UsageError
+    from edgesw.outliers.find import find_outliers
+    from edgesw.package import read_manifest
+    from edgesw.report.html import report_html
+    from edgesw.staged import staged
+    from edgesw.texts import load_text
+    from edgesw.tokenizer import Tokenizer
+    from edgesw.validate.validate import float_model, validate
+
+    manifest = read_manifest(package)
+    name = package.resolve().name
+    output = output or Path(f"{name}-report.html")
+    if output.exists() and not force:
+        raise UsageError(f"'{output}' exists: choose another -o, or replace it with --force.")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"'{output.parent}' is no folder: make it, or choose another -o.")
+    with Bar() as bar:
+        measured = validate(
+            package, load_text(text), against=against, count=windows, most_increase=most, progress=bar, details=True
+        )
+        outliers = find_outliers(float_model(manifest, against), Tokenizer.from_folder(package), bar)
+        bar("Writing", output.name, 0, 1)
+        with staged(output) as (partial,):
+            partial.write_text(report_html(name, manifest, measured, outliers), encoding="utf-8")
+    click.echo(f"{output}: {'passed' if measured.passed else 'FAILED'}")
+    ctx.exit(0 if measured.passed else TOO_FAR)
