@@ -13,6 +13,7 @@ import click
 
 from edgesw import __version__
 from edgesw.cli.bench import bench
+from edgesw.cli.compare import compare
 from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (detect, convert, validate, bench, report, generate, recipes, study):
+for command in (detect, convert, validate, bench, compare, report, generate, recipes, study):
     cli.add_command(command)
 
 

@@ -79,3 +79,20 @@ def _mark(axes: Axes, values: list[float], places: list[Coordinates], color: str
             text, (layer, values[layer]), (7 if early else -7, 0), textcoords="offset points", color=color,
             fontsize=8, ha="left" if early else "right", va="center",
         )  # fmt: skip
+
+
+def tradeoff_plot(points: list[tuple[str, int, float]]) -> Figure:
+    """Size across and divergence up of models: (title, bytes, nats)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for title, size, divergence in points:
+        axes.plot(size / 1e6, max(divergence, 1e-6), "o", color=_LINE, markersize=7)
+        axes.annotate(title, (size / 1e6, max(divergence, 1e-6)), (6, 4), textcoords="offset points", fontsize=8)
+    axes.set(
+        xlabel="size, MB", ylabel="KL divergence from float, nats", yscale="log", title="smaller and lower is better"
+    )
+    axes.margins(0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,0 +1,70 @@
+"""edgesw compare"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgesw.cli.progress import Bar
+from edgesw.cli.tables import megabytes, print_json, print_table
+
+
+@click.command()
+@click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
+)
+@click.option("--against", metavar="MODEL", help="The float model.  [default: the one the packages were made from]")
+@click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
+@click.option("--no-speed", is_flag=True, help="Leave out how fast each reads and writes.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Size and divergence, as a .png or .svg file."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(
+    packages: tuple[Path, ...],
+    text: str | None,
+    against: str | None,
+    windows: int,
+    no_speed: bool,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """PACKAGES of one model side by side: size, bits, perplexity, KL divergence, speed."""
+    from edgesw.compare import compare as run
+    from edgesw.report.plots import check_plot, save_plot, tradeoff_plot
+    from edgesw.texts import load_text
+
+    if plot is not None:
+        check_plot(plot)
+    with Bar() as bar:
+        found = run(list(packages), load_text(text), against=against, count=windows, speed=not no_speed, progress=bar)
+        if plot is not None:
+            points = [(each.title, each.bytes, each.agreement.kl_divergence) for each in found]
+            save_plot(tradeoff_plot(points), plot)
+    if as_json:
+        print_json([each.to_dict() for each in found])
+        return
+    print_table(
+        f"{windows} windows of 512 tokens, {text or 'shipped validation text'}",
+        ("package", "target", "size", "bits", "perplexity", "increase", "KL", "top-1", "prefill/s", "decode/s"),
+        [
+            (
+                each.package,
+                each.target,
+                megabytes(each.bytes),
+                f"{each.stored_bits:.2f}",
+                f"{each.agreement.perplexity:,.3f}",
+                f"{each.agreement.increase:+.1%}",
+                f"{each.agreement.kl_divergence:.4f}",
+                f"{each.agreement.top1_agreement:.1%}",
+                "" if each.prefill_per_second is None else f"{each.prefill_per_second:,.0f}",
+                "" if each.decode_per_second is None else f"{each.decode_per_second:,.1f}",
+            )
+            for each in found
+        ],
+        left=2,
+    )
+    if plot is not None:
+        click.echo(f"Wrote {plot}", err=True)
