@@ -17,6 +17,7 @@ from edgesw.cli.compare import compare
 from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
+from edgesw.cli.push import push
 from edgesw.cli.recipes import recipes
 from edgesw.cli.report import report
 from edgesw.cli.study import study
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (detect, convert, validate, bench, compare, report, generate, recipes, study):
+for command in (detect, convert, validate, bench, compare, report, push, generate, recipes, study):
     cli.add_command(command)
 
 

@@ -1,0 +1,37 @@
+"""edgesw push"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgesw.cli.progress import Bar
+from edgesw.cli.tables import megabytes, print_json, print_table
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("repo")
+@click.option("--private", is_flag=True, help="A repository that is made for it is private.")
+@click.option("--dry-run", is_flag=True, help="Check the package and list what would be uploaded.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def push(package: Path, repo: str, private: bool, dry_run: bool, as_json: bool) -> None:
+    """Upload PACKAGE to the Hugging Face hub as REPO (OWNER/NAME), its model card as the repository's."""
+    from edgesw.push import files_to_push
+    from edgesw.push import push as run
+
+    if dry_run:
+        _, sizes = files_to_push(package)
+        if as_json:
+            print_json({"repo": repo, "files": sizes})
+        else:
+            rows = [(name, megabytes(size)) for name, size in sizes.items()]
+            print_table(f"Would be uploaded to {repo}", ("file", "size"), [*rows, ("", megabytes(sum(sizes.values())))])
+        return
+    with Bar() as bar:
+        url = run(package, repo, private=private, progress=bar)
+    if as_json:
+        print_json({"repo": repo, "commit": url})
+    else:
+        click.echo(url)
