@@ -132,7 +132,7 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     "--validate",
     "and_validate",
     is_flag=True,
-    help="Then measure the package as `edgesw validate` does, and end as it ends.",
+    help="Then measure the package as `edgesw validate --record` does, and end as it ends.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option(
@@ -175,6 +175,7 @@ def convert(
     from edgesw.outliers.calibrate import calibration_text
     from edgesw.package import check_output
     from edgesw.plans import Settings, make_plans
+    from edgesw.report.measured import record as write_measured
     from edgesw.texts import load_text
     from edgesw.validate.validate import validate as measure
 
@@ -229,6 +230,7 @@ def convert(
             # The tokenizer and the text are those of the package, as whoever gets it would measure.
             against = str(checkpoint.source.path) if checkpoint.source.is_local else None
             report = measure(output, load_text(None), against=against, progress=bar)
+            write_measured(output, report)
     agreement = RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None
     if agreement is not None:
         warn(agreement.warning())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from edgesw.json_text import json_text
 
 
 def print_table(
@@ -30,15 +30,7 @@ def print_table(
 
 def print_json(values: Any) -> None:
     """JSON, where a figure that is infinite or not a number is null: JSON has no word for it."""
-    click.echo(json.dumps(_plain(values), indent=2, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    click.echo(json_text(values))
 
 
 def warn(message: str | None) -> None:

@@ -72,6 +72,7 @@ def share(ctx: click.Context, option: click.Parameter, value: str) -> float:
     help="Also what each model writes, float beside package, and which matrices are furthest off: some more passes of "
     "the float model.",
 )
+@click.option("--record", is_flag=True, help="Write the figures into the package: its model card and validation.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def validate(
@@ -87,12 +88,14 @@ def validate(
     compute: str | None,
     runtime: str | None,
     details: bool,
+    record: bool,
     as_json: bool,
 ) -> None:
     """Measure PACKAGE against its float model: perplexity, KL divergence, top-1 agreement, and a verdict.
 
     Exits with 3 when a target's perplexity is more than the threshold above the float model's.
     """
+    from edgesw.report.measured import record as write_measured
     from edgesw.texts import load_text
     from edgesw.validate.validate import validate as run
 
@@ -111,6 +114,8 @@ def validate(
             details=details,
             cpus=() if runtime is None else tuple(CPUS) if runtime == "arm64" else (runtime.partition(":")[2],),
         )
+    if record:
+        write_measured(package, report)
     if as_json:
         print_json(report.to_dict())
     else:

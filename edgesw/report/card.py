@@ -21,6 +21,7 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         keep_trailing_newline=True,
         autoescape=False,
     ).get_template("card.md")
+    form = manifest.settings.get("form", {"lengths": [1], "chunks": 1})
     sizes = {name: (plan.stored_bytes + manifest.correction_bytes) / 1e6 for name, plan in plans.items()}
     return template.render(
         manifest=manifest,
@@ -30,5 +31,6 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         agreement=RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None,
         parameters=checkpoint.parameters(),
         sizes=sizes,
+        flexible=not form["lengths"] and form["chunks"] == 1,
         columns=sum(map(len, manifest.held_out_columns.values())),
     )

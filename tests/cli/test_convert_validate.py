@@ -23,3 +23,22 @@ def test_one_command_converts_measures_and_tells_a_script(tiny_llama: Path, tmp_
     found = json.loads(ran.out)
     assert found["validation"]["passed"] is False
     assert (tmp_path / "bad" / "manifest.json").exists(), "what failed is there to be looked at"
+
+
+def test_figures_are_recorded_in_the_package(tiny_llama: Path, tmp_path: Path) -> None:
+    """On the hub people see the card and nothing else; the package must still be the one that its checksums name."""
+    ran = edgesw("convert", tiny_llama, "--target", "onnx", "--calibrate", "none", "-o", tmp_path / "p")
+    assert ran.code == 0, ran.err
+    assert "Not yet" in (tmp_path / "p" / "README.md").read_text()
+    for windows in (1, 2):  # the second time in the place of the first
+        words = ("--against", tiny_llama, "--windows", windows, "--json")
+        ran = edgesw("validate", tmp_path / "p", *words, "--record")
+        assert ran.code == 0, ran.err
+        figures = json.loads((tmp_path / "p" / "validation.json").read_text())
+        assert figures == json.loads(ran.out)
+        card = (tmp_path / "p" / "README.md").read_text()
+        found = figures["targets"]["onnx"]
+        assert f"| onnx | {found['perplexity']:,.3f} | {found['float_perplexity']:,.3f} |" in card
+        assert card.count("| onnx | ") == 2 and "Not yet" not in card
+        assert f"On {windows} window" in card
+        assert edgesw("validate", tmp_path / "p", *words).code == 0, "files and checksums still agree"
