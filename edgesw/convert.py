@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,15 +19,17 @@ from edgesw.compress.decoder import CompressedDecoder, prepare
 from edgesw.compress.kept import KeptMatrices
 from edgesw.compress.plan import CompressionPlan, Schemes
 from edgesw.compress.streamed import StreamedDecoder
+from edgesw.content import content_hash
 from edgesw.errors import EdgeswError
 from edgesw.held_out import HeldOut, find_held_out
 from edgesw.outliers.calibrate import Calibration, calibrate, calibration_text
-from edgesw.package import MANIFEST, Manifest, check_output, list_files, publish
+from edgesw.package import KEPT, MANIFEST, Manifest, check_output, list_files, publish
 from edgesw.packaging import Packaging
 from edgesw.plans import Plans, Settings, make_plans
 from edgesw.progress import Progress, StepProgress
 from edgesw.report.card import model_card
 from edgesw.targets import TARGETS
+from edgesw.texts import Text
 from edgesw.tokenizer import Tokenizer
 from edgesw.workers import worker_processes
 
@@ -49,8 +51,9 @@ def convert(
     plans = make_plans(checkpoint.spec, settings)
     text = calibration_text(settings.calibration)
     check_output(output, force)
-    _check_room(output, plans)
-    with publish(output, force) as folder:
+    room = _check_room(output, plans)
+    progress("Reading", "what the model is", 0, 1)
+    with publish(output, force, _key(checkpoint, settings, text)) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
         held_out = HeldOut({})
         if settings.hold_out:
@@ -64,7 +67,9 @@ def convert(
         if plans.mixed:
             plans = plans.measured(checkpoint, calibration, held_out, progress)
             decided(plans)
-        _write_targets(checkpoint, tokenizer, plans, calibration, held_out, folder, progress)
+        again = room > plans.output_bytes + plans.kept_bytes
+        _write_targets(checkpoint, tokenizer, plans, calibration, held_out, folder, progress, again)
+        shutil.rmtree(folder / KEPT)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)
@@ -82,8 +87,10 @@ def _write_targets(
     held_out: HeldOut,
     folder: Path,
     progress: Progress,
+    again: bool,
 ) -> None:
-    """Compress and write the targets one after the other. Those of the same plan share their compressed matrices."""
+    """Compress and write the targets one after the other. Those of the same plan share their compressed matrices, which
+    are kept for the next try too if `again`."""
     largest = max(held_out.residual_max, calibration.residual_max)
     packaging = Packaging(
         plans.context,
@@ -97,7 +104,6 @@ def _write_targets(
     )
     decoders: dict[Schemes, CompressedDecoder] = {}
     with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
         # Matrices that make up for each other's errors are compressed one after the other, in this process.
         workers = plans.settings.workers
         apart = workers > 1 and calibration.ids is None
@@ -106,10 +112,12 @@ def _write_targets(
             if plan.schemes not in decoders:
                 decoder = compressed_decoder(checkpoint, plan, calibration, held_out)
                 shared = [other.schemes for other in plans.by_target.values()].count(plan.schemes) > 1
-                own = Path(scratch) / name
-                own.mkdir()
+                own = folder / KEPT / hashlib.sha256(repr(plan.schemes).encode()).hexdigest()[:16]
+                own.mkdir(exist_ok=True)
+                decoder.kept_in = own if again else None
                 if executor is not None:
-                    decoder = AheadMatrices(decoder, checkpoint.source.path, executor, workers, own, keep=shared)
+                    keep = shared or again
+                    decoder = AheadMatrices(decoder, checkpoint.source.path, executor, workers, own, keep)
                 elif shared:
                     decoder = KeptMatrices(decoder, own)
                 decoders[plan.schemes] = decoder
@@ -141,7 +149,18 @@ def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
     return Tokenizer.from_files(files, str(checkpoint.source.path))
 
 
-def _check_room(output: Path, plans: Plans) -> None:
+def _key(checkpoint: Checkpoint, settings: Settings, text: Text | None) -> str:
+    """The same for conversions whose matrices are the same: by the model's content, what was asked for, and what
+    computes it."""
+    libraries = {name: importlib.metadata.version(name) for name in ("edgesw", "numpy", "torch", "numba")}
+    asked = {**asdict(settings), "workers": None, "targets": None}
+    recipe = repr(checkpoint.source.recipe)
+    parts = (content_hash(checkpoint.source.path), asked, text.sha256 if text else None, libraries, recipe)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _check_room(output: Path, plans: Plans) -> int:
+    """Bytes that are free where the package is to be. EdgeswError when it does not fit."""
     folder = next(parent for parent in output.absolute().parents if parent.exists())
     free = shutil.disk_usage(folder).free
     if free < plans.output_bytes:
@@ -149,6 +168,7 @@ def _check_room(output: Path, plans: Plans) -> None:
             f"no room for the package: it takes about {plans.output_bytes / 1e6:,.0f} MB and '{folder}' has "
             f"{free / 1e6:,.0f} MB free. Choose another -o, or fewer --bits."
         )
+    return free
 
 
 def _plain_name(checkpoint: Checkpoint) -> str:

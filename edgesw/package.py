@@ -18,6 +18,7 @@ from edgesw.errors import PackageError, UsageError
 
 MANIFEST = "manifest.json"
 FORMAT = 4
+KEPT = ".compressed"
 
 
 @dataclass(frozen=True)
@@ -118,23 +119,31 @@ def _is_package(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def publish(final: Path, force: bool) -> Iterator[Path]:
-    """A folder beside `final` to write into, which takes its place when the block ends without an error.
+def publish(final: Path, force: bool, key: str = "") -> Iterator[Path]:
+    """A folder beside `final` to write into, which takes its place when the block ends without an error. KEPT in it is
+    for what may help the next try, and no part of the package.
 
     Whatever ends the block early leaves nothing at `final` (or what was there before). A killed process leaves the
-    hidden folder, which the next run for the same path removes.
+    hidden folder, which the next run for the same path removes, but for KEPT, which it goes on with if that has the
+    same `key`.
     """
     check_output(final, force)
     final = final.absolute()
     missing = [parent for parent in final.parents if not parent.exists()]
     final.parent.mkdir(parents=True, exist_ok=True)
-    for stale in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
-        if not _alive(stale.name.split(".")[-2]):
-            shutil.rmtree(stale, ignore_errors=True)
     staging = final.parent / f".{final.name}.{os.getpid()}.partial"
+    kept = staging / KEPT
     staging.mkdir()
+    for stale in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
+        if stale != staging and not _alive(stale.name.split(".")[-2]):
+            if not kept.exists() and _key(stale / KEPT) == key:
+                (stale / KEPT).rename(kept)
+            shutil.rmtree(stale, ignore_errors=True)
+    kept.mkdir(exist_ok=True)
+    (kept / "key").write_text(key)
     try:
         yield staging
+        shutil.rmtree(kept, ignore_errors=True)
         check_output(final, force)
         _put(staging, final)
     except BaseException:
@@ -143,6 +152,13 @@ def publish(final: Path, force: bool) -> Iterator[Path]:
             for parent in missing:
                 parent.rmdir()
         raise
+
+
+def _key(kept: Path) -> str | None:
+    try:
+        return (kept / "key").read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _put(staging: Path, final: Path) -> None:

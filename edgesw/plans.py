@@ -114,6 +114,12 @@ class Plans:
         return sum(plan.stored_bytes for plan in self.by_target.values()) + self.correction_bytes + OTHER_BYTES
 
     @property
+    def kept_bytes(self) -> int:
+        """Size of what is kept until the conversion ends, for the next try: a byte for each weight of each plan."""
+        distinct = {plan.schemes: plan for plan in self.by_target.values()}
+        return sum(matrix.weights for plan in distinct.values() for matrix in plan.matrices)
+
+    @property
     def memory_bytes(self) -> int:
         """Peak memory, estimated: the libraries, and the largest of three stages. Calibration holds the residual stream
         and the MLP of its windows in float32; compensation two residual streams three times, the MLP of a batch and the

@@ -15,7 +15,7 @@ from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.kept import KeptMatrices
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import CompressionPlan
-from edgesw.compress.stored import load_matrix, save_matrix
+from edgesw.compress.stored import find_matrix, kept_path, load_matrix, save_matrix
 from edgesw.compress.threads import cores, use_cores
 from edgesw.errors import EdgeswError
 
@@ -62,7 +62,7 @@ class AheadMatrices(KeptMatrices):
     def __init__(
         self, decoder: CompressedDecoder, checkpoint: Path, executor: Executor, workers: int, folder: Path, keep: bool
     ) -> None:
-        """`folder` is empty, and the caller's to remove: matrices wait in it until they are asked for, and if `keep`
+        """`folder` is the caller's to remove: matrices wait in it until they are asked for, and if `keep`
         stay for the next to ask."""
         super().__init__(decoder, folder)
         self._executor, self._ahead, self._keep = executor, workers + 1, keep
@@ -79,9 +79,10 @@ class AheadMatrices(KeptMatrices):
                 decoder.columns.get(matrix.name, ()),
                 decoder.fraction,
                 max(1, cores() // workers),
-                self._path(matrix.name),
+                kept_path(folder, matrix.name),
             )
             for matrix in self.plan.matrices
+            if find_matrix(kept_path(folder, matrix.name), matrix.scheme) is None
         )
         self._begun: dict[str, Future[None]] = {}
 
@@ -95,7 +96,7 @@ class AheadMatrices(KeptMatrices):
                 self._begin()
         except BrokenExecutor as error:
             raise EdgeswError("a worker process was ended from outside (no memory?): use fewer --workers.") from error
-        path = self._path(name)
+        path = kept_path(self._folder, name)
         if not path.exists():  # asked for twice, or not in the plan's order
             return self._decoder.matrix(name)
         matrix = load_matrix(path, self.plan.scheme(name))

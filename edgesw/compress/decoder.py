@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from edgesw.compress.compensate import Moments, compensate
 from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars, Scheme, to_float16
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
+from edgesw.compress.stored import find_matrix, kept_path, save_matrix
 from edgesw.compress.vectors import fit_vectors
 from edgesw.decoder.ops import Weights
 from edgesw.errors import CheckpointError
@@ -121,6 +123,8 @@ class CompressedDecoder:
         self.columns = {name: tuple(each) for name, each in (columns or {}).items()}
         self.progress: Callable[[str], None] | None = None
         """Called with a matrix's name before it is compressed."""
+        self.kept_in: Path | None = None
+        """A folder for each matrix that is compressed; one that is in it is taken from there."""
 
     def matrix(self, name: str) -> CompressedMatrix:
         """The compressed matrix, made now. CheckpointError for one that holds NaN or infinity."""
@@ -129,8 +133,11 @@ class CompressedDecoder:
     def _compressed(self, name: str, moments: Moments | None = None) -> CompressedMatrix:
         if self.progress:
             self.progress(name)
+        path = None if self.kept_in is None else kept_path(self.kept_in, name)
+        if path is not None and (kept := find_matrix(path, self.plan.scheme(name))) is not None:
+            return kept
         places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
-        return compress_matrix(
+        matrix = compress_matrix(
             self._finite(name),
             self.plan.scheme(name),
             self.importance.get(name),
@@ -139,6 +146,9 @@ class CompressedDecoder:
             moments,
             self.fraction if name.startswith("layers.") else 0.0,
         )
+        if path is not None:
+            save_matrix(path, matrix)
+        return matrix
 
     def vector(self, name: str) -> np.ndarray:
         """A norm's weights or a bias, float32."""

@@ -1,7 +1,8 @@
-"""A CompressedMatrix as a file, for another process or the next target."""
+"""A CompressedMatrix as a file, for another process, the next target, or the next try."""
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -30,3 +31,17 @@ def load_matrix(path: Path, scheme: Scheme) -> CompressedMatrix:
         each = HeldOutScalars(stored["rows"], stored["columns"], stored["values"]) if "rows" in stored else None
         arrays = {kind: stored[kind] for kind in _ARRAYS if kind in stored}
     return CompressedMatrix(scheme, held_out_columns=whole, held_out_scalars=each, **arrays)
+
+
+def find_matrix(path: Path, scheme: Scheme) -> CompressedMatrix | None:
+    """The matrix in `path`, or None where there is none, or not all of it: a machine that lost its power has written
+    what it could. Archives carry checksums."""
+    try:
+        return load_matrix(path, scheme)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def kept_path(folder: Path, name: str) -> Path:
+    """Where in `folder` a matrix of this name is."""
+    return folder / f"{name}.npz"
