@@ -22,24 +22,18 @@ from edgesw.cli.recipes import recipes
 from edgesw.cli.study import study
 from edgesw.cli.tables import inform
 from edgesw.cli.validate import validate
-from edgesw.cli.verbosity import Level, Verbosity
+from edgesw.cli.verbosity import Verbosity
 from edgesw.errors import EdgeswError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quiet", "-q", "level", flag_value="quiet", help="Say nothing on stderr but errors.")
-@click.option(
-    "--verbose",
-    "-v",
-    "level",
-    flag_value="verbose",
-    help="Say what took how long, and where an unexpected error came from.",
-)
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors.")
+@click.option("--verbose", "-v", is_flag=True, help="Say what took how long, and where an unexpected error came from.")
 @click.version_option(__version__, prog_name="edgesw")
 @click.pass_context
-def cli(ctx: click.Context, level: Level | None) -> None:
+def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     """Compress Hugging Face language models into Core ML and ONNX packages, with their super weights held out.
 
     MODEL is a folder with safetensors, a .gguf file, a recipe's name (smollm2-135m, mistral-7b, ...) or a hub id.
@@ -52,11 +46,13 @@ def cli(ctx: click.Context, level: Level | None) -> None:
       3    validated, and found too far from the float model
       130  interrupted (Ctrl-C)
     """
-    told = ctx.ensure_object(Verbosity)
-    told.level = level or "normal"
-    if told.quiet:
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other: give one of them.")
+    asked = ctx.ensure_object(Verbosity)
+    asked.quiet, asked.verbose = quiet, verbose
+    if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the hub's library draws its own
-    if told.verbose:
+    if verbose:
         began = time.perf_counter()
         ctx.call_on_close(lambda: inform(f"{ctx.invoked_subcommand}: {time.perf_counter() - began:.1f} s in all"))
 

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import click
-
-Level = Literal["quiet", "normal", "verbose"]
 
 
 @dataclass
 class Verbosity:
     """The object of the command line's context. It outlives the context: what ended a command is told afterwards."""
 
-    level: Level = "normal"
-
-    @property
-    def quiet(self) -> bool:
-        return self.level == "quiet"
-
-    @property
-    def verbose(self) -> bool:
-        return self.level == "verbose"
+    quiet: bool = False
+    verbose: bool = False
 
 
 def verbosity() -> Verbosity:
