@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import resource
 import sys
 import time
@@ -101,13 +99,3 @@ def measure_speed(decoder: PackagedDecoder, prompt: np.ndarray, tokens: int) -> 
     for _ in range(tokens):
         logits = decoder.step(np.array([int(logits.argmax())]))[-1]
     return Speed(len(prompt), first, len(prompt) / first, tokens / (time.perf_counter() - began))
-
-
-def machine() -> dict[str, str | int]:
-    """What the figures depend on, for those who read them elsewhere."""
-    return {
-        "system": f"{platform.system()} {platform.release()}",
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count() or 1,
-        "python": platform.python_version(),
-    }

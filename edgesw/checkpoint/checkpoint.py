@@ -12,6 +12,7 @@ import numpy as np
 
 from edgesw.checkpoint.config import Config
 from edgesw.checkpoint.families import family_of, family_of_gguf
+from edgesw.checkpoint.family import Family
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
@@ -122,7 +123,17 @@ def open_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     return _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
 
 
-def _open_safetensors(source: Source) -> Checkpoint:
+def read_spec(name: str) -> tuple[Source, DecoderSpec]:
+    """A model and its shape from its config.json (of a model on the hub nothing else is fetched) or the metadata of its
+    .gguf file; its tensors are not looked for. Raises as `open_checkpoint`."""
+    source = resolve(name, weights=False)
+    if source.kind == "gguf":
+        return source, _gguf_spec(source, GgufReader(source.path))[2]
+    return source, _config_spec(source)[2]
+
+
+def _config_spec(source: Source) -> tuple[dict[str, Any], Family, DecoderSpec]:
+    """What config.json holds, and what that means."""
     where = source.path / "config.json"
     try:
         config = json.loads(where.read_bytes())
@@ -131,7 +142,17 @@ def _open_safetensors(source: Source) -> Checkpoint:
     if not isinstance(config, dict):
         raise CheckpointError(f"{where}: not a table of settings")
     family = family_of(config, str(where))
-    spec = family.spec(Config(str(where), config, family.defaults))
+    return config, family, family.spec(Config(str(where), config, family.defaults))
+
+
+def _gguf_spec(source: Source, reader: GgufReader) -> tuple[dict[str, Any], Family, DecoderSpec]:
+    family = family_of_gguf(reader.metadata.get("general.architecture"), str(source.path))
+    config = config_from_gguf(reader, family)
+    return config, family, family.spec(Config(f"{source.path} (metadata)", config, family.defaults))
+
+
+def _open_safetensors(source: Source) -> Checkpoint:
+    config, family, spec = _config_spec(source)
     places = find_places(family, spec, hf_place)
     reader = SafetensorsReader(source.path)
     checkpoint = Checkpoint(source, spec, config, reader, places, lambda: _files(source.path))
@@ -141,9 +162,7 @@ def _open_safetensors(source: Source) -> Checkpoint:
 
 def _open_gguf(source: Source) -> Checkpoint:
     reader = GgufReader(source.path)
-    family = family_of_gguf(reader.metadata.get("general.architecture"), str(source.path))
-    config = config_from_gguf(reader, family)
-    spec = family.spec(Config(f"{source.path} (metadata)", config, family.defaults))
+    config, family, spec = _gguf_spec(source, reader)
     places = find_places(family, spec, gguf_place)
     checkpoint = Checkpoint(
         source, spec, config, reader, places, lambda: tokenizer_from_gguf(reader.metadata, str(source.path))

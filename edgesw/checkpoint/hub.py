@@ -26,12 +26,21 @@ def download(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str
     Raises UsageError for a model or revision the hub does not have, CheckpointError when it cannot be reached or lets
     nobody in without asking.
     """
+    return _snapshot(hub_id, revision, instead, _WANTED)
+
+
+def download_config(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str]:
+    """As `download`, but of all its files only config.json is fetched."""
+    return _snapshot(hub_id, revision, instead, ["config.json"])
+
+
+def _snapshot(hub_id: str, revision: str | None, instead: str, wanted: list[str]) -> tuple[Path, str]:
     # Imported here: nothing but a hub model needs it, and it takes a while.
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub import errors as hub
 
     try:
-        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED))
     except hub.GatedRepoError as error:
         raise CheckpointError(
             f"'{hub_id}' is gated: ask for access on https://huggingface.co/{hub_id}, then log in with 'hf auth login' "

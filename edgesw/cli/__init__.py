@@ -17,6 +17,7 @@ from edgesw import __version__
 from edgesw.cli.bench import bench
 from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
+from edgesw.cli.doctor import doctor
 from edgesw.cli.generate import generate
 from edgesw.cli.recipes import recipes
 from edgesw.cli.study import study
@@ -57,7 +58,7 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
         ctx.call_on_close(lambda: inform(f"{ctx.invoked_subcommand}: {time.perf_counter() - began:.1f} s in all"))
 
 
-for command in (detect, convert, validate, bench, generate, recipes, study):
+for command in (detect, convert, validate, bench, generate, recipes, study, doctor):
     cli.add_command(command)
 
 

@@ -36,8 +36,9 @@ def bench(
     as_json: bool,
 ) -> None:
     """How fast PACKAGE loads, reads prompts and writes tokens on this machine, and what memory it takes."""
-    from edgesw.bench import Benched, machine
+    from edgesw.bench import Benched
     from edgesw.bench import bench as run
+    from edgesw.machine import machine
     from edgesw.package import check_files, read_manifest
     from edgesw.targets import TARGETS, check_target
 
