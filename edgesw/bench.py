@@ -65,7 +65,8 @@ def bench(
     for prompt in prompts:
         if prompt + tokens > manifest.context:
             raise UsageError(
-                f"a prompt of {prompt} tokens and {tokens} more do not fit: the package holds {manifest.context}."
+                f"a prompt of {prompt} tokens and {tokens} more do not fit: the package holds {manifest.context}. "
+                "Ask for fewer."
             )
     for compute in units if TARGETS[target].has_forms and units else (None,):
         # A process of its own: peak memory is one for the whole life of a process.

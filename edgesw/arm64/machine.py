@@ -91,7 +91,7 @@ def _set_up(progress: Progress) -> Path:
         )  # fmt: skip
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.strip()] or ["setup.sh failed"]
-            raise EdgeswError(f"ARM emulation cannot be set up: {said[-1]}")
+            raise EdgeswError(f"ARM emulation cannot be set up ({said[-1].rstrip('.')}): mend that, or do without ARM.")
         with contextlib.suppress(OSError):  # another process was faster
             making.rename(folder)
     finally:

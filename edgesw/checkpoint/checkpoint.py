@@ -80,7 +80,7 @@ class Checkpoint:
         if missing:
             raise CheckpointError(
                 f"{self.source.path}: tensor '{missing[0]}' is missing ({len(missing)} of {len(self._places)} are): "
-                "the config does not belong to these weights, or a file is incomplete"
+                "the config does not belong to these weights, or a file is incomplete: download both again."
             )
         for name in self._places:
             self._checked(name)
@@ -89,7 +89,7 @@ class Checkpoint:
         if unused:
             raise UnsupportedError(
                 f"{self.source.path}: holds tensor '{unused[0]}' ({len(unused)} such), for which a {self.spec.family} "
-                "decoder has no place"
+                "decoder has no place: take another model."
             )
 
     def _read(self, place: Place, rows: Rows | None) -> np.ndarray:
@@ -108,7 +108,8 @@ class Checkpoint:
             expected = (place.stored_rows, *expected[1:])
         if found != expected:
             raise CheckpointError(
-                f"{self.source.path}: tensor '{place.name}' has shape {found}, but the config asks for {expected}"
+                f"{self.source.path}: tensor '{place.name}' has shape {found}, but the config asks for {expected}: "
+                "download both again."
             )
         return place
 
@@ -138,9 +139,9 @@ def _config_spec(source: Source) -> tuple[dict[str, Any], Family, DecoderSpec]:
     try:
         config = json.loads(where.read_bytes())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{where}: cannot be read as JSON: {error}") from error
+        raise CheckpointError(f"{where}: cannot be read as JSON ({error}): download it again.") from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{where}: not a table of settings")
+        raise CheckpointError(f"{where}: not a table of settings: download it again.")
     family = family_of(config, str(where))
     return config, family, family.spec(Config(str(where), config, family.defaults))
 

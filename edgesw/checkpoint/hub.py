@@ -47,11 +47,15 @@ def _snapshot(hub_id: str, revision: str | None, instead: str, wanted: list[str]
             "or set HF_TOKEN"
         ) from error
     except hub.RepositoryNotFoundError as error:
-        raise UsageError(f"the hub has no model '{hub_id}', or it is private and you are not logged in") from error
+        raise UsageError(
+            f"the hub has no model '{hub_id}', or it is private: check the name, or log in with 'hf auth login'."
+        ) from error
     except hub.RevisionNotFoundError as error:
-        raise UsageError(f"'{hub_id}' has no revision '{revision}'") from error
+        raise UsageError(
+            f"'{hub_id}' has no revision '{revision}': leave out --revision for the newest, or check its name."
+        ) from error
     except hub.HFValidationError as error:
-        raise UsageError(f"'{hub_id}' is not a hub id (owner/name)") from error
+        raise UsageError(f"'{hub_id}' is not a hub id: give owner/name.") from error
     except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
         why = "HF_HUB_OFFLINE is set: unset it" if constants.HF_HUB_OFFLINE else "the hub cannot be reached: go online"
         raise CheckpointError(f"'{hub_id}' is not in the cache, and {why}, or {instead}") from error

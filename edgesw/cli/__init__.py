@@ -116,7 +116,7 @@ def _explain(error: Exception, verbose: bool) -> int:
             return _say("the disk is full; nothing was left behind. Free some room or choose another -o.", 1)
         if error.errno == errno.EFBIG:
             return _say("a file grew past what this system allows (`ulimit -f`); nothing was left behind.", 1)
-        return _say(f"{error.filename or 'a file'}: {error.strerror or error}.", 1)
+        return _say(f"{error.filename or 'a file'}: {error.strerror or error}. See to the path and its permissions.", 1)
     if verbose:
         raise error
     return _say(

@@ -48,7 +48,7 @@ def bench(
         check_target(package, manifest, target)
     mac = sys.platform == "darwin"
     if units and not mac:
-        raise click.UsageError("--compute chooses among a Mac's units, and this is none.")
+        raise click.UsageError("--compute chooses among a Mac's units, and this is none: leave it out.")
     chosen = targets or tuple(name for name in manifest.models if mac or not TARGETS[name].has_forms)
     if not chosen:
         raise click.UsageError(
