@@ -63,7 +63,7 @@ def _fit(target: str, spec: DecoderSpec, found: Diagnosis) -> Fit:
     try:
         plans = make_plans(spec, settings)
     except UsageError as error:
-        return Fit(target, 0, 0, "cannot be", f"converting to {target}: {error}")
+        return Fit(target, 0, 0, "cannot be", str(error))
     memory, disk, lacks = found.memory_bytes, free_disk(Path.cwd()), {}
     if memory is not None and plans.memory_bytes > memory:
         least = make_plans(spec, replace(settings, calibration="none")).memory_bytes

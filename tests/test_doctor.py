@@ -182,6 +182,15 @@ def test_too_little_memory_says_what_to_do(offline: Path, tmp_path: Path, tiny_l
     assert fit.verdict == "fits, if memory does" and fit.to_do is None
 
 
+def test_a_target_that_cannot_have_the_model_says_why(offline: Path, tmp_path: Path) -> None:
+    """The other target may fit, so its figures must be told too."""
+    odd = write_config(tmp_path / "odd", hidden_size=1000, num_attention_heads=50, num_key_value_heads=10)
+    ran = edgesw("doctor", odd)
+    assert_one_line(replace(ran, out=""), 1, "--target onnx", "heads have 20 channels")
+    *_, line = (line.split() for line in ran.out.splitlines() if line.startswith("onnx "))
+    assert line == ["onnx", "cannot", "be"]
+
+
 def test_a_model_that_is_not_there_is_said_after_the_findings(offline: Path, tmp_path: Path) -> None:
     """Without a network the findings are what helps, so they must not be lost to the error."""
     ran = edgesw("doctor", "owner/unknown")

@@ -150,7 +150,8 @@ def _from_hub(name: str, hub_id: str, revision: str | None, recipe: Recipe | Non
     folder, commit = (download if weights else download_config)(hub_id, revision, instead)
     if weights and not any(folder.glob("*.safetensors")):
         raise CheckpointError(
-            f"'{hub_id}' came without safetensors files: go online if the cache has only part of it. If the hub has only {_TO_SAFETENSORS}"
+            f"'{hub_id}' came without safetensors files: go online if the cache has only part of it. If "
+            f"the hub has only {_TO_SAFETENSORS}"
         )
     _check_folder(folder, weights)
     return Source(name, "safetensors", folder, f"hub {hub_id}", commit, recipe)

@@ -67,9 +67,10 @@ def _print(found: Diagnosis) -> None:
 
 def _print_fit(model: str, fit: ModelFit, found: Diagnosis) -> None:
     free = "not known" if found.memory_bytes is None else megabytes(found.memory_bytes)
-    rows = [
-        (each.target, each.verdict, megabytes(each.memory_bytes), megabytes(each.output_bytes)) for each in fit.targets
-    ]
+    rows = []
+    for each in fit.targets:
+        sizes = (each.memory_bytes, each.output_bytes)  # 0 where the target cannot have the model
+        rows.append((each.target, each.verdict, *(megabytes(size) if size else "" for size in sizes)))
     rows.append(("free", "", free, megabytes(next(iter(found.disk_bytes.values())))))
     print_table(f"{model} ({fit.origin}), with the defaults", ("target", "verdict", "memory", "disk"), rows, left=2)
     if fit.fetch_bytes:
