@@ -12,13 +12,14 @@ SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test slow lint clean
+.PHONY: help setup demo test slow lint docs clean
 
 help:
 	@echo 'make demo    convert SmolLM2-135M to Core ML and ONNX at 4 bits, validate both, generate text'
 	@echo 'make test    the fast tests                      (ARGS="-k NAME" goes to pytest)'
 	@echo 'make slow    the tests marked slow               (the same)'
 	@echo 'make lint    ruff check, ruff format, mypy'
+	@echo 'make docs    write docs/commands.md anew from what --help says'
 	@echo 'make setup   only what all of these begin with: the virtual environment in $(VENV)'
 	@echo 'make clean   remove what the others made, but for $(VENV)'
 	@echo
@@ -59,6 +60,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then echo $(BIN)/mypy; $(BIN)/mypy; \
 	else echo "mypy is left out: the numpy that Python 3.10 gets describes its arrays' types less well"; fi
+
+docs: $(READY)
+	$(BIN)/python scripts/commands.py
 
 clean:
 	rm -rf demo dist build .pytest_cache .mypy_cache .ruff_cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import resource
 import sys
 import time
@@ -67,7 +65,8 @@ def bench(
     for prompt in prompts:
         if prompt + tokens > manifest.context:
             raise UsageError(
-                f"a prompt of {prompt} tokens and {tokens} more do not fit: the package holds {manifest.context}."
+                f"a prompt of {prompt} tokens and {tokens} more do not fit: the package holds {manifest.context}. "
+                "Ask for fewer."
             )
     for compute in units if TARGETS[target].has_forms and units else (None,):
         # A process of its own: peak memory is one for the whole life of a process.
@@ -101,13 +100,3 @@ def measure_speed(decoder: PackagedDecoder, prompt: np.ndarray, tokens: int) -> 
     for _ in range(tokens):
         logits = decoder.step(np.array([int(logits.argmax())]))[-1]
     return Speed(len(prompt), first, len(prompt) / first, tokens / (time.perf_counter() - began))
-
-
-def machine() -> dict[str, str | int]:
-    """What the figures depend on, for those who read them elsewhere."""
-    return {
-        "system": f"{platform.system()} {platform.release()}",
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count() or 1,
-        "python": platform.python_version(),
-    }

@@ -10,6 +10,8 @@ class EdgeswError(Exception):
     """Something failed while doing what was asked. The message says what, where, and what to do next."""
 
     exit_code = 1
+    again = "try again"
+    """What mends a damaged file of this kind."""
 
 
 class UsageError(EdgeswError):
@@ -25,9 +27,13 @@ class UnsupportedError(EdgeswError):
 class CheckpointError(EdgeswError):
     """A checkpoint is missing a file or a tensor, or is damaged."""
 
+    again = "download it again"
+
 
 class PackageError(EdgeswError):
     """A package is not one of ours, is incomplete, or does not match its manifest."""
+
+    again = "convert again"
 
 
 def near_names(wrong: str, known: Iterable[str]) -> str:

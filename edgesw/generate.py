@@ -16,7 +16,7 @@ def generate(decoder: PackagedDecoder, prompt: list[int], stop: tuple[int, ...],
     UsageError, at once, for a prompt that is empty or leaves no room in the context.
     """
     if not prompt:
-        raise UsageError("the prompt is empty.")
+        raise UsageError("the prompt is empty: give one of a token at least.")
     if len(prompt) >= decoder.context:
         raise UsageError(f"the prompt has {len(prompt)} tokens and the package holds {decoder.context}: shorten it.")
     return _tokens(decoder, prompt, stop, most)

@@ -56,7 +56,7 @@ def read_manifest(package: Path) -> Manifest:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = values.pop("format")
         if found != FORMAT:
-            raise PackageError(f"{path}: format {found} is not the one this version reads ({FORMAT}).")
+            raise PackageError(f"{path}: format {found} is not the one this version reads ({FORMAT}): convert again.")
         values["decoder"] = DecoderSpec.from_dict(values["decoder"])
         values["held_out"] = tuple(values["held_out"])
         manifest = Manifest(**values)
@@ -66,7 +66,7 @@ def read_manifest(package: Path) -> Manifest:
         raise PackageError(f"{path} is damaged ({error}): convert again.") from error
     for name in inside:
         if not (package / name).resolve().is_relative_to(package.resolve()):
-            raise PackageError(f"{path} names a file outside the package: {name}")
+            raise PackageError(f"{path} names a file outside the package: {name}. Convert again.")
     return manifest
 
 

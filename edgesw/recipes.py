@@ -97,7 +97,7 @@ def read_recipes(folder: Path) -> tuple[Recipe, ...]:
         recipe = _read(path)
         for known in {name.casefold() for name in recipe.names}:
             if known in owners:
-                raise EdgeswError(f"recipe {path.name}: '{known}' already belongs to {owners[known]}")
+                raise EdgeswError(f"recipe {path.name}: '{known}' already belongs to {owners[known]}: take another.")
             owners[known] = path.name
         recipes.append(recipe)
     return tuple(recipes)
@@ -116,7 +116,9 @@ def _read(path: Path) -> Recipe:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise EdgeswError(f"recipe {path.name}: not readable as YAML: {' '.join(str(error).split())}") from error
+        raise EdgeswError(
+            f"recipe {path.name}: not readable as YAML, correct it: {' '.join(str(error).split())}"
+        ) from error
     fields = Fields(path.name, "", values, required=_REQUIRED, optional=_OPTIONAL)
     if fields.text("name") != path.stem:
         raise fields.wrong("name", f"must be the file's name, '{path.stem}'")

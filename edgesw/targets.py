@@ -99,7 +99,7 @@ TARGETS = {
 def check_target(package: Path, manifest: Manifest, target: str) -> None:
     """UsageError for a target the package has not."""
     if target not in manifest.models or target not in TARGETS:
-        raise UsageError(f"'{package}' has no {target} model: it has {', '.join(manifest.models)}.")
+        raise UsageError(f"'{package}' has no {target} model: it has {', '.join(manifest.models)}. Take one of these.")
 
 
 def open_decoder(

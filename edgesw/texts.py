@@ -51,7 +51,9 @@ def load_file(name: str, option: str, *others: str) -> Text:
     try:
         return Text(path.name, path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise UsageError(f"'{name}' is not UTF-8 text: {error.reason} at byte {error.start}.") from error
+        raise UsageError(
+            f"'{name}' is not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8."
+        ) from error
     except OSError as error:
         give = ", or ".join(("a text file", *others))
         raise UsageError(f"{option} '{name}': {error.strerror}. Give {give}.") from error
@@ -69,7 +71,7 @@ def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.nda
     whole = min(count, len(ids) // each)
     rows = [start + ids[at * each : (at + 1) * each] for at in range(whole)] or [start + ids]
     if len(rows[0]) < 2:
-        raise UsageError(f"{text.name}: too short to measure on, with {len(ids)} tokens.")
+        raise UsageError(f"{text.name}: too short to measure on, with {len(ids)} tokens: give a longer text.")
     return np.array(rows, np.int64)
 
 

@@ -54,11 +54,13 @@ class Tokenizer:
         Raises `error` in one line that begins with `where`, for a file that is missing or damaged.
         """
         if "tokenizer.json" not in files:
-            raise error(f"{where}: tokenizer.json is missing")
+            raise error(f"{where}: tokenizer.json is missing: {error.again}.")
         try:
             backend = Backend.from_str(files["tokenizer.json"].decode("utf-8"))
         except Exception as cause:  # the tokenizers library raises plain Exception
-            raise error(f"{where}: tokenizer.json is damaged: {' '.join(str(cause).split())}") from cause
+            raise error(
+                f"{where}: tokenizer.json is damaged ({' '.join(str(cause).split())}): {error.again}."
+            ) from cause
         backend.no_truncation()
         backend.no_padding()
         settings = _table(files, "special_tokens_map.json", where, error)
@@ -68,7 +70,7 @@ class Tokenizer:
             file = files.get("chat_template.jinja")
             template = _template(settings.get("chat_template")) if file is None else file.decode("utf-8")
         except UnicodeDecodeError as cause:
-            raise error(f"{where}: chat_template.jinja is damaged: {cause}") from cause
+            raise error(f"{where}: chat_template.jinja is damaged ({cause}): {error.again}.") from cause
         ends = [number for number in (eos if isinstance(eos, list) else [eos]) if type(number) is int]
         return cls(backend, settings, ends, template)
 
@@ -100,12 +102,15 @@ class Tokenizer:
     def chat_prompt(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """The prompt for a chat, by the model's template. UsageError when there is none or it refuses the messages."""
         if self.chat_template is None:
-            raise UsageError("this model has no chat template: give it a plain prompt")
+            raise UsageError("this model has no chat template: give it a plain prompt, without --chat.")
         names = {"bos_token": self._bos or "", "eos_token": self._eos or ""}
         try:
             return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **names)
         except jinja2.TemplateError as error:
-            raise UsageError(f"the model's chat template refuses these messages: {error}") from error
+            why = str(error).rstrip(".")
+            raise UsageError(
+                f"the model's chat template refuses these messages: {why}. Give a plain prompt."
+            ) from error
 
 
 class TextStream:
@@ -148,9 +153,9 @@ def _table(files: Mapping[str, bytes], name: str, where: str, error: type[Edgesw
     try:
         table = json.loads(files.get(name, b"{}"))
     except ValueError as cause:
-        raise error(f"{where}: {name} is damaged: {cause}") from cause
+        raise error(f"{where}: {name} is damaged ({cause}): {error.again}.") from cause
     if not isinstance(table, dict):
-        raise error(f"{where}: {name} is damaged: not a table")
+        raise error(f"{where}: {name} is damaged (not a table): {error.again}.")
     return table
 
 

@@ -62,7 +62,9 @@ class Arm64Decoder:
         self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip().splitlines() or ["it ended without a word"]
-        raise PackageError(f"{self._path}: the emulated onnxruntime cannot run it: {said[-1]}")
+        raise PackageError(
+            f"{self._path}: the emulated onnxruntime cannot run it: {said[-1].rstrip('.')}. Leave out --runtime."
+        )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -45,6 +45,14 @@ def this_machine() -> Machine:
     return Machine(platform.machine(), (sys.executable,))
 
 
+def is_native() -> bool:
+    return platform.machine() in ("arm64", "aarch64")
+
+
+def can_be_emulated() -> bool:
+    return (sys.platform, platform.machine()) == ("linux", "x86_64")
+
+
 def arm64(cpu: str, progress: Progress) -> Machine:
     """An ARM machine: this one if it is one (`cpu` is what it is then), else an emulated `cpu` of CPUS, set up when it
     is wanted first, in a minute.
@@ -53,9 +61,9 @@ def arm64(cpu: str, progress: Progress) -> Machine:
     """
     if cpu not in CPUS:
         raise UsageError(f"'{cpu}' is no ARM processor that can be emulated: choose from {', '.join(CPUS)}.")
-    if platform.machine() in ("arm64", "aarch64"):
+    if is_native():
         return this_machine()
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+    if not can_be_emulated():
         raise EdgeswError("ARM processors are emulated on x86-64 Linux only: run this there, or on an ARM machine.")
     folder = _set_up(progress)
     emulator = (folder / "qemu/usr/bin/qemu-aarch64", "-cpu", cpu, "-L", folder / "root")
@@ -83,7 +91,7 @@ def _set_up(progress: Progress) -> Path:
         )  # fmt: skip
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if line.strip()] or ["setup.sh failed"]
-            raise EdgeswError(f"ARM emulation cannot be set up: {said[-1]}")
+            raise EdgeswError(f"ARM emulation cannot be set up ({said[-1].rstrip('.')}): mend that, or do without ARM.")
         with contextlib.suppress(OSError):  # another process was faster
             making.rename(folder)
     finally:

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgesw.checkpoint.config import Config
 from edgesw.checkpoint.families import family_of, family_of_gguf
+from edgesw.checkpoint.family import Family
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
@@ -79,7 +80,7 @@ class Checkpoint:
         if missing:
             raise CheckpointError(
                 f"{self.source.path}: tensor '{missing[0]}' is missing ({len(missing)} of {len(self._places)} are): "
-                "the config does not belong to these weights, or a file is incomplete"
+                "the config does not belong to these weights, or a file is incomplete: download both again."
             )
         for name in self._places:
             self._checked(name)
@@ -88,7 +89,7 @@ class Checkpoint:
         if unused:
             raise UnsupportedError(
                 f"{self.source.path}: holds tensor '{unused[0]}' ({len(unused)} such), for which a {self.spec.family} "
-                "decoder has no place"
+                "decoder has no place: take another model."
             )
 
     def _read(self, place: Place, rows: Rows | None) -> np.ndarray:
@@ -107,7 +108,8 @@ class Checkpoint:
             expected = (place.stored_rows, *expected[1:])
         if found != expected:
             raise CheckpointError(
-                f"{self.source.path}: tensor '{place.name}' has shape {found}, but the config asks for {expected}"
+                f"{self.source.path}: tensor '{place.name}' has shape {found}, but the config asks for {expected}: "
+                "download both again."
             )
         return place
 
@@ -122,16 +124,36 @@ def open_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     return _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
 
 
-def _open_safetensors(source: Source) -> Checkpoint:
+def read_spec(name: str) -> tuple[Source, DecoderSpec]:
+    """A model and its shape from its config.json (of a model on the hub nothing else is fetched) or the metadata of its
+    .gguf file; its tensors are not looked for. Raises as `open_checkpoint`."""
+    source = resolve(name, weights=False)
+    if source.kind == "gguf":
+        return source, _gguf_spec(source, GgufReader(source.path))[2]
+    return source, _config_spec(source)[2]
+
+
+def _config_spec(source: Source) -> tuple[dict[str, Any], Family, DecoderSpec]:
+    """What config.json holds, and what that means."""
     where = source.path / "config.json"
     try:
         config = json.loads(where.read_bytes())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{where}: cannot be read as JSON: {error}") from error
+        raise CheckpointError(f"{where}: cannot be read as JSON ({error}): download it again.") from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{where}: not a table of settings")
+        raise CheckpointError(f"{where}: not a table of settings: download it again.")
     family = family_of(config, str(where))
-    spec = family.spec(Config(str(where), config, family.defaults))
+    return config, family, family.spec(Config(str(where), config, family.defaults))
+
+
+def _gguf_spec(source: Source, reader: GgufReader) -> tuple[dict[str, Any], Family, DecoderSpec]:
+    family = family_of_gguf(reader.metadata.get("general.architecture"), str(source.path))
+    config = config_from_gguf(reader, family)
+    return config, family, family.spec(Config(f"{source.path} (metadata)", config, family.defaults))
+
+
+def _open_safetensors(source: Source) -> Checkpoint:
+    config, family, spec = _config_spec(source)
     places = find_places(family, spec, hf_place)
     reader = SafetensorsReader(source.path)
     checkpoint = Checkpoint(source, spec, config, reader, places, lambda: _files(source.path))
@@ -141,9 +163,7 @@ def _open_safetensors(source: Source) -> Checkpoint:
 
 def _open_gguf(source: Source) -> Checkpoint:
     reader = GgufReader(source.path)
-    family = family_of_gguf(reader.metadata.get("general.architecture"), str(source.path))
-    config = config_from_gguf(reader, family)
-    spec = family.spec(Config(f"{source.path} (metadata)", config, family.defaults))
+    config, family, spec = _gguf_spec(source, reader)
     places = find_places(family, spec, gguf_place)
     checkpoint = Checkpoint(
         source, spec, config, reader, places, lambda: tokenizer_from_gguf(reader.metadata, str(source.path))

@@ -11,6 +11,8 @@ import numpy as np
 
 from edgesw.errors import CheckpointError, UnsupportedError
 
+_AGAIN = "Correct it, or download the file again"
+
 
 class Config:
     """The values of a config.json over a family's defaults.
@@ -61,7 +63,9 @@ class Config:
         value = self._values.get(key)
         if value is not None and value != allowed:
             found = reprlib.repr(value)
-            raise UnsupportedError(f"{self.where}: '{key}' is {found}; edgesw supports {allowed!r} only, so far")
+            raise UnsupportedError(
+                f"{self.where}: '{key}' is {found}; edgesw supports {allowed!r} only, so far: take another model."
+            )
 
     def token_id(self, key: str) -> int | None:
         ids = self.token_ids(key)
@@ -116,8 +120,8 @@ class Config:
     def wrong(self, key: str, why: str) -> CheckpointError:
         """The error for a value that is missing or makes no sense. `why` says what it must be."""
         if self._values.get(key) is None:
-            return CheckpointError(f"{self.where}: '{key}' is missing ({why})")
-        return CheckpointError(f"{self.where}: '{key}' is {reprlib.repr(self._values[key])}; it {why}")
+            return CheckpointError(f"{self.where}: '{key}' is missing ({why}). {_AGAIN}.")
+        return CheckpointError(f"{self.where}: '{key}' is {reprlib.repr(self._values[key])}; it {why}. {_AGAIN}.")
 
 
 class RopeTable(Config):

@@ -215,7 +215,7 @@ def _olmo2(config: Config) -> DecoderSpec:
 
 def _olmo2_gguf(config: dict[str, Any], value: GgufValue) -> dict[str, Any]:
     if config.get("sliding_window"):
-        raise UnsupportedError("an OLMo-2 with sliding windows (OLMo-3) is not supported")
+        raise UnsupportedError("an OLMo-2 with sliding windows (OLMo-3) is not supported: take another model.")
     return {}
 
 

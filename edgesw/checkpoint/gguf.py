@@ -89,6 +89,7 @@ class GgufReader:
         if not _dequantisable(entry.type):
             raise UnsupportedError(
                 f"{self.path}: tensor '{name}' is stored as {entry.type.name}, which the gguf package cannot dequantise"
+                ": take a file in another format, such as Q8_0."
             )
         return entry
 
@@ -110,9 +111,9 @@ class GgufReader:
             with self.path.open("rb") as file:
                 magic = file.read(4)
         except OSError as error:
-            raise CheckpointError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise CheckpointError(f"{self.path}: cannot be read ({error.strerror}): see to its permissions.") from error
         if magic != b"GGUF":
-            raise CheckpointError(f"{self.path}: not a GGUF file (it does not begin with 'GGUF')")
+            raise CheckpointError(f"{self.path}: not a GGUF file (it does not begin with 'GGUF'): download it again.")
         try:
             reader = Reader(self.path)
             self.metadata = {key: field.contents() for key, field in reader.fields.items()}

@@ -42,10 +42,14 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
         return _plain(metadata.get(f"{family.gguf}.{key}"))
 
     if value("expert_count"):
-        raise UnsupportedError(f"{reader.path}: a mixture of experts ({value('expert_count')}) is not supported")
+        raise UnsupportedError(
+            f"{reader.path}: a mixture of experts ({value('expert_count')}) is not supported: take a dense model."
+        )
     for key in _REFUSED:
         if value(key) is not None:
-            raise UnsupportedError(f"{reader.path}: '{family.gguf}.{key}' is {value(key)}; it is not supported")
+            raise UnsupportedError(
+                f"{reader.path}: '{family.gguf}.{key}' is {value(key)}; it is not supported: take another model."
+            )
     config: dict[str, Any] = {"architectures": [family.architectures[0]], "model_type": family.model_type}
     config |= {name: value(key) for key, name in _KEYS.items() if value(key) is not None}
     config["tie_word_embeddings"] = family.tensors["lm_head"].gguf not in reader.names()
@@ -68,7 +72,7 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
         rotated, head_dim = value("rope.dimension_count"), config["head_dim"]
         raise UnsupportedError(
             f"{reader.path}: only part of each head is rotated ({rotated} of {head_dim} channels); from a GGUF of "
-            f"architecture '{family.gguf}' that is not supported"
+            f"architecture '{family.gguf}' that is not supported: take its safetensors."
         )
     return config
 
@@ -79,7 +83,9 @@ def _attention(reader: GgufReader, value: GgufValue) -> dict[str, Any]:
     if head_dim := value("attention.key_length") or _head_dim(value):
         found["head_dim"] = head_dim
         if value("attention.value_length") not in (None, head_dim):
-            raise UnsupportedError(f"{reader.path}: heads of values are not as large as heads of keys, {head_dim}")
+            raise UnsupportedError(
+                f"{reader.path}: heads of values are not as large as heads of keys, {head_dim}: take another model."
+            )
     if (window := value("attention.sliding_window")) is not None:
         found["sliding_window"] = window or None  # some files say 0 for none
     return found

@@ -34,7 +34,9 @@ def tokenizer_from_gguf(metadata: dict[str, Any], where: str) -> dict[str, bytes
     except EdgeswError:
         raise
     except Exception as error:  # the tokenizers library raises plain Exception
-        raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: {error}") from error
+        raise CheckpointError(
+            f"{where}: the tokenizer in the metadata is damaged ({error}): download it again."
+        ) from error
     generation = {"bos_token_id": special_id(metadata, "bos"), "eos_token_id": eos_ids(metadata)}
     files = {
         "tokenizer.json": tokenizer.to_str().encode("utf-8"),
@@ -105,7 +107,8 @@ def _config(metadata: Mapping[str, Any], tokens: Vocabulary, where: str) -> dict
             continue
         if type(number) is not int or not 0 <= number < len(tokens.tokens):
             raise CheckpointError(
-                f"{where}: 'tokenizer.ggml.{key}_token_id' is {number}, of {len(tokens.tokens)} tokens"
+                f"{where}: 'tokenizer.ggml.{key}_token_id' is {number}, of {len(tokens.tokens)} tokens: "
+                "take another file."
             )
         config[f"{name}_token"] = tokens.tokens[number]
     model = metadata["tokenizer.ggml.model"]

@@ -51,15 +51,17 @@ def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
     """CheckpointError for a vocabulary that is missing, or whose parts do not fit together."""
     tokens, kinds, scores = (_list(metadata, key) for key in ("tokens", "token_type", "scores"))
     if not tokens or not all(isinstance(token, str) for token in tokens):
-        raise CheckpointError(f"{where}: the metadata has no 'tokenizer.ggml.tokens'")
+        raise CheckpointError(f"{where}: the metadata has no 'tokenizer.ggml.tokens': take another file of the model.")
     tokens = [token or f"[EMPTY_{number}]" for number, token in enumerate(tokens)]
     kinds, scores = kinds or [int(Kind.NORMAL)] * len(tokens), scores or [0.0] * len(tokens)
     if not len(tokens) == len(kinds) == len(scores):
         counts = f"{len(tokens)} tokens, {len(kinds)} types, {len(scores)} scores"
-        raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: {counts}")
+        raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: {counts}. Download it again.")
     twice = [token for token, count in Counter(tokens).items() if count > 1]
     if twice:
-        raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: token {twice[0]!r} is in it twice")
+        raise CheckpointError(
+            f"{where}: the tokenizer in the metadata is damaged: token {twice[0]!r} is in it twice. Take another file."
+        )
     ends = {token for token in _ENDS_OF_TURN if token in tokens}
     kinds = [
         Kind.CONTROL if kind == Kind.USER_DEFINED and token in ends else kind

@@ -26,23 +26,36 @@ def download(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str
     Raises UsageError for a model or revision the hub does not have, CheckpointError when it cannot be reached or lets
     nobody in without asking.
     """
+    return _snapshot(hub_id, revision, instead, _WANTED)
+
+
+def download_config(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str]:
+    """As `download`, but of all its files only config.json is fetched."""
+    return _snapshot(hub_id, revision, instead, ["config.json"])
+
+
+def _snapshot(hub_id: str, revision: str | None, instead: str, wanted: list[str]) -> tuple[Path, str]:
     # Imported here: nothing but a hub model needs it, and it takes a while.
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub import errors as hub
 
     try:
-        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED))
     except hub.GatedRepoError as error:
         raise CheckpointError(
             f"'{hub_id}' is gated: ask for access on https://huggingface.co/{hub_id}, then log in with 'hf auth login' "
             "or set HF_TOKEN"
         ) from error
     except hub.RepositoryNotFoundError as error:
-        raise UsageError(f"the hub has no model '{hub_id}', or it is private and you are not logged in") from error
+        raise UsageError(
+            f"the hub has no model '{hub_id}', or it is private: check the name, or log in with 'hf auth login'."
+        ) from error
     except hub.RevisionNotFoundError as error:
-        raise UsageError(f"'{hub_id}' has no revision '{revision}'") from error
+        raise UsageError(
+            f"'{hub_id}' has no revision '{revision}': leave out --revision for the newest, or check its name."
+        ) from error
     except hub.HFValidationError as error:
-        raise UsageError(f"'{hub_id}' is not a hub id (owner/name)") from error
+        raise UsageError(f"'{hub_id}' is not a hub id: give owner/name.") from error
     except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
         why = "HF_HUB_OFFLINE is set: unset it" if constants.HF_HUB_OFFLINE else "the hub cannot be reached: go online"
         raise CheckpointError(f"'{hub_id}' is not in the cache, and {why}, or {instead}") from error

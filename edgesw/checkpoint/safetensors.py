@@ -75,8 +75,10 @@ def _only_file(folder: Path) -> Path:
     if len(files) == 1:
         return files[0]
     if files:
-        raise CheckpointError(f"{folder}: {len(files)} safetensors files but no {INDEX} that says what is where")
-    raise CheckpointError(f"{folder}: no safetensors files")
+        raise CheckpointError(
+            f"{folder}: {len(files)} safetensors files but no {INDEX} that says what is where: download it too."
+        )
+    raise CheckpointError(f"{folder}: no safetensors files: download them too.")
 
 
 def _sharded(folder: Path) -> dict[str, _Entry]:
@@ -98,7 +100,9 @@ def _inside(folder: Path, shard: str) -> Path:
     """The shard's path. An index is downloaded text: a name that leads out of the folder is refused."""
     parts = PureWindowsPath(shard)  # knows "/" and "\\" and drives
     if parts.drive or parts.root or ".." in parts.parts or not parts.parts:
-        raise CheckpointError(f"{folder / INDEX}: file name '{shard}' leads out of the folder; refused")
+        raise CheckpointError(
+            f"{folder / INDEX}: file name '{shard}' leads out of the folder; refused. Take the model elsewhere."
+        )
     path = folder / shard
     if not path.is_file():
         raise CheckpointError(f"{folder}: file '{shard}' is missing, though {INDEX} lists it. Download it again.")
@@ -114,4 +118,4 @@ def _header(path: Path) -> dict[str, _Entry]:
     except SafetensorError as error:
         raise CheckpointError(f"{path}: {error}. {_AGAIN}.") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}): see to its permissions.") from error

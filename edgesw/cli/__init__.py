@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -16,29 +18,50 @@ from edgesw.cli.bench import bench
 from edgesw.cli.compare import compare
 from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
+from edgesw.cli.doctor import doctor
 from edgesw.cli.generate import generate
 from edgesw.cli.push import push
 from edgesw.cli.recipes import recipes
 from edgesw.cli.report import report
 from edgesw.cli.study import study
+from edgesw.cli.tables import inform
 from edgesw.cli.validate import validate
+from edgesw.cli.verbosity import Verbosity
 from edgesw.errors import EdgeswError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors.")
+@click.option("--verbose", "-v", is_flag=True, help="Say what took how long, and where an unexpected error came from.")
 @click.version_option(__version__, prog_name="edgesw")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     """Compress Hugging Face language models into Core ML and ONNX packages, with their super weights held out.
 
     MODEL is a folder with safetensors, a .gguf file, a recipe's name (smollm2-135m, mistral-7b, ...) or a hub id.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 validated and found too far from the float model.
+    \b
+    Exit codes:
+      0    done
+      1    failed
+      2    wrong usage or input
+      3    validated, and found too far from the float model
+      130  interrupted (Ctrl-C)
     """
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other: give one of them.")
+    asked = ctx.ensure_object(Verbosity)
+    asked.quiet, asked.verbose = quiet, verbose
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the hub's library draws its own
+    if verbose:
+        began = time.perf_counter()
+        ctx.call_on_close(lambda: inform(f"{ctx.invoked_subcommand}: {time.perf_counter() - began:.1f} s in all"))
 
 
-for command in (detect, convert, validate, bench, compare, report, push, generate, recipes, study):
+for command in (detect, convert, validate, bench, compare, report, push, generate, recipes, study, doctor):
     cli.add_command(command)
 
 
@@ -48,13 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    asked = Verbosity()
     with _interrupts() as pressed:
         try:
-            return int(cli.main(arguments, prog_name="edgesw", standalone_mode=False) or 0)
+            return int(cli.main(arguments, prog_name="edgesw", standalone_mode=False, obj=asked) or 0)
         except (Exception, KeyboardInterrupt) as error:
             if pressed or isinstance(error, (click.Abort, KeyboardInterrupt)):
                 return _say("interrupted; nothing was left behind.", INTERRUPTED)
-            return _explain(error)
+            return _explain(error, asked.verbose)
 
 
 @contextmanager
@@ -74,8 +98,8 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _explain(error: Exception) -> int:
-    """One line on stderr and the exit code, or the error itself where it is none that a user can meet."""
+def _explain(error: Exception, verbose: bool) -> int:
+    """One line on stderr and the exit code; with --verbose the error itself where it is none that a user can meet."""
     if isinstance(error, EdgeswError):
         return _say(str(error), error.exit_code)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -95,8 +119,14 @@ def _explain(error: Exception) -> int:
             return _say("the disk is full; nothing was left behind. Free some room or choose another -o.", 1)
         if error.errno == errno.EFBIG:
             return _say("a file grew past what this system allows (`ulimit -f`); nothing was left behind.", 1)
-        return _say(f"{error.filename or 'a file'}: {error.strerror or error}.", 1)
-    raise error
+        return _say(f"{error.filename or 'a file'}: {error.strerror or error}. See to the path and its permissions.", 1)
+    if verbose:
+        raise error
+    return _say(
+        f"edgesw failed in a way it should not ({type(error).__name__}: {error}). `edgesw --verbose ...` prints where: "
+        "report that.",
+        1,
+    )
 
 
 def _say(message: str, code: int) -> int:

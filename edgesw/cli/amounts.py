@@ -61,5 +61,5 @@ class Chunks(click.ParamType[int]):
         if isinstance(value, int) or value == "auto":
             return 0 if value == "auto" else int(value)
         if not (value.isascii() and value.isdigit() and int(value)):
-            self.fail(f"'{value}' is neither a number of chunks nor auto.", param, ctx)
+            self.fail(f"'{value}' is neither a number of chunks nor auto: give one of them.", param, ctx)
         return int(value)

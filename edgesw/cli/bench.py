@@ -36,8 +36,9 @@ def bench(
     as_json: bool,
 ) -> None:
     """How fast PACKAGE loads, reads prompts and writes tokens on this machine, and what memory it takes."""
-    from edgesw.bench import Benched, machine
+    from edgesw.bench import Benched
     from edgesw.bench import bench as run
+    from edgesw.machine import machine
     from edgesw.package import check_files, read_manifest
     from edgesw.targets import TARGETS, check_target
 
@@ -47,7 +48,7 @@ def bench(
         check_target(package, manifest, target)
     mac = sys.platform == "darwin"
     if units and not mac:
-        raise click.UsageError("--compute chooses among a Mac's units, and this is none.")
+        raise click.UsageError("--compute chooses among a Mac's units, and this is none: leave it out.")
     chosen = targets or tuple(name for name in manifest.models if mac or not TARGETS[name].has_forms)
     if not chosen:
         raise click.UsageError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import megabytes, print_json, print_table
+from edgesw.cli.tables import inform, megabytes, print_json, print_table
 
 
 @click.command()
@@ -67,4 +67,4 @@ def compare(
         left=2,
     )
     if plot is not None:
-        click.echo(f"Wrote {plot}", err=True)
+        inform(f"Wrote {plot}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import print_json, print_table, warn
+from edgesw.cli.tables import inform, print_json, print_table, warn
 
 if TYPE_CHECKING:
     from edgesw.outliers.found import Scalar, SuperOutliers
@@ -54,13 +54,13 @@ def detect(
     source = checkpoint.source
     if plot is not None:
         save_plot(detection_plot(found, source.name if source.hub_id else Path(source.name).name), plot)
-        click.echo(f"Wrote {plot}", err=True)
+        inform(f"Wrote {plot}")
     agreement = compare(source.recipe, found, checkpoint.spec)
     if agreement is not None:
         warn(agreement.warning())
     if recipe_path is not None:
         write_recipe(recipe_path, measured_recipe(recipe_path.stem, source, found, PROMPT))
-        click.echo(f"Wrote {recipe_path}", err=True)
+        inform(f"Wrote {recipe_path}")
     if as_json:
         told = {"model": model, "origin": source.origin, "revision": source.revision, **found.to_dict()}
         print_json({**told, "agreement": agreement.to_dict() if agreement else None})

@@ -1,20 +1,25 @@
-"""The progress bar: stage, what is being done, time left. On stderr, and only on a terminal."""
+"""The progress bar: stage, what is being done, time left. On stderr, and only on a terminal. With --verbose, what each
+stage took: everywhere."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from edgesw.cli.verbosity import verbosity
+
 
 class Bar:
     """Takes what the library's progress callbacks say: (stage, detail, done, total). One line a stage."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
+        console = Console(stderr=True, highlight=False)
+        told = verbosity()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -23,8 +28,9 @@ class Bar:
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[detail]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=told.quiet or not console.is_terminal,
         )
+        self._verbose, self._began = told.verbose, 0.0
         self._tasks: dict[str, TaskID] = {}
         self._last: str | None = None
 
@@ -42,7 +48,7 @@ class Bar:
     def __call__(self, stage: str, detail: str, done: int, total: int) -> None:
         if stage != self._last:
             self._finish()
-            self._last = stage
+            self._last, self._began = stage, time.perf_counter()
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, detail=detail)
         self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
@@ -61,3 +67,7 @@ class Bar:
             task = self._tasks[self._last]
             total = self._progress.tasks[task].total
             self._progress.update(task, completed=total, detail="")
+            if self._verbose:
+                took = f"{self._last}: {time.perf_counter() - self._began:.1f} s"
+                self._progress.console.print(took, markup=False, soft_wrap=True)
+            self._last = None

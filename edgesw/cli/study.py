@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import print_json, print_table
+from edgesw.cli.tables import inform, print_json, print_table
 
 if TYPE_CHECKING:
     from edgesw.study.result import StudyResult
@@ -93,4 +93,4 @@ def study(
             )
             for note in result.findings.notes:
                 click.echo(note)
-    click.echo(f"Wrote {', '.join(map(str, written))}", err=True)
+    inform(f"Wrote {', '.join(map(str, written))}")

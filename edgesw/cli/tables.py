@@ -1,4 +1,4 @@
-"""Tables and JSON on stdout, warnings on stderr."""
+"""Tables and JSON on stdout, warnings and what else people may want to know on stderr."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgesw.cli.verbosity import verbosity
 from edgesw.json_text import json_text
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, *, err: bool = False
 ) -> None:
-    """A table whose first `left` columns are text and the others figures; on stderr if `err`."""
+    """A table whose first `left` columns are text and the others figures; on stderr, unless that
+    is to be quiet, if `err`."""
+    if err and verbosity().quiet:
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", no_wrap=True, header_style="dim")
@@ -36,7 +40,13 @@ def print_json(values: Any) -> None:
 def warn(message: str | None) -> None:
     """One line on stderr, unless there is nothing to warn of."""
     if message:
-        click.echo(f"Warning: {' '.join(message.split())}", err=True)
+        inform(f"Warning: {' '.join(message.split())}")
+
+
+def inform(message: str) -> None:
+    """One line on stderr, unless that is to be quiet."""
+    if not verbosity().quiet:
+        click.echo(message, err=True)
 
 
 def megabytes(size: int) -> str:

@@ -136,7 +136,7 @@ def make_plan(
     if spec.head_dim % can.head_multiple:
         raise UsageError(
             f"this model's attention heads have {spec.head_dim} channels, and the runtime takes multiples of "
-            f"{can.head_multiple} only."
+            f"{can.head_multiple} only: take --portable or another target."
         )
     kind = kind or ("palette" if cluster_dim > 1 else _preferred(can, None if size else bits))
     if kind not in can.widths:

@@ -18,7 +18,7 @@ def split_layers(spec: DecoderSpec, plan: CompressionPlan, chunks: int) -> list[
     Raises UsageError for more chunks than layers.
     """
     if chunks > spec.layers:
-        raise UsageError(f"--chunks {chunks}: this model has {spec.layers} layers to share out.")
+        raise UsageError(f"--chunks {chunks}: this model has {spec.layers} layers to share out: ask for fewer chunks.")
     sizes = _sizes(spec, plan)
     low, high = max(sizes), sum(sizes)
     while low < high:

@@ -39,5 +39,5 @@ def check_ids(ids: np.ndarray, checkpoint: Checkpoint) -> None:
     if ids.max(initial=0) >= checkpoint.spec.vocab_size:
         raise CheckpointError(
             f"{checkpoint.source.path}: the tokenizer gives token {ids.max()} and the model has "
-            f"{checkpoint.spec.vocab_size}: they do not belong together."
+            f"{checkpoint.spec.vocab_size}: they do not belong together. Download both again."
         )

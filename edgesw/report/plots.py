@@ -26,7 +26,7 @@ def check_plot(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"--plot '{path}' is a folder: give a file in it.")
     if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise UsageError(f"--plot '{path}': its folder is not there or cannot be written to.")
+        raise UsageError(f"--plot '{path}': its folder is not there or cannot be written to: choose another.")
 
 
 def save_plot(figure: Figure, path: Path) -> None:

@@ -129,5 +129,7 @@ def _engine(package: Path, interface: Interface, function: str, precision: str, 
     try:
         model: Engine = ct.models.MLModel(str(package), compute_units=units, **name)
     except Exception as error:  # coremltools raises RuntimeError, and others for a damaged package
-        raise PackageError(f"{package}: Core ML cannot load it: {str(error).splitlines()[0]}") from error
+        raise PackageError(
+            f"{package}: Core ML cannot load it ({str(error).splitlines()[0]}): convert again."
+        ) from error
     return model

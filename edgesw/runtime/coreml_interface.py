@@ -8,6 +8,7 @@ from typing import Any
 
 from edgesw.errors import PackageError
 from edgesw.form import COMPUTE_KEY
+from edgesw.runtime.advice import advised
 from edgesw.runtime.mil_plan import model_path, read_spec
 
 
@@ -35,7 +36,8 @@ def packages(path: Path) -> list[Path]:
 
 def read_interface(package: Path) -> Interface:
     """Reads the model's description; PackageError where it is damaged."""
-    description = read_spec(model_path(package)).description
+    with advised():
+        description = read_spec(model_path(package)).description
     functions = {each.name: each for each in description.functions} or {"main": description}
     told = description.metadata.userDefined
     return Interface(

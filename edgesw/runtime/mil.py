@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from edgesw.errors import PackageError, UsageError, near_names
+from edgesw.runtime.advice import advised
 from edgesw.runtime.mil_moves import slice_update_in_place
 from edgesw.runtime.mil_ops import EXACT, OPS
 from edgesw.runtime.mil_plan import READ, WRITE, Dims, Input, Plan, Step, Value, load_plan
@@ -65,7 +66,8 @@ class MilProgram:
         if precision not in ("float16", "float32"):
             raise UsageError(f"precision must be 'float16' or 'float32', not '{precision}'.")
         self._half = precision == "float16"
-        self._plan: Plan = load_plan(Path(package), function, self._half)
+        with advised():
+            self._plan: Plan = load_plan(Path(package), function, self._half)
         made_by = {value.name: step for step in self._plan.steps for value in step.outputs}
         self._values = {value.name: value for step in self._plan.steps for value in step.outputs} | self._plan.inputs
         self._fresh = {name for name, step in made_by.items() if step.op == "slice_update"}
@@ -106,13 +108,13 @@ class MilProgram:
         buffers = {} if state is None else state.buffers
         if {name: tuple(b.shape) for name, b in buffers.items()} != self.states:
             raise UsageError("the state was made by another program: pass what this program's make_state() returned.")
-        with torch.no_grad():
+        with torch.no_grad(), advised():
             for step in self._plan.steps:
                 try:
                     self._run(step, values, buffers)
                 except (RuntimeError, IndexError, ValueError, TypeError) as error:
                     reason = str(error).strip().split("\n")[0]
-                    raise PackageError(f"{step} cannot be computed: {reason}") from error
+                    raise PackageError(f"{step} cannot be computed: {reason.rstrip('.')}.") from error
                 for name in step.frees:
                     values.pop(name, None)
             return {name: self._output(name, values) for name in self._plan.outputs}

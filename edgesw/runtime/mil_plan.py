@@ -101,9 +101,9 @@ def model_path(package: Path) -> Path:
         content = json.loads(manifest.read_text())
         path: Path = package / "Data" / content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
     except (ValueError, KeyError, TypeError) as error:
-        raise PackageError(f"{manifest}: damaged: it names no model ({error}). Write the package again.") from error
+        raise PackageError(f"{manifest}: damaged: it names no model ({error}).") from error
     if not path.is_file() or not path.resolve().is_relative_to(package.resolve()):
-        raise PackageError(f"{path}: the model that Manifest.json names is missing. Write the package again.")
+        raise PackageError(f"{path}: the model that Manifest.json names is missing.")
     return path
 
 
@@ -116,7 +116,7 @@ def read_spec(model: Path) -> Any:
     try:
         spec.ParseFromString(model.read_bytes())
     except DecodeError as error:
-        raise PackageError(f"{model}: damaged: not a Core ML model. Write the package again.") from error
+        raise PackageError(f"{model}: damaged: not a Core ML model.") from error
     return spec
 
 

@@ -97,12 +97,12 @@ class WeightFile:
         self.path = path
         size = path.stat().st_size if path.is_file() else 0
         if size < _ALIGNMENT:
-            raise PackageError(f"{path}: missing or too short to be a weight file. Write the package again.")
+            raise PackageError(f"{path}: missing or too short to be a weight file.")
         # Copy-on-write only so that numpy calls it writable, which torch wants before it shares memory; nobody writes.
         self.bytes: Array = np.memmap(path, np.uint8, "c")
         version = struct.unpack_from("<I", self.bytes.data, 4)[0]
         if version != 2:
-            raise PackageError(f"{path}: not a weight file of version 2 (says {version}). Write the package again.")
+            raise PackageError(f"{path}: not a weight file of version 2 (says {version}).")
 
     def blob(self, offset: int, dtype: DType, count: int) -> Array:
         """The packed bytes, uint8 (ceil(count * bits / 8),), of the blob whose metadata starts at `offset` bytes."""
@@ -122,7 +122,7 @@ class WeightFile:
         return self.bytes[start : start + length]
 
     def _damaged(self, offset: int, why: str) -> PackageError:
-        return PackageError(f"{self.path}: damaged or truncated at blob {offset}: {why}. Write the package again.")
+        return PackageError(f"{self.path}: damaged or truncated at blob {offset}: {why}.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ class OnnxDecoder:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a class of its own for each status code
-            raise PackageError(f"{path}: onnxruntime cannot load it: {_first_line(error)}") from error
+            raise PackageError(f"{path}: onnxruntime cannot load it ({_first_line(error)}): convert again.") from error
         self.runtime, self.context = f"onnxruntime {onnxruntime.__version__}", context
         self._chooses = any(value.name == OFFSETS for value in self._session.get_overridable_initializers())
         self._past = [value for value in self._session.get_inputs() if value.name.startswith("past_key_values.")]
@@ -57,7 +57,7 @@ class OnnxDecoder:
         try:
             logits, *present = self._session.run(names, feeds)
         except Exception as error:  # as above
-            raise PackageError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
+            raise PackageError(f"onnxruntime cannot run the model ({_first_line(error)}): convert again.") from error
         self._cache = dict(zip(self._cache, present, strict=True))
         self._tokens = seen
         return np.asarray(logits[0])

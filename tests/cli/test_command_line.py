@@ -17,7 +17,19 @@ from edgesw.cli import _run, cli
 from edgesw.cli.convert import convert
 from edgesw.targets import TARGETS
 
-COMMANDS = ["bench", "convert", "detect", "generate", "recipes", "study", "validate"]
+COMMANDS = [
+    "bench",
+    "compare",
+    "convert",
+    "detect",
+    "doctor",
+    "generate",
+    "push",
+    "recipes",
+    "report",
+    "study",
+    "validate",
+]
 
 
 def test_the_installed_script_says_its_version() -> None:

@@ -1,0 +1,19 @@
+"""What to do about a program that cannot be read or run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from edgesw.errors import PackageError, UnsupportedError
+
+
+@contextmanager
+def advised() -> Iterator[None]:
+    """Add what to do next to errors that come from deep inside a program, and say only what is wrong there."""
+    try:
+        yield
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{error} On a Mac, Core ML itself may run it.") from error
+    except PackageError as error:
+        raise PackageError(f"{error} Convert again.") from error
