@@ -16,9 +16,11 @@ from edgesw.cli.bench import bench
 from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.generate import generate
+from edgesw.cli.inspect import inspect
 from edgesw.cli.recipes import recipes
 from edgesw.cli.study import study
 from edgesw.cli.validate import validate
+from edgesw.cli.verify import verify
 from edgesw.errors import EdgeswError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -35,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (detect, convert, validate, bench, generate, recipes, study):
+for command in (detect, convert, validate, verify, inspect, bench, generate, recipes, study):
     cli.add_command(command)
 
 

@@ -17,7 +17,7 @@ from edgesw.cli import _run, cli
 from edgesw.cli.convert import convert
 from edgesw.targets import TARGETS
 
-COMMANDS = ["bench", "convert", "detect", "generate", "recipes", "study", "validate"]
+COMMANDS = ["bench", "convert", "detect", "generate", "inspect", "recipes", "study", "validate", "verify"]
 
 
 def test_the_installed_script_says_its_version() -> None:
