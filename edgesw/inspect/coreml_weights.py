@@ -70,7 +70,7 @@ class ProgramWeights:
     def _decoded(self, op: Any, args: dict[str, Tensor | Decoded]) -> Decoded:
         try:
             return decode(op, args)
-        except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
             what = f"op '{op.type}' ('{operation_name(op)}') lacks a part or does not fit: {error}"
             raise UnreadableError(f"{self._folder}: damaged: {what}. Get or write it again.") from error
 
@@ -121,8 +121,8 @@ class ProgramWeights:
 
 
 def _arguments(op: Any) -> Iterator[tuple[str, Any, str]]:
-    """Each parameter with its value or, where it has one, the name of what gives it. Compressed constants of iOS 16 have
-    theirs as attributes."""
+    """Each parameter with its value or, where it has one, the name of what gives it. Compressed constants of
+    iOS 16 have theirs as attributes."""
     for name, value in op.attributes.items():
         if name != "name":
             yield name, value, ""

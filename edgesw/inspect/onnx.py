@@ -28,6 +28,14 @@ def inspect_onnx(path: Path) -> Found:
         raise UnreadableError(f"{path} is damaged or no ONNX model. Get or write it again.") from error
     if not model.ir_version or not model.graph.node:
         raise UnreadableError(f"{path} is no ONNX model: it has no graph. Give the path of another file.")
+    try:
+        return _found(path, model)
+    # Inputs that are missing, lengths that do not fit, names that are no text: what a flipped bit makes of a model.
+    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise UnreadableError(f"{path} is damaged ({error}). Get or write it again.") from error
+
+
+def _found(path: Path, model: ModelProto) -> Found:
     tensors = Tensors(path)
     found = list(scopes(model, tensors))
     weights, others = find_weights(found, ours=model.producer_name == "edgesw")
