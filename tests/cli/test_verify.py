@@ -69,6 +69,18 @@ def test_what_systems_leave_in_folders_is_passed_over(copy: Path) -> None:
     assert edgesw("verify", copy).code == 0
 
 
+def test_a_package_that_coremltools_has_opened_passes(copy: Path) -> None:
+    """It writes Manifest.json anew whenever it reads a package, on a Mac before each run."""
+    pytest.importorskip("coremltools.libmodelpackage", reason="coremltools has no native build for this machine")
+    from coremltools.models.utils import load_spec
+
+    manifest = copy / "model.mlpackage" / "Manifest.json"
+    before = manifest.stat().st_mtime_ns
+    load_spec(str(copy / "model.mlpackage"))
+    assert manifest.stat().st_mtime_ns > before, "it does not any more, so this tests nothing"
+    assert edgesw("verify", copy).code == 0
+
+
 def test_no_package_is_wrong_usage(tmp_path: Path) -> None:
     """A script must tell a wrong path from a damaged package."""
     assert_one_line(edgesw("verify", tmp_path), 2, "has no manifest.json")
