@@ -14,12 +14,12 @@ from edgesw import __version__
 from edgesw.activations import Rounding, static_bounds
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
+from edgesw.checksums import content_hash
 from edgesw.compress.ahead import AheadMatrices
 from edgesw.compress.decoder import CompressedDecoder, prepare
 from edgesw.compress.kept import KeptMatrices
 from edgesw.compress.plan import CompressionPlan, Schemes
 from edgesw.compress.streamed import StreamedDecoder
-from edgesw.content import content_hash
 from edgesw.errors import EdgeswError
 from edgesw.held_out import HeldOut, find_held_out
 from edgesw.outliers.calibrate import Calibration, calibrate, calibration_text

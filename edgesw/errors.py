@@ -20,6 +20,10 @@ class UsageError(EdgeswError):
     exit_code = 2
 
 
+class UnreadableError(UsageError):
+    """A file that was named is damaged, incomplete, or not of a kind that is read here."""
+
+
 class UnsupportedError(EdgeswError):
     """A file holds something this version does not know: an op, a dtype, an architecture."""
 

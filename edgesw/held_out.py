@@ -37,7 +37,8 @@ class HeldOut:
         """This, with the columns that the inputs' mean squares, (columns,) by matrix name, show to spike, and those
         that set the range of inputs of these `extremes`, (2, columns), where all columns share one."""
         wide = {name: range_columns(mean_squares[name], each) for name, each in (extremes or {}).items()}
-        return replace(self, columns=joined(columns_of(self.values), spiking_columns(mean_squares), wide))
+        columns = joined(columns_of(self.values), spiking_columns(mean_squares), wide)
+        return replace(self, columns={name: each for name, each in columns.items() if each})
 
 
 def find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress, fraction: float = 0.0) -> HeldOut:

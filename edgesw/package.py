@@ -9,12 +9,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.content import file_hash
+from edgesw.checksums import first_altered, sha256
 from edgesw.errors import PackageError, UsageError
+from edgesw.progress import Progress
 
 MANIFEST = "manifest.json"
 FORMAT = 4
@@ -61,19 +62,30 @@ def read_manifest(package: Path) -> Manifest:
         values["held_out"] = tuple(values["held_out"])
         manifest = Manifest(**values)
         int(manifest.settings["context"])
-        inside = [*manifest.files, *manifest.models.values()]
+        if any((type(each["bytes"]), type(each["sha256"])) != (int, str) for each in manifest.files.values()):
+            raise ValueError("a file's size or SHA-256 is none")
+        for name in (*manifest.files, *manifest.models.values()):
+            if not _is_inside(package, name):
+                raise PackageError(f"{path} names a file outside the package: {name}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PackageError(f"{path} is damaged ({error}): convert again.") from error
-    for name in inside:
-        if not (package / name).resolve().is_relative_to(package.resolve()):
-            raise PackageError(f"{path} names a file outside the package: {name}. Convert again.")
     return manifest
 
 
-def check_files(package: Path, manifest: Manifest, *, contents: bool = False) -> None:
+def _is_inside(package: Path, name: str) -> bool:
+    """Whether a name in the manifest is below the package, by its words and through links."""
+    words = PurePosixPath(name)
+    plain = not words.is_absolute() and ".." not in words.parts
+    return plain and (package / name).resolve().is_relative_to(package.resolve())
+
+
+def check_files(
+    package: Path, manifest: Manifest, *, contents: bool = False, extra: bool = False, progress: Progress | None = None
+) -> None:
     """Raises PackageError when a file of the package is missing or has another size than the manifest says.
 
-    `contents` reads the files and holds them to their SHA-256 too: seconds for gigabytes.
+    `contents` reads the files and holds them to their SHA-256 too: seconds for gigabytes, of which `progress` is told.
+    `extra` refuses files that the manifest does not name, but for hidden ones, which systems leave in folders.
     """
     for name, expected in manifest.files.items():
         path = package / name
@@ -81,8 +93,17 @@ def check_files(package: Path, manifest: Manifest, *, contents: bool = False) ->
             raise PackageError(f"{path} is missing: convert again.")
         if path.stat().st_size != expected["bytes"]:
             raise PackageError(f"{path} has {path.stat().st_size} bytes, not {expected['bytes']}: convert again.")
-        if contents and file_hash(path) != expected["sha256"]:
-            raise PackageError(f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}. Convert again.")
+    for path in sorted(package.rglob("*")) if extra else ():
+        name = path.relative_to(package).as_posix()
+        hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+        if name not in (MANIFEST, *manifest.files) and not hidden and (path.is_symlink() or not path.is_dir()):
+            raise PackageError(f"{path} is not in {MANIFEST}: move it elsewhere, or convert again.")
+    if contents:
+        wrong = first_altered(package, manifest.files, progress or (lambda *_: None))
+        if wrong is not None:
+            raise PackageError(
+                f"{package / wrong} is damaged: its SHA-256 is not the one in {MANIFEST}. Convert again."
+            )
 
 
 def list_files(package: Path) -> dict[str, dict[str, Any]]:
@@ -91,7 +112,7 @@ def list_files(package: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(package.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
             name = path.relative_to(package).as_posix()
-            files[name] = {"sha256": file_hash(path), "bytes": path.stat().st_size}
+            files[name] = {"sha256": sha256(path), "bytes": path.stat().st_size}
     return files
 
 

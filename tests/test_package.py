@@ -222,6 +222,12 @@ def edit(**changes: Any) -> Callable[[dict[str, Any]], str]:
         (edit(models={"onnx": "../model.onnx"}), "outside the package: ../model.onnx"),
         (edit(models={"onnx": "/etc/passwd"}), "outside the package: /etc/passwd"),
         (edit(files={"../secret": {"sha256": "", "bytes": 1}}), "outside the package: ../secret"),
+        (edit(files={"a/../README.md": {"sha256": "", "bytes": 1}}), "outside the package: a/../README.md"),
+        (edit(models={"onnx": "linked"}), "outside the package: linked"),
+        (edit(files={"model.onnx": {"sha256": "", "bytes": "1"}}), "is damaged"),
+        (edit(files={"model.onnx": {"bytes": 1}}), "is damaged"),
+        (edit(files=["model.onnx"]), "is damaged"),
+        (edit(models={"onnx": None}), "is damaged"),
     ],
 )
 def test_a_manifest_that_is_damaged_or_malicious_is_refused(
@@ -229,6 +235,7 @@ def test_a_manifest_that_is_damaged_or_malicious_is_refused(
 ) -> None:
     """A package is a download: its manifest must not lead us out of its folder, nor into a traceback."""
     (copy / "manifest.json").write_text(change(manifest))
+    (copy / "linked").symlink_to("/etc/hostname")
     with pytest.raises(PackageError, match=re.escape(said)) as error:
         read_manifest(copy)
     assert "\n" not in str(error.value)

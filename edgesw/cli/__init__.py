@@ -20,6 +20,7 @@ from edgesw.cli.convert import convert
 from edgesw.cli.detect import detect
 from edgesw.cli.doctor import doctor
 from edgesw.cli.generate import generate
+from edgesw.cli.inspect import inspect
 from edgesw.cli.push import push
 from edgesw.cli.recipes import recipes
 from edgesw.cli.report import report
@@ -27,6 +28,7 @@ from edgesw.cli.study import study
 from edgesw.cli.tables import inform
 from edgesw.cli.validate import validate
 from edgesw.cli.verbosity import Verbosity
+from edgesw.cli.verify import verify
 from edgesw.errors import EdgeswError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -61,7 +63,9 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
         ctx.call_on_close(lambda: inform(f"{ctx.invoked_subcommand}: {time.perf_counter() - began:.1f} s in all"))
 
 
-for command in (detect, convert, validate, bench, compare, report, push, generate, recipes, study, doctor):
+for command in (
+    detect, convert, validate, compare, report, verify, inspect, bench, generate, push, recipes, study, doctor,
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -17,7 +17,7 @@ def print_plans(model: str, plans: Plans, *, err: bool = False) -> None:
     """A table for each target: on stdout, or on stderr."""
     for name, plan in plans.by_target.items():
         rows = [
-            (row["matrices"], row["scheme"], _ranges(row["layers"]), str(row["count"]), megabytes(row["stored_bytes"]))
+            (row["matrices"], row["scheme"], ranges(row["layers"]), str(row["count"]), megabytes(row["stored_bytes"]))
             for row in plan_rows(plan)
         ]
         rows.append(("", bits_per_weight(plan), "", "", megabytes(plan.stored_bytes)))
@@ -46,7 +46,7 @@ def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _ranges(layers: list[int]) -> str:
+def ranges(layers: list[int]) -> str:
     """[0, 1, 2, 5] -> "0-2, 5"."""
     runs: list[list[int]] = []
     for layer in layers:

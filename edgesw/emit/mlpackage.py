@@ -32,4 +32,5 @@ def write_spec(package: Path, spec: Any) -> None:
         "itemInfoEntries": entries,
         "rootModelIdentifier": names["model.mlmodel"],
     }
-    (package / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n")
+    # As coremltools writes it: it does so anew whenever it opens a package, and the checksum must stay what it is.
+    (package / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n")

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from edgesw.content import file_hash
+from edgesw.checksums import sha256
 from edgesw.json_text import json_text
 from edgesw.package import MANIFEST, read_manifest
 from edgesw.staged import staged
@@ -28,7 +28,7 @@ def record(package: Path, report: ValidationReport) -> None:
         files = dict(manifest.files)
         for name, path, content in zip((CARD, FIGURES), partial, (text, figures), strict=False):
             path.write_text(content, encoding="utf-8")
-            files[name] = {"sha256": file_hash(path), "bytes": path.stat().st_size}
+            files[name] = {"sha256": sha256(path), "bytes": path.stat().st_size}
         partial[-1].write_text(replace(manifest, files=dict(sorted(files.items()))).to_json(), encoding="utf-8")
 
 

@@ -153,7 +153,7 @@ class _Loader:
         return plan
 
     def _add(self, op: Any) -> None:
-        where = f"op '{op.type}' ('{_name(op)}')"
+        where = f"op '{op.type}' ('{operation_name(op)}')"
         if op.blocks or (op.type != "const" and set(op.attributes) - {"name"}):
             raise UnsupportedError(f"{where}: blocks and attributes are not supported (was it written before iOS 18?).")
         if op.type == "const":
@@ -197,14 +197,14 @@ class _Loader:
             names: list[str] = []
             for binding in argument.arguments:
                 if binding.WhichOneof("binding") == "value":
-                    names.append(f"{_name(op)}.{param}.{len(names)}")
+                    names.append(f"{operation_name(op)}.{param}.{len(names)}")
                     self._constant(names[-1], binding.value, where)
                 else:
                     self._check_known(binding.name, where)
                     names.append(binding.name)
             args[param] = names[0] if len(names) == 1 else names
         _check_parameters(op.type, args, where)
-        step = Step(op.type, _name(op), args, tuple(_value(o.name, o.type, where) for o in op.outputs))
+        step = Step(op.type, operation_name(op), args, tuple(_value(o.name, o.type, where) for o in op.outputs))
         states = [name for name in step.reads() if name in self._plan.states]
         if states != ([args["input"]] if op.type in _STATE_OPS else []):
             raise PackageError(f"{where}: states are for {READ} and {WRITE}, and for nothing else.")
@@ -231,7 +231,7 @@ class _Loader:
             raise PackageError(f"{where}: uses '{name}', which nothing before it defines.")
 
 
-def _name(op: Any) -> str:
+def operation_name(op: Any) -> str:
     names = op.attributes["name"].immediateValue.tensor.strings.values if "name" in op.attributes else []
     return str(names[0]) if names else (op.outputs[0].name if op.outputs else "unnamed")
 

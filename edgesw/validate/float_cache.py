@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint
-from edgesw.content import content_hash
+from edgesw.checksums import content_hash
 from edgesw.runtime.torch import FloatLogits
 
 # How many passes are kept: the latest.

@@ -17,19 +17,23 @@ from edgesw.cli import _run, cli
 from edgesw.cli.convert import convert
 from edgesw.targets import TARGETS
 
-COMMANDS = [
-    "bench",
-    "compare",
-    "convert",
-    "detect",
-    "doctor",
-    "generate",
-    "push",
-    "recipes",
-    "report",
-    "study",
-    "validate",
-]
+COMMANDS = sorted(
+    [
+        "bench",
+        "compare",
+        "convert",
+        "detect",
+        "doctor",
+        "generate",
+        "inspect",
+        "push",
+        "recipes",
+        "report",
+        "study",
+        "validate",
+        "verify",
+    ]
+)
 
 
 def test_the_installed_script_says_its_version() -> None:

@@ -1,0 +1,30 @@
+"""edgesw verify"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgesw.cli.progress import Bar
+from edgesw.cli.tables import megabytes, print_json
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(package: Path, as_json: bool) -> None:
+    """Check that the files of PACKAGE are all there, and as they were written: sizes and SHA-256.
+
+    Exits with 1 and names the file where one is missing, altered or extra.
+    """
+    from edgesw.package import check_files, read_manifest
+
+    manifest = read_manifest(package)
+    with Bar() as bar:
+        check_files(package, manifest, contents=True, extra=True, progress=bar)
+    count, size = len(manifest.files), sum(entry["bytes"] for entry in manifest.files.values())
+    if as_json:
+        print_json({"package": str(package), "verified": True, "files": count, "bytes": size})
+    else:
+        click.echo(f"{package}: {count} files, {megabytes(size)}: as they were written.")

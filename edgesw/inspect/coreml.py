@@ -1,0 +1,115 @@
+"""What is inside an .mlpackage, of any maker. Values are not read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgesw.errors import UnreadableError
+from edgesw.form import COMPUTE_KEY
+from edgesw.inspect.coreml_weights import ProgramWeights
+from edgesw.inspect.found import Found, Port
+from edgesw.quiet import coremltools
+from edgesw.runtime.mil_plan import model_path, read_spec
+
+# The first system that reads a specification version, where it has ML programs.
+_SYSTEMS = {6: "iOS 15", 7: "iOS 16", 8: "iOS 17", 9: "iOS 18", 10: "iOS 26"}
+
+
+def inspect_coreml(package: Path) -> Found:
+    """Raises UnreadableError for a model that is no ML program, PackageError for a damaged one, UnsupportedError for a
+    type of numbers that is not known."""
+    model = model_path(package)
+    spec = read_spec(model)
+    if (kind := spec.WhichOneof("Type")) != "mlProgram":
+        raise UnreadableError(
+            f"{package} is a Core ML model but no ML program ({kind or 'empty'}), and only those are inspected: "
+            "convert it with convert_to='mlprogram'."
+        )
+    functions = {name: _block(function, package) for name, function in spec.mlProgram.functions.items()}
+    weights = ProgramWeights(model.parent)
+    operators: Counter[str] = Counter()
+    for name, block in functions.items():
+        weights.add(name, _operations(block))
+        operators.update(op.type for op in _operations(block) if op.type != "const")
+    known, others = weights.found(ours=COMPUTE_KEY in spec.description.metadata.userDefined)
+    version = spec.specificationVersion
+    system = {"from": _SYSTEMS[version]} if version in _SYSTEMS else {}
+    opsets = sorted({function.opset for function in spec.mlProgram.functions.values()})
+    return Found(
+        package,
+        "Core ML",
+        {"specification": str(version), **system, "opset": ", ".join(opsets)},
+        known,
+        others,
+        dict(operators.most_common()),
+        tuple(_ports(spec.description, functions)),
+        sum(path.stat().st_size for path in package.rglob("*") if path.is_file()),
+    )
+
+
+def _block(function: Any, package: Path) -> Any:
+    if function.opset not in function.block_specializations:
+        raise UnreadableError(f"{package}: the program has no block for its opset '{function.opset}'. Write it again.")
+    return function.block_specializations[function.opset]
+
+
+def _operations(block: Any) -> Iterator[Any]:
+    """Those of blocks within operations as well, before what they belong to."""
+    for op in block.operations:
+        for inner in op.blocks:
+            yield from _operations(inner)
+        yield op
+
+
+def _ports(description: Any, functions: dict[str, Any]) -> Iterator[Port]:
+    several = list(description.functions)
+    for each in several or [description]:
+        name = each.name if several else ""
+        block = functions.get(name) if several else next(iter(functions.values()), None)
+        made = {} if block is None else {out.name: out for op in block.operations for out in op.outputs}
+        for kind in ("input", "state", "output"):
+            for feature in getattr(each, kind):
+                # Descriptions may leave out the shapes of outputs: the program has them.
+                port = _port(feature, kind, name)
+                if kind == "output" and not port.shape and feature.name in made:
+                    port = Port(port.name, kind, port.type, _dimensions(made[feature.name].type), function=name)
+                yield port
+
+
+def _port(feature: Any, kind: str, function: str) -> Port:
+    form = feature.type.WhichOneof("Type") or "?"
+    array = None
+    if form == "multiArrayType":
+        array = feature.type.multiArrayType
+    elif form == "stateType":
+        array = feature.type.stateType.arrayType
+    if array is None:
+        return Port(feature.name, kind, form.removesuffix("Type"), (), feature.type.isOptional, function)
+    number = coremltools().proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(array.dataType)
+    return Port(feature.name, kind, str(number).lower(), _shape(array), feature.type.isOptional, function)
+
+
+def _shape(array: Any) -> tuple[int | str, ...]:
+    flexibility = array.WhichOneof("ShapeFlexibility")
+    if flexibility == "shapeRange":
+        return tuple(
+            int(each.lowerBound)
+            if each.lowerBound == each.upperBound
+            else f"{each.lowerBound}..{each.upperBound if each.upperBound >= 0 else ''}"
+            for each in array.shapeRange.sizeRanges
+        )
+    if flexibility == "enumeratedShapes":
+        lengths = zip(*(each.shape for each in array.enumeratedShapes.shapes), strict=True)
+        distinct = [sorted(set(map(int, each))) for each in lengths]
+        return tuple(each[0] if len(each) == 1 else " or ".join(map(str, each)) for each in distinct)
+    return tuple(map(int, array.shape))
+
+
+def _dimensions(kind: Any) -> tuple[int | str, ...]:
+    tensor = kind.tensorType
+    return tuple(
+        int(each.constant.size) if each.WhichOneof("dimension") == "constant" else "?" for each in tensor.dimensions
+    )

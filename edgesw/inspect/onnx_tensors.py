@@ -1,0 +1,90 @@
+"""The constants of an ONNX model as their headers have them. External data stays on the disk."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path, PurePosixPath
+
+from onnx import AttributeProto, NodeProto, TensorProto
+
+from edgesw.errors import UnreadableError
+from edgesw.inspect.found import Place, Tensor
+
+# Widths that their names do not tell.
+_NAMES = {"float": "float32", "double": "float64"}
+_BITS = {"bool": 8, "string": 0, "undefined": 0}
+
+
+def type_name(number: int) -> str:
+    """Of a TensorProto.DataType, as numpy would call it."""
+    known = TensorProto.DataType.values()
+    name = str(TensorProto.DataType.Name(number)).lower() if number in known else f"type {number}"
+    return _NAMES.get(name, name)
+
+
+class Tensors:
+    """Reads headers of one model's tensors, and remembers which files hold their data."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = model
+        self.files: dict[str, int] = {}
+        """Bytes of each file with external data."""
+
+    def read(self, tensor: TensorProto, name: str = "") -> Tensor:
+        """UnreadableError where its data is missing or is not what its type and shape want."""
+        name = name or tensor.name
+        kind, shape = type_name(tensor.data_type), tuple(tensor.dims)
+        if any(length < 0 for length in shape):
+            raise UnreadableError(f"{self._model}: damaged: '{name}' has a negative length. Get or write it again.")
+        width = re.search(r"\d+", kind)
+        bits = _BITS.get(kind, int(width.group()) if width else 0)
+        wanted = (math.prod(shape) * bits + 7) // 8
+        place: Place = ("", name)
+        if tensor.data_location == TensorProto.EXTERNAL:
+            place, size = self._external(tensor, name, wanted)
+        else:
+            # Values that are not raw may be written in fewer bytes, or in more, which are the program's.
+            size = len(tensor.raw_data) or min(wanted, tensor.ByteSize())
+            if tensor.raw_data and size != wanted:
+                raise self._wrong(name, size, wanted)
+        return Tensor(name, kind, bits, shape, place, size)
+
+    def constant(self, node: NodeProto) -> Tensor | None:
+        """What a Constant node holds, if it is a tensor."""
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                return self.read(attribute.t, node.output[0])
+        return None
+
+    def _external(self, tensor: TensorProto, name: str, wanted: int) -> tuple[Place, int]:
+        told = {entry.key: entry.value for entry in tensor.external_data}
+        location = told.get("location", "")
+        parts = PurePosixPath(location)
+        if not location or parts.is_absolute() or ".." in parts.parts:
+            raise UnreadableError(
+                f"{self._model}: '{name}' has its data at '{location}', outside the model's folder. Take another file."
+            )
+        try:
+            offset, size = int(told.get("offset") or 0), int(told.get("length") or wanted)
+        except ValueError as error:
+            raise UnreadableError(f"{self._model}: damaged at '{name}': {error}. Get or write it again.") from error
+        path = self._model.parent / location
+        if location not in self.files:
+            if not path.is_file():
+                raise UnreadableError(f"{path} is missing, which holds weights of {self._model.name}: put it there.")
+            self.files[location] = path.stat().st_size
+        if offset < 0 or offset + size > self.files[location]:
+            raise UnreadableError(
+                f"{path} is cut short: '{name}' ends at byte {offset + size}, the file has {self.files[location]}. "
+                "Get or write it again."
+            )
+        if size != wanted:
+            raise self._wrong(name, size, wanted)
+        return (location, offset), size
+
+    def _wrong(self, name: str, size: int, wanted: int) -> UnreadableError:
+        return UnreadableError(
+            f"{self._model}: damaged: '{name}' has {size} bytes where its type and shape want {wanted}. "
+            "Get or write it again."
+        )
