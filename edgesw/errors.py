@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 2000
+
 
 class EdgeswError(Exception):
     """Something failed while doing what was asked. The message says what, where, and what to do next."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_one_line(message))
 
 
 class UsageError(EdgeswError):
@@ -28,6 +33,13 @@ class CheckpointError(EdgeswError):
 
 class PackageError(EdgeswError):
     """A package is not one of ours, is incomplete, or does not match its manifest."""
+
+
+def _one_line(message: str) -> str:
+    """The message with what is not printable spelled out, and shortened: it may hold names and values out of a file,
+    whose line breaks and escape sequences are not for a terminal."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message[: 2 * _LONGEST])
+    return shown if len(shown) <= _LONGEST and len(message) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
 
 
 def near_names(wrong: str, known: Iterable[str]) -> str:
