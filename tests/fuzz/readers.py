@@ -251,7 +251,7 @@ _YAML = (
     "notes: !!bool x\n", "notes: !!float x\n", "notes: !!binary x\n", "? [a, b]\n: c\n", "? {a: b}\n: c\n",
     "--- a\n--- b\n", "%YAML 9.9\n---\nname: tiny\n", "notes: |\n  x\n y\n", "notes: !!set {a, b}\n", "\t\n",
     "notes: !!omap [a: 1]\n", "\ufeffname: tiny\n", "notes: 190:20:30.15\n", "<<: {name: tiny}\n", "notes: .inf\n",
-    "notes: !!null x\n", "- - - - - -\n", "{" * 500 + "\n", "[" * 3000 + "\n", "? " * 700 + "\n", "- " * 700 + "\n",
+    "notes: !!null x\n", "- - - - - -\n", "{" * 500 + "\n", "[" * 300 + "\n", "? " * 700 + "\n", "- " * 700 + "\n",
     "a: " * 50 + "\n", "name: \x85\n", "name: tiny\nname: tiny\n",
 )  # fmt: skip
 
