@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 2000
+
 
 class EdgeswError(Exception):
     """Something failed while doing what was asked. The message says what, where, and what to do next."""
@@ -12,6 +14,9 @@ class EdgeswError(Exception):
     exit_code = 1
     again = "try again"
     """What mends a damaged file of this kind."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_one_line(message))
 
 
 class UsageError(EdgeswError):
@@ -38,6 +43,13 @@ class PackageError(EdgeswError):
     """A package is not one of ours, is incomplete, or does not match its manifest."""
 
     again = "convert again"
+
+
+def _one_line(message: str) -> str:
+    """The message with what is not printable spelled out, and shortened: it may hold names and values out of a file,
+    whose line breaks and escape sequences are not for a terminal."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message[: 2 * _LONGEST])
+    return shown if len(shown) <= _LONGEST and len(message) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
 
 
 def near_names(wrong: str, known: Iterable[str]) -> str:

@@ -15,6 +15,9 @@ from typing import Any
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.checksums import first_altered, sha256
 from edgesw.errors import PackageError, UsageError
+from edgesw.hints import fits, misfits
+from edgesw.inside import inside
+from edgesw.json_file import read_json
 from edgesw.progress import Progress
 
 MANIFEST = "manifest.json"
@@ -54,29 +57,35 @@ def read_manifest(package: Path) -> Manifest:
         what = "is not a folder" if not package.is_dir() else f"has no {MANIFEST}"
         raise UsageError(f"'{package}' {what}: give a folder that edgesw convert made.")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found = values.pop("format")
         if found != FORMAT:
             raise PackageError(f"{path}: format {found} is not the one this version reads ({FORMAT}): convert again.")
         values["decoder"] = DecoderSpec.from_dict(values["decoder"])
         values["held_out"] = tuple(values["held_out"])
         manifest = Manifest(**values)
-        int(manifest.settings["context"])
-        if any((type(each["bytes"]), type(each["sha256"])) != (int, str) for each in manifest.files.values()):
-            raise ValueError("a file's size or SHA-256 is none")
-        for name in (*manifest.files, *manifest.models.values()):
-            if not _is_inside(package, name):
-                raise PackageError(f"{path} names a file outside the package: {name}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PackageError(f"{path} is damaged ({error}): convert again.") from error
+    if wrong := next(_wrong(manifest), None):
+        raise PackageError(f"{path} is damaged ('{wrong}' is not what it should be): convert again.")
+    for name in [*manifest.files, *manifest.models.values()]:
+        if inside(package, name) is None:
+            raise PackageError(f"{path} names a file outside the package: {name}. Convert again.")
     return manifest
 
 
-def _is_inside(package: Path, name: str) -> bool:
-    """Whether a name in the manifest is below the package, by its words and through links."""
-    words = PurePosixPath(name)
-    plain = not words.is_absolute() and ".." not in words.parts
-    return plain and (package / name).resolve().is_relative_to(package.resolve())
+def _wrong(manifest: Manifest) -> Iterator[str]:
+    """The keys whose values are not of their types, or are none that a conversion writes."""
+    yield from misfits(manifest)
+    if not fits(manifest.settings.get("context"), int) or not 0 < manifest.context < 2**31:
+        yield "context"
+    if not manifest.models:
+        yield "models"
+    for name, kind in {"name": str, "origin": str, "revision": str | None}.items():
+        if not fits(manifest.source.get(name), kind):
+            yield f"source.{name}"
+    if not all(fits(each.get("sha256"), str) and fits(each.get("bytes"), int) for each in manifest.files.values()):
+        yield "files"
 
 
 def check_files(
@@ -133,7 +142,7 @@ def check_output(final: Path, force: bool) -> None:
 def _is_package(folder: Path) -> bool:
     """Whether a manifest of ours, of any format, is in the folder: browsers and others use the file's name too."""
     try:
-        values = json.loads((folder / MANIFEST).read_bytes())
+        values = read_json(folder / MANIFEST)
     except (OSError, ValueError):
         return False
     return isinstance(values, dict) and {"format", "decoder", "models", "files"} <= values.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 import yaml
@@ -21,6 +21,7 @@ SOURCES = {
 }
 """Who says that a scalar is a super weight: the words that a recipe may use, and what they mean."""
 
+DEEPEST = 20
 _REQUIRED = {"name"}
 _OPTIONAL = {"hub_id", "aliases", "package", "super_weights", "cancels_at", "notes", "license"}
 
@@ -114,8 +115,11 @@ def _recipes_folder() -> Path:
 
 def _read(path: Path) -> Recipe:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        _check_plain(text)
+        values = yaml.safe_load(text)
+    # Besides errors of its own PyYAML raises what Python's types do that it makes of a text.
+    except (yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise EdgeswError(
             f"recipe {path.name}: not readable as YAML, correct it: {' '.join(str(error).split())}"
         ) from error
@@ -137,8 +141,24 @@ def _read(path: Path) -> Recipe:
     )
 
 
+def _check_plain(text: str) -> None:
+    """ValueError for a text that nests deep, or names parts to repeat them: few lines could stand for gigabytes."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not for recipes")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError("nested too deep")
+
+
 def _package(file: str, values: Any) -> RecipePackage:
     fields = Fields(file, "package.", values, required={"module", "files", "pypi"})
+    if not fields.text("module").isidentifier():  # to look for a part of a package would import the package
+        raise fields.wrong("module", "must be the name of a package, no part of one")
+    name = fields.text("files")
+    if name == ".." or name != PureWindowsPath(name).name:  # knows "/" and "\\" and drives
+        raise fields.wrong("files", "must be a pattern of a file's name, without folders")
     return RecipePackage(fields.text("module"), fields.text("files"), fields.text("pypi"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from tokenizers import Tokenizer as Backend
 
 from edgesw.chat import Message, render_chat
 from edgesw.errors import CheckpointError, EdgeswError, UsageError
+from edgesw.json_file import parse_json
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -151,7 +151,7 @@ class TextStream:
 def _table(files: Mapping[str, bytes], name: str, where: str, error: type[EdgeswError]) -> dict[str, Any]:
     """The content of a JSON file, empty when there is none."""
     try:
-        table = json.loads(files.get(name, b"{}"))
+        table = parse_json(files.get(name, b"{}"))
     except ValueError as cause:
         raise error(f"{where}: {name} is damaged ({cause}): {error.again}.") from cause
     if not isinstance(table, dict):

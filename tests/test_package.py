@@ -228,6 +228,13 @@ def edit(**changes: Any) -> Callable[[dict[str, Any]], str]:
         (edit(files={"model.onnx": {"bytes": 1}}), "is damaged"),
         (edit(files=["model.onnx"]), "is damaged"),
         (edit(models={"onnx": None}), "is damaged"),
+        (edit(models={"onnx": "a\0b"}), "outside the package: a\\x00b"),
+        (edit(models={"onnx": "x" * 300}), "outside the package: xxx"),
+        (edit(models={}), "'models' is not what it should be"),
+        (edit(files={"model.onnx": 7}), "'files' is not what it should be"),
+        (edit(settings={"context": 1e999}), "'context' is not what it should be"),
+        (lambda values: json.dumps({**values, "decoder": {**values["decoder"], "layers": "2"}}), "'decoder' is not"),
+        (lambda values: "[" * 100_000, "nested too deep"),
     ],
 )
 def test_a_manifest_that_is_damaged_or_malicious_is_refused(
@@ -239,6 +246,15 @@ def test_a_manifest_that_is_damaged_or_malicious_is_refused(
     with pytest.raises(PackageError, match=re.escape(said)) as error:
         read_manifest(copy)
     assert "\n" not in str(error.value)
+
+
+def test_a_link_out_of_the_package_is_refused(manifest: dict[str, Any], copy: Path, tmp_path: Path) -> None:
+    """An archive can hold symbolic links: one named in the manifest would have us read a file of the user's."""
+    (tmp_path / "secret").write_bytes(b"secret")
+    (copy / "link").symlink_to(tmp_path / "secret")
+    (copy / "manifest.json").write_text(edit(files={"link": {"sha256": "", "bytes": 6}})(manifest))
+    with pytest.raises(PackageError, match="outside the package: link"):
+        read_manifest(copy)
 
 
 def test_files_are_held_to_the_manifest(copy: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -22,6 +21,7 @@ from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError
+from edgesw.json_file import read_json
 from edgesw.tokenizer import TOKENIZER_FILES
 
 
@@ -94,7 +94,8 @@ class Checkpoint:
 
     def _read(self, place: Place, rows: Rows | None) -> np.ndarray:
         if place.order is not None:
-            rows = place.order if rows is None else place.order[rows]
+            order = place.order()
+            rows = order if rows is None else order[rows]
         values = self._reader.read(place.name, rows)
         return values + np.float32(place.less) if place.less else values
 
@@ -137,7 +138,7 @@ def _config_spec(source: Source) -> tuple[dict[str, Any], Family, DecoderSpec]:
     """What config.json holds, and what that means."""
     where = source.path / "config.json"
     try:
-        config = json.loads(where.read_bytes())
+        config = read_json(where)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{where}: cannot be read as JSON ({error}): download it again.") from error
     if not isinstance(config, dict):

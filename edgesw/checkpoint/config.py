@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,7 +77,7 @@ class Config:
         """Token ids, given as one number, a list of them, or null for none."""
         value = self._values.get(key)
         ids = value if isinstance(value, list) else [] if value is None else [value]
-        if not all(type(number) is int and number >= 0 for number in ids):
+        if not all(type(number) is int and 0 <= number < 2**31 for number in ids):
             raise self.wrong(key, "must be a token id or a list of them")
         return tuple(ids)
 
@@ -130,7 +130,9 @@ class RopeTable(Config):
     @property
     def kind(self) -> str:
         """The type of scaling, by the name it has today."""
-        kind = str(self._values.get("rope_type", self._values.get("type", "default")))
+        kind = self._values.get("rope_type", self._values.get("type", "default"))
+        if not isinstance(kind, str):
+            raise self.wrong("rope_type", "must be a text")
         return "longrope" if kind == "su" else kind
 
     @property
@@ -160,4 +162,6 @@ class RopeTable(Config):
 
 
 def _positive(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        return False
+    return value <= sys.float_info.max

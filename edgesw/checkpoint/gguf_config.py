@@ -102,9 +102,11 @@ def _vocab_size(reader: GgufReader, family: Family) -> int:
     embedding = family.tensors["embed_tokens"].gguf
     if embedding in reader.names():
         return reader.shape(embedding)[0]  # may be padded beyond the tokenizer's tokens
-    return len(reader.metadata.get("tokenizer.ggml.tokens", ()))
+    tokens = reader.metadata.get("tokenizer.ggml.tokens")
+    return len(tokens) if isinstance(tokens, list) else 0
 
 
 def _plain(value: Any) -> Any:
     """A float32 as the shortest number that stands for it: 1e-05, not 9.999999747378752e-06."""
-    return float(str(np.float32(value))) if isinstance(value, float) else value
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value))) if isinstance(value, float) else value

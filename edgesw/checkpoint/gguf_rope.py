@@ -19,7 +19,7 @@ _SCALING = {
 }
 
 
-def rope_settings(reader: GgufReader, value: GgufValue, head_dim: int | None) -> dict[str, Any]:
+def rope_settings(reader: GgufReader, value: GgufValue, head_dim: object) -> dict[str, Any]:
     """`rope_parameters` of a config.json, and `partial_rotary_factor` where only part of each head is rotated.
 
     The type is one of transformers', or "factors": `factors` are then the divisors of the frequencies, one for each
@@ -30,7 +30,7 @@ def rope_settings(reader: GgufReader, value: GgufValue, head_dim: int | None) ->
         rope["rope_theta"] = value("rope.freq_base")
     found: dict[str, Any] = {"rope_parameters": rope}
     rotated = value("rope.dimension_count")
-    if type(rotated) is int and head_dim and rotated != head_dim:
+    if type(rotated) is type(head_dim) is int and head_dim > 0 and rotated != head_dim:
         found["partial_rotary_factor"] = rotated / head_dim
     return found
 

@@ -26,6 +26,9 @@ class Kind(IntEnum):
 # A turn ends with these. Many files name only the token that ends a text, so llama.cpp goes by the spelling too.
 _ENDS_OF_TURN = ("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>")
 
+LONGEST_TOKEN = 4096
+"""Characters; deriving merges takes time with the square of it. Models' tokens have up to some hundred."""
+
 # What llama.cpp takes where a file of this tokenizer model does not say.
 _SPECIAL_IDS = {
     "llama": {"bos": 1, "eos": 2, "unknown": 0},
@@ -52,6 +55,10 @@ def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
     tokens, kinds, scores = (_list(metadata, key) for key in ("tokens", "token_type", "scores"))
     if not tokens or not all(isinstance(token, str) for token in tokens):
         raise CheckpointError(f"{where}: the metadata has no 'tokenizer.ggml.tokens': take another file of the model.")
+    if (longest := max(map(len, tokens))) > LONGEST_TOKEN:
+        raise CheckpointError(
+            f"{where}: the tokenizer in the metadata is damaged, a token has {longest} characters: take another file."
+        )
     tokens = [token or f"[EMPTY_{number}]" for number, token in enumerate(tokens)]
     kinds, scores = kinds or [int(Kind.NORMAL)] * len(tokens), scores or [0.0] * len(tokens)
     if not len(tokens) == len(kinds) == len(scores):

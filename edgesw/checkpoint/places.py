@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -17,8 +18,9 @@ class Place:
     """Where one canonical tensor is in the file."""
 
     name: str
-    order: np.ndarray | None = None
-    """Row numbers in the file, by canonical row; None where they are the same."""
+    order: Callable[[], np.ndarray] | None = None
+    """Gives the row numbers in the file, by canonical row; None where they are the same. Not made before a tensor of
+    that shape is known to be there: a config may claim any."""
     stored_rows: int | None = None
     """Rows of the file's tensor, where it has more than ours."""
     less: float = 0.0
@@ -50,7 +52,7 @@ def gguf_place(spec: DecoderSpec, canonical: str, stored: Stored) -> Place:
         return _fused_place(spec, canonical, stored.gguf, stored.fused)
     shape = spec.shape(canonical)
     assert shape is not None
-    return Place(stored.gguf, _interleaved_order(shape[0], spec.head_dim))
+    return Place(stored.gguf, partial(_interleaved_order, shape[0], spec.head_dim))
 
 
 def _fused_place(spec: DecoderSpec, canonical: str, name: str, fused: tuple[str, ...]) -> Place:
@@ -59,7 +61,7 @@ def _fused_place(spec: DecoderSpec, canonical: str, name: str, fused: tuple[str,
         return Place(name)
     starts = dict(zip(fused, accumulate((spec.matrix_shape(part)[0] for part in fused), initial=0), strict=False))
     start, rows = starts[canonical.rsplit(".", 1)[-1]], spec.matrix_shape(canonical)[0]
-    return Place(name, np.arange(start, start + rows), sum(spec.matrix_shape(part)[0] for part in fused))
+    return Place(name, partial(np.arange, start, start + rows), sum(spec.matrix_shape(part)[0] for part in fused))
 
 
 def _halved(spec: DecoderSpec, canonical: str, place: Place) -> Place:
@@ -72,10 +74,14 @@ def _halved(spec: DecoderSpec, canonical: str, place: Place) -> Place:
         return place
     shape = spec.shape(canonical)
     assert shape is not None
-    rows = np.arange(shape[0]) if place.order is None else place.order
-    heads = rows.reshape(-1, spec.head_dim)
-    first, second, rest = np.split(heads, [spec.head_dim // 2 - still, spec.head_dim - 2 * still], axis=1)
-    return replace(place, order=np.hstack([first, rest[:, :still], second, rest[:, still:]]).ravel())
+    order = place.order or partial(np.arange, shape[0])
+
+    def halved() -> np.ndarray:
+        heads = order().reshape(-1, spec.head_dim)
+        first, second, rest = np.split(heads, [spec.head_dim // 2 - still, spec.head_dim - 2 * still], axis=1)
+        return np.hstack([first, rest[:, :still], second, rest[:, still:]]).ravel()
+
+    return replace(place, order=halved)
 
 
 def _interleaved_order(rows: int, head_dim: int) -> np.ndarray:

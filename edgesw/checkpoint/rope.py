@@ -10,7 +10,10 @@ import numpy as np
 
 from edgesw.checkpoint.config import Config, RopeTable
 from edgesw.checkpoint.spec import Rotary
-from edgesw.errors import UnsupportedError
+from edgesw.errors import CheckpointError, UnsupportedError
+
+LARGEST_HEAD = 1 << 14
+"""Channels of a head; models have up to 512."""
 
 
 def rotary(config: Config, head_dim: int, layer_type: str | None = None) -> Rotary:
@@ -20,15 +23,24 @@ def rotary(config: Config, head_dim: int, layer_type: str | None = None) -> Rota
     sense. Frequencies are theta^(-2i / head_dim), scaled as transformers does it.
     """
     rope = config.rope(layer_type)
-    rotated = int(head_dim * rope.partial)
+    if head_dim > LARGEST_HEAD:  # each pair of channels gets a frequency, whatever the file's size
+        raise config.wrong("head_dim", f"must be at most {LARGEST_HEAD}")
+    rotated = int(head_dim * min(rope.partial, 2.0))
     if rotated > head_dim or rotated < 2 or rotated % 2:
         raise rope.wrong("partial_rotary_factor", f"must rotate an even number of each head's {head_dim} channels")
-    base = rope.theta ** -(np.arange(0, rotated, 2, dtype=np.float64) / rotated)
+    with np.errstate(all="ignore"):
+        base = rope.theta ** -(np.arange(0, rotated, 2, dtype=np.float64) / rotated)
     if rope.kind not in _KINDS:
         raise UnsupportedError(
             f"{rope.where}: rope type '{rope.kind}' is not supported. Supported: {', '.join(sorted(_KINDS))}."
         )
-    found = _KINDS[rope.kind](rope, base)
+    try:
+        with np.errstate(all="ignore"):
+            found = _KINDS[rope.kind](rope, base)
+    except (ArithmeticError, ValueError):  # a logarithm of 1 to divide by, or of nothing
+        found = Rotary((math.nan,))
+    if not np.isfinite([*found.frequencies, *found.long_frequencies, found.scale]).all():
+        raise CheckpointError(f"{rope.where}: the settings of rope type '{rope.kind}' give no finite frequencies")
     still = (0.0,) * ((head_dim - rotated) // 2)
     long = (*found.long_frequencies, *still) if found.long_frequencies else ()
     return replace(found, frequencies=(*found.frequencies, *still), long_frequencies=long)

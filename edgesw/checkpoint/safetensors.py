@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from edgesw.checkpoint.reader import Rows
 from edgesw.errors import CheckpointError, UnsupportedError
+from edgesw.json_file import read_json
 
 INDEX = "model.safetensors.index.json"
 DTYPES = ("F64", "F32", "F16", "BF16")
@@ -46,11 +46,14 @@ class SafetensorsReader:
         try:
             # Mapped anew for each read: pages once read would otherwise count as ours until the end.
             with safe_open(path, framework="pt") as file:
+                if rows is None:
+                    whole = file.get_tensor(name)
+                    return np.asarray(whole.to(torch.float32, copy=True).numpy())
                 stored = file.get_slice(name)
                 if isinstance(rows, np.ndarray) and len(rows) and (np.diff(rows) == 1).all():
                     rows = slice(int(rows[0]), int(rows[-1]) + 1)  # one read instead of one a row
-                if rows is None or isinstance(rows, slice):
-                    picked = stored[rows or slice(None)]
+                if isinstance(rows, slice):
+                    picked = stored[rows]
                 else:
                     picked = torch.cat([stored[row : row + 1] for row in map(int, rows)])
                 return np.asarray(picked.to(torch.float32, copy=True).numpy())
@@ -84,8 +87,8 @@ def _only_file(folder: Path) -> Path:
 def _sharded(folder: Path) -> dict[str, _Entry]:
     path = folder / INDEX
     try:
-        places = json.loads(path.read_bytes())["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
+        places = read_json(path)["weight_map"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not a safetensors index. {_AGAIN}.") from error
     if not isinstance(places, dict) or not places or not all(isinstance(shard, str) for shard in places.values()):
         raise CheckpointError(f"{path}: 'weight_map' must say which file each tensor is in. {_AGAIN}.")
@@ -97,14 +100,19 @@ def _sharded(folder: Path) -> dict[str, _Entry]:
 
 
 def _inside(folder: Path, shard: str) -> Path:
-    """The shard's path. An index is downloaded text: a name that leads out of the folder is refused."""
+    """The shard's path. An index is downloaded text: a name that leads out of the folder is refused. Links in the
+    folder are followed: the hub's cache is made of them."""
     parts = PureWindowsPath(shard)  # knows "/" and "\\" and drives
     if parts.drive or parts.root or ".." in parts.parts or not parts.parts:
         raise CheckpointError(
             f"{folder / INDEX}: file name '{shard}' leads out of the folder; refused. Take the model elsewhere."
         )
     path = folder / shard
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # no name of a file
+        there = False
+    if not there:
         raise CheckpointError(f"{folder}: file '{shard}' is missing, though {INDEX} lists it. Download it again.")
     return path
 

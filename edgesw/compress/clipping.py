@@ -61,6 +61,10 @@ def _candidates(values: np.ndarray, top: int, zero_points: bool, scales: np.ndar
                 for sign in (1, -1):
                     scales[count, lane], zeros[count, lane] = _stored(full * np.float32(clip * sign)), np.float32(half)
                     count += 1
+            # As plain rounding has it, with the same integer on either end: the best for values that mirror each other.
+            even = full * np.float32(half / (half - 1)) if half > 1 else full
+            scales[count, lane], zeros[count, lane] = _stored(even), np.float32(half)
+            count += 1
     return count
 
 
@@ -126,8 +130,8 @@ def fit_clipped(
     # Each an array of its own: of parts of one, the compiler would not know that they do not overlap.
     values, weights = np.zeros((block, LANES), np.float32), np.zeros((block, LANES), np.float32)
     integers = np.empty((block, LANES), np.float32)
-    tried = np.empty((2 * len(CLIPS) + 2, LANES), np.float32)
-    offsets = np.empty((2 * len(CLIPS) + 2, LANES), np.float32)
+    tried = np.empty((2 * len(CLIPS) + 3, LANES), np.float32)
+    offsets = np.empty((2 * len(CLIPS) + 3, LANES), np.float32)
     norm, along, errors = np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     best, scale, zero = np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     for start in range(0, count, LANES):

@@ -133,17 +133,17 @@ class CompressedMatrix:
         return (codes.astype(np.float32) - np.asarray(zero, np.float32)) * self.scales[rows, blocks].astype(np.float32)
 
     def corrections(self, unseen: bool = False) -> Corrections:
-        """What is missing in the dense part. Deltas are rounded to float16. With `unseen` the dense part gets no input
-        for held-out columns, so all of them is missing."""
+        """What is missing in the dense part. Deltas are rounded to float16, at most its largest number. With `unseen`
+        the dense part gets no input for held-out columns, so all of them is missing."""
         columns, scalars = None, None
         if (whole := self.held_out_columns) is not None and unseen:
             columns = ColumnCorrection(whole.columns, whole.values)
         elif whole is not None:
             dense = self.dense_at(np.arange(self.shape[0]), whole.columns[:, None])
-            columns = ColumnCorrection(whole.columns, (whole.values - dense).astype(np.float16))
+            columns = ColumnCorrection(whole.columns, to_float16(whole.values - dense))
         if (each := self.held_out_scalars) is not None:
             off = each.values - self.dense_at(each.rows, each.columns)
-            scalars = ScalarCorrection(each.rows, each.columns, off.astype(np.float16))
+            scalars = ScalarCorrection(each.rows, each.columns, to_float16(off))
         return Corrections(columns, scalars)
 
     def dequantize(self) -> np.ndarray:

@@ -45,9 +45,33 @@ def fit_vectors(
             np.divide(sums, totals, out=entries, where=totals > 0)
         palette = to_float16(entries)
         encode_vectors(weights[own], apart[own], palette.astype(np.float32), own_codes)
+        # Where most values are the same, what it began with may end above evenly spaced entries, which are soon tried.
+        even, even_codes = to_float16(_even_entries(weights[own], code_bits, vector)), np.empty_like(own_codes)
+        encode_vectors(weights[own], apart[own], even.astype(np.float32), even_codes)
+        left_out = apart[own]
+        if _error(weights[own], each, left_out, even, even_codes) < _error(
+            weights[own], each, left_out, palette, own_codes
+        ):
+            own_codes[:], palette = even_codes, even
         return palette.T
 
     return np.array(threaded(fit, range(0, rows, step))), codes
+
+
+def _even_entries(weights: np.ndarray, code_bits: int, vector: int) -> np.ndarray:
+    """Entries, float32 (vector, 2**code_bits): every combination of evenly spaced values, as many for each place."""
+    levels = np.linspace(weights.min(), weights.max(), 2 ** (code_bits // vector), dtype=np.float32)
+    combined = np.stack(np.meshgrid(*[levels] * vector, indexing="ij")).reshape(vector, -1)
+    return np.ascontiguousarray(np.resize(combined.T, (2**code_bits, vector)).T)
+
+
+def _error(weights: np.ndarray, each: np.ndarray, apart: np.ndarray, palette: np.ndarray, codes: np.ndarray) -> float:
+    """The weighted squared error of a palette, float16 (vector, entries), with these codes."""
+    total, vector = 0.0, len(palette)
+    for k, entries in enumerate(palette.astype(np.float32)):
+        off = np.where(apart[k::vector], np.float32(0), weights[k::vector] - entries[codes])
+        total += float(np.square(off, dtype=np.float64).sum(0) @ each)
+    return total
 
 
 def _first_entries(weights: np.ndarray, importance: np.ndarray, count: int, vector: int) -> np.ndarray:

@@ -48,9 +48,13 @@ def read_interface(package: Path) -> Interface:
 
 
 def _lengths(function: Any) -> tuple[int, ...]:
+    if not function.input:
+        raise PackageError("the Core ML model is damaged: a function has no inputs. Write the package again.")
     first = function.input[0].type.multiArrayType
     axis = 1 if len(first.shape) < 4 else 3  # tokens in (1, q), (1, q, channels) and (1, channels, 1, q)
     if first.WhichOneof("ShapeFlexibility") == "shapeRange":
         return ()
     shapes = [each.shape for each in first.enumeratedShapes.shapes] or [first.shape]
+    if any(len(shape) <= axis for shape in shapes):
+        return ()  # no program of ours
     return tuple(int(shape[axis]) for shape in shapes)

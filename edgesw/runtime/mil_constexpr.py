@@ -12,6 +12,8 @@ import torch
 from edgesw.errors import PackageError, UnsupportedError
 from edgesw.runtime.mil_weights import Array, Constant, DType, Shape
 
+LONGEST_VECTOR = 64
+"""Values that one index may stand for: a small file could claim so many as to decode to any size."""
 _DECODE_CHUNK = 1 << 20  # elements looked up at a time: keeps the 8-byte indices numpy wants small and in the cache
 
 
@@ -31,6 +33,8 @@ class Constexpr:
             raise UnsupportedError(f"{where}: parameters {sorted(args)} are not a form of {op} that is supported.")
         self._args = args
         self._half = half and dtype.name == "fp16" and op == "constexpr_blockwise_shift_scale"
+        if any(arg.dtype is None for arg in args.values()):
+            raise PackageError(f"{where}: a string is no parameter of {op}.")
         inferred = infer(args)
         if inferred != shape:
             raise PackageError(f"{where}: {op} declares shape {shape}; its parameters give {inferred}.")
@@ -57,7 +61,8 @@ def _lut_shape(args: dict[str, Argument]) -> Shape | None:
         return None
     if any(g == 0 or n % g for n, g in zip(indices.shape, groups, strict=True)):
         return None
-    if size > 1 and "vector_axis" not in args:
+    axis_shape = args["vector_axis"].shape if "vector_axis" in args else None
+    if size > LONGEST_VECTOR or (size > 1 and axis_shape is None) or axis_shape not in (None, ()) or not rank:
         return None
     axis = _vector_axis(args.get("vector_axis"), rank)
     return tuple(n * size if i == axis else n for i, n in enumerate(indices.shape))

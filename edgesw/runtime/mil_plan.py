@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError, UnsupportedError
+from edgesw.inside import inside
+from edgesw.json_file import read_json
 from edgesw.quiet import coremltools
 from edgesw.runtime.mil_constexpr import CONSTEXPR_OPS, Argument, Constexpr
 from edgesw.runtime.mil_ops import OPS
@@ -98,12 +99,14 @@ def model_path(package: Path) -> Path:
     if not manifest.is_file():
         raise PackageError(f"{package}: not an .mlpackage: there is no Manifest.json in it.")
     try:
-        content = json.loads(manifest.read_text())
-        path: Path = package / "Data" / content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PackageError(f"{manifest}: damaged: it names no model ({error}).") from error
-    if not path.is_file() or not path.resolve().is_relative_to(package.resolve()):
-        raise PackageError(f"{path}: the model that Manifest.json names is missing.")
+        content = read_json(manifest)
+        name = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+        path = inside(package, f"Data/{name}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackageError(f"{manifest}: damaged: it names no model ({error}). Write the package again.") from error
+    if path is None or not path.is_file():
+        missing = "the model that Manifest.json names is missing or outside the package. Write the package again."
+        raise PackageError(f"{package / 'Data'}/{name}: {missing}")
     return path
 
 
@@ -156,6 +159,8 @@ class _Loader:
         where = f"op '{op.type}' ('{operation_name(op)}')"
         if op.blocks or (op.type != "const" and set(op.attributes) - {"name"}):
             raise UnsupportedError(f"{where}: blocks and attributes are not supported (was it written before iOS 18?).")
+        if not op.outputs and op.type != WRITE:
+            raise PackageError(f"{where}: has no output.")
         if op.type == "const":
             self._constant(op.outputs[0].name, op.attributes["val"], where)
         elif op.type in CONSTEXPR_OPS:
@@ -177,7 +182,9 @@ class _Loader:
     def _constexpr(self, op: Any, where: str) -> None:
         args: dict[str, Argument] = {}
         for param, argument in op.inputs.items():
-            (binding,) = argument.arguments
+            if len(argument.arguments) != 1:
+                raise PackageError(f"{where}: its parameter {param} is not one value.")
+            binding = argument.arguments[0]
             if binding.WhichOneof("binding") == "value":
                 args[param] = self._read(binding.value, where)
             elif binding.name in self._plan.constants:
@@ -214,8 +221,8 @@ class _Loader:
 
     def _weights(self, name: str) -> WeightFile:
         prefix = "@model_path/"
-        path = self._folder / name.removeprefix(prefix)
-        if not name.startswith(prefix) or not path.resolve().is_relative_to(self._folder.resolve()):
+        path = inside(self._folder, name.removeprefix(prefix))
+        if not name.startswith(prefix) or path is None:
             raise PackageError(f"{self._folder}: the weight file '{name}' lies outside the package.")
         if name not in self._files:
             self._files[name] = WeightFile(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,23 @@ def test_flipped_bytes_never_end_in_a_traceback(write_gguf: Write, tmp_path: Pat
         path.write_bytes(content)
         with contextlib.suppress(EdgeswError):
             open_checkpoint(str(path))
+
+
+@pytest.mark.parametrize("kind", [0, 7, 8, 9, 12], ids=["bytes", "flags", "texts", "lists", "numbers"])
+def test_an_array_longer_than_its_file_is_refused_at_once(tmp_path: Path, kind: int) -> None:
+    """A few bytes that claim 2**60 values would keep the machine busy until its memory is full."""
+    path = tmp_path / "long.gguf"
+    key = struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, kind, 2**60)
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key)
+    with pytest.raises(CheckpointError, match=r"long\.gguf: cannot be read as GGUF .*download it again"):
+        GgufReader(path)
+
+
+def test_a_line_break_in_a_name_stays_in_the_line(write_gguf: Write, tmp_path: Path) -> None:
+    """Names out of a file are printed: a line of their own, or an escape sequence, could say anything to the user."""
+    path = write_gguf(tmp_path / "m.gguf", extra={"a\n\x1b[2Jb": np.zeros(4, np.float32)})
+    with pytest.raises(UnsupportedError, match=r"holds tensor 'a\\n\\x1b\[2Jb'"):
+        open_checkpoint(str(path))
 
 
 def test_one_part_of_a_split_file_says_how_to_join(write_gguf: Write, tmp_path: Path) -> None:
