@@ -102,7 +102,7 @@ def model_path(package: Path) -> Path:
         content = read_json(manifest)
         name = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
         path = inside(package, f"Data/{name}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise PackageError(f"{manifest}: damaged: it names no model ({error}). Write the package again.") from error
     if path is None or not path.is_file():
         missing = "the model that Manifest.json names is missing or outside the package. Write the package again."
