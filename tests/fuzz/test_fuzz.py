@@ -13,7 +13,8 @@ from guard import limits, read_safely
 from readers import READERS, SOUND, Reader
 
 FEW = 300
-# Twenty thousand a reader, 120,000 in all, take twenty minutes: EDGESW_FUZZ_INPUTS=20000 make slow ARGS="tests/fuzz -rP".
+# Twenty thousand a reader, 120,000 in all, take twenty minutes:
+# EDGESW_FUZZ_INPUTS=20000 make slow ARGS="tests/fuzz -rP"
 MANY = int(os.environ.get("EDGESW_FUZZ_INPUTS", 2_000))
 SEED_PHASES = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
 
