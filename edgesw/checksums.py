@@ -48,6 +48,16 @@ def content_hash(path: Path) -> str:
     if path.is_file():
         return sha256(path)
     digest = hashlib.sha256()
-    for part in sorted({found for pattern in _PARTS for found in path.glob(pattern)}):
+    for part in _parts(path):
         digest.update(f"{part.name} {sha256(part)}\n".encode())
     return digest.hexdigest()
+
+
+def file_times(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of the last change of each file that `content_hash` reads: other ones, other content."""
+    found = ((part, part.stat()) for part in ([path] if path.is_file() else _parts(path)))
+    return tuple((part.name, stat.st_size, stat.st_mtime_ns) for part, stat in found)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted({found for pattern in _PARTS for found in folder.glob(pattern)})

@@ -14,13 +14,13 @@ from edgesw import __version__
 from edgesw.activations import Rounding, static_bounds
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.checksums import content_hash
+from edgesw.checksums import content_hash, file_times
 from edgesw.compress.ahead import AheadMatrices
 from edgesw.compress.decoder import CompressedDecoder, prepare
 from edgesw.compress.kept import KeptMatrices
 from edgesw.compress.plan import CompressionPlan, Schemes
 from edgesw.compress.streamed import StreamedDecoder
-from edgesw.errors import EdgeswError
+from edgesw.errors import CheckpointError, EdgeswError
 from edgesw.held_out import HeldOut, find_held_out
 from edgesw.outliers.calibrate import Calibration, calibrate, calibration_text
 from edgesw.package import KEPT, MANIFEST, Manifest, check_output, list_files, publish
@@ -52,6 +52,8 @@ def convert(
     text = calibration_text(settings.calibration)
     check_output(output, force)
     room = _check_room(output, plans)
+    source = checkpoint.source.path
+    read = file_times(source)
     progress("Reading", "what the model is", 0, 1)
     with publish(output, force, _key(checkpoint, settings, text)) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
@@ -69,6 +71,10 @@ def convert(
             decided(plans)
         again = room > plans.output_bytes + plans.kept_bytes
         _write_targets(checkpoint, tokenizer, plans, calibration, held_out, folder, progress, again)
+        if file_times(source) != read:
+            raise CheckpointError(
+                f"'{checkpoint.source.name}' was changed while it was being converted: convert again."
+            )
         shutil.rmtree(folder / KEPT)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
