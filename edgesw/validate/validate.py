@@ -118,10 +118,12 @@ def validate(
     for name in names:
         progress("Loading", name, len(decoders), len(names))
         decoders.append(open_decoder(package, manifest, name, precision, compute))
-    for cpu in cpus:
+    if cpus:
         check_target(package, manifest, "onnx")
-        decoders.append(Arm64Decoder(package / manifest.models["onnx"], manifest.context, arm64(cpu, progress)))
-        names = (*names, f"onnx, {cpu}")
+    machines = {machine.name: (cpu, machine) for cpu in cpus for machine in [arm64(cpu, progress)]}
+    for cpu, machine in machines.values():  # one where this is an ARM machine, whatever is asked for
+        decoders.append(Arm64Decoder(package / manifest.models["onnx"], manifest.context, machine))
+        names = (*names, f"onnx, {cpu}" if len(machines) == len(cpus) else f"onnx, {machine.name}")
     layers = checkpoint.spec.layers
     reference = float_logits(checkpoint, ids, lambda layer: progress("Float model", f"layer {layer}", layer, layers))
     progress("Measuring", "", 0, ids.size - len(ids))
