@@ -17,13 +17,13 @@ from edgesw.decoder.decoder import decoder_head
 from edgesw.outliers.calibrate import Calibration
 from edgesw.outliers.found import SuperOutliers
 from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.study.activations import super_activation_columns
 
 Columns = Mapping[str, tuple[int, ...]]
 Extremes = Mapping[str, np.ndarray]
 """Least and largest input of each column, float32 (2, columns) by matrix name."""
 RANGES = ("tensor", "static", "token")
 FLOAT, NAIVE = "activations float", "nothing done"
-READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,6 @@ def round_rows(weight: torch.Tensor) -> torch.Tensor:
     return torch.round(weight / step) * step
 
 
-def super_activations(outliers: SuperOutliers, spec: DecoderSpec) -> dict[str, tuple[int, ...]]:
-    """Where the paper's super activations are inputs: their channels in what reads the residual stream after the super
-    weight's layer, and the super weights' columns in their own matrices."""
-    found: dict[str, set[int]] = {}
-    for weight in outliers.super_weights:
-        found.setdefault(f"layers.{weight.layer}.down_proj", set()).add(weight.column)
-    for activation in outliers.super_activations:
-        for layer in range(activation.first_layer + 1, min(activation.last_layer + 2, spec.layers)):
-            for kind in READERS:
-                found.setdefault(f"layers.{layer}.{kind}", set()).add(activation.channel)
-    return {name: tuple(sorted(columns)) for name, columns in found.items()}
-
-
 def smoothing(checkpoint: Checkpoint, extremes: Extremes, power: float) -> dict[str, np.ndarray]:
     """SmoothQuant's factors (arXiv 2211.10438, equation 4): largest input to the `power`, over largest weight to the
     rest; of matrices with one input, the largest weight of all."""
@@ -142,7 +129,8 @@ def ways(
 ) -> Iterator[Way]:
     """The rows of the table. `spiking` and `shared`: the columns that `edgesw convert` holds out where each token has a
     range, and where all share one."""
-    named = super_activations(outliers, checkpoint.spec)
+    weights = [weight.coordinates for weight in outliers.super_weights]
+    named = super_activation_columns(weights, outliers.super_activations, checkpoint.spec.layers)
     yield Way(FLOAT, "none")
     for ranges in RANGES:
         yield Way(NAIVE, ranges)

@@ -52,3 +52,8 @@ def free_disk(folder: Path) -> int:
     """Bytes free where `folder` is, or would be: the nearest folder above it counts."""
     folder = folder.absolute()
     return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def own_cache() -> Path:
+    """Where edgesw keeps what it can make again: below XDG_CACHE_HOME, or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgesw"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesw.errors import EdgeswError, UsageError
+from edgesw.machine import own_cache
 from edgesw.progress import Progress
 
 CPUS = {
@@ -76,7 +77,7 @@ def arm64(cpu: str, progress: Progress) -> Machine:
 def _set_up(progress: Progress) -> Path:
     """The folder with the emulator and an ARM Linux's Python; made beside its final place, to be there whole or not."""
     onnxruntime = importlib.metadata.version("onnxruntime")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgesw"
+    cache = own_cache()
     folder = cache / f"arm64-onnxruntime-{onnxruntime}"
     if folder.exists():
         return folder

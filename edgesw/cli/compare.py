@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
+from edgesw.cli.measuring import text_option
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import inform, megabytes, print_json, print_table
 
 
 @click.command()
 @click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
-)
+@text_option
 @click.option("--against", metavar="MODEL", help="The float model.  [default: the one the packages were made from]")
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
 @click.option("--no-speed", is_flag=True, help="Leave out how fast each reads and writes.")

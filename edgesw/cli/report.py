@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from edgesw.cli.measuring import against_option, most_option, text_option
 from edgesw.cli.progress import Bar
-from edgesw.cli.validate import TOO_FAR, share
+from edgesw.cli.validate import TOO_FAR
 
 
 @click.command()
@@ -15,19 +16,10 @@ from edgesw.cli.validate import TOO_FAR, share
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file.  [default: PACKAGE-report.html]"
 )
-@click.option(
-    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
-)
-@click.option("--against", metavar="MODEL", help="The float model.  [default: the one the package was made from]")
+@text_option
+@against_option
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
-@click.option(
-    "--max-perplexity-increase",
-    "most",
-    default="20%",
-    show_default=True,
-    callback=share,
-    help="The verdict's threshold.",
-)
+@most_option
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.pass_context
 def report(

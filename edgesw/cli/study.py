@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgesw.cli.measuring import text_option
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import inform, print_json, print_table
 
@@ -23,9 +24,7 @@ ALL = "all"
 @click.option(
     "--experiment", required=True, type=click.Choice((*EXPERIMENTS, ALL)), help="Which one; all: one after the other."
 )
-@click.option(
-    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
-)
+@text_option
 @click.option("--windows", default=4, show_default=True, type=click.IntRange(1), help="Windows to measure over.")
 @click.option(
     "--tokens", default=256, show_default=True, type=click.IntRange(2), help="Tokens per window, BOS included."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesw.arm64.machine import CPUS
+from edgesw.cli.measuring import against_option, most_option, text_option
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import megabytes, print_json, print_table
 from edgesw.form import UNITS
@@ -18,36 +19,16 @@ if TYPE_CHECKING:
 TOO_FAR = 3
 
 
-def share(ctx: click.Context, option: click.Parameter, value: str) -> float:
-    """`20%` or `20`, as a share: 0.2."""
-    try:
-        share = float(value.strip().removesuffix("%")) / 100
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < float("inf"):
-        raise click.BadParameter(f"'{value}' is not a percentage such as 5%.", ctx, option)
-    return share
-
-
 @click.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@click.option(
-    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
-)
-@click.option("--against", metavar="MODEL", help="The float model.  [default: the one the package was made from]")
+@text_option
+@against_option
 @click.option("--target", "targets", multiple=True, help="Only this target; repeatable.  [default: all in the package]")
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows to measure over.")
 @click.option(
     "--tokens", default=512, show_default=True, type=click.IntRange(2), help="Tokens per window, BOS included."
 )
-@click.option(
-    "--max-perplexity-increase",
-    "most",
-    default="20%",
-    show_default=True,
-    callback=share,
-    help="The verdict's threshold.",
-)
+@most_option
 @click.option(
     "--precision",
     default="float16",

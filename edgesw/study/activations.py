@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.spec import Coordinates, DecoderSpec
 from edgesw.decoder.ops import Weights
+from edgesw.outliers.columns import columns_of, joined
+from edgesw.outliers.found import SuperActivation
 from edgesw.runtime.torch import TorchOps
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.result import ACCURACY, AGREEMENT, INCREASE, PERPLEXITY, Column, Findings
@@ -105,23 +107,32 @@ def spikes(x: torch.Tensor, name: str) -> torch.Tensor:
     return x.abs() > SPIKE * x.square().mean((1, 2), keepdim=True).sqrt()
 
 
+def super_activation_columns(
+    super_weights: Iterable[Coordinates], activations: Iterable[SuperActivation], layers: int
+) -> dict[str, tuple[int, ...]]:
+    """By matrix name, the columns whose inputs are super activations: their channels in what reads the residual stream
+    while they last, and the super weights' columns in their own matrices."""
+    found: dict[str, tuple[int, ...]] = columns_of(super_weights)
+    for activation in activations:
+        # It is there after `first_layer`, so the next layer is the first to read it.
+        for layer in range(activation.first_layer + 1, min(activation.last_layer + 2, layers)):
+            own = {f"layers.{layer}.{kind}": (activation.channel,) for kind in READERS}
+            found = joined(found, own)
+    return found
+
+
 class Channels:
     """The channels that detection names: a super activation's where matrices read the residual stream while it lasts,
     and in the super weights' own matrices their columns."""
 
     def __init__(self, evaluation: Evaluation) -> None:
-        self._by_name: dict[str, list[int]] = {}
-        for layer, _, column in evaluation.coordinates:
-            self._by_name.setdefault(f"layers.{layer}.down_proj", []).append(column)
-        for activation in evaluation.super_activations:
-            # It is there after `first_layer`, so the next layer is the first to read it.
-            for layer in range(activation.first_layer + 1, min(activation.last_layer + 2, evaluation.spec.layers)):
-                for kind in READERS:
-                    self._by_name.setdefault(f"layers.{layer}.{kind}", []).append(activation.channel)
+        self._by_name = super_activation_columns(
+            evaluation.coordinates, evaluation.super_activations, evaluation.spec.layers
+        )
 
     def __call__(self, x: torch.Tensor, name: str) -> torch.Tensor:
         kept = nothing(x, name)
-        kept[..., self._by_name.get(name, [])] = True
+        kept[..., list(self._by_name.get(name, ()))] = True
         return kept
 
 

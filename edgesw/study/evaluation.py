@@ -13,8 +13,7 @@ from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
 from edgesw.outliers.found import SuperOutliers
 from edgesw.progress import Progress
-from edgesw.runtime.torch import TorchOps, residual_stream
-from edgesw.study.weights import HeadKept
+from edgesw.runtime.torch import HeadKept, TorchOps, residual_stream
 
 MakeOps = Callable[[DecoderSpec, Weights, np.ndarray], TorchOps]
 

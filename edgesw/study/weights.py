@@ -26,24 +26,6 @@ class Changed:
         return self._weights.rows(name, rows)
 
 
-class HeadKept:
-    """`Weights` that keep the output head in memory once it was read: every window of every condition needs it."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
-        self._head: np.ndarray | None = None
-
-    def tensor(self, name: str) -> np.ndarray:
-        if name != "lm_head":
-            return self._weights.tensor(name)
-        if self._head is None:
-            self._head = self._weights.tensor(name)
-        return self._head
-
-    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._weights.rows(name, rows)
-
-
 def places_of(coordinates: Iterable[Coordinates]) -> Places:
     """Super weights as places in their matrices."""
     by_name: dict[str, list[tuple[int, int]]] = {}

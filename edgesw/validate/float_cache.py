@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checksums import content_hash
+from edgesw.machine import own_cache
 from edgesw.runtime.torch import FloatLogits
 
 # How many passes are kept: the latest.
@@ -40,7 +40,7 @@ def float_logits(checkpoint: Checkpoint, ids: np.ndarray, progress: Callable[[in
 
 
 def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgesw" / "float"
+    return own_cache() / "float"
 
 
 def _keep(path: Path, hidden: np.ndarray) -> None:

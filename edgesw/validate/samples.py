@@ -14,7 +14,7 @@ from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
 from edgesw.generate import generate
 from edgesw.runtime.package import PackagedDecoder
-from edgesw.runtime.torch import KeptTensors, TorchOps, residual_stream
+from edgesw.runtime.torch import HeadKept, TorchOps, residual_stream
 from edgesw.tokenizer import Tokenizer
 
 PROMPTS = ("The capital of France is", "To make tea, first", "The three primary colours are")
@@ -72,7 +72,7 @@ def float_greedy(
     """The most likely next `most` tokens after each prompt by the float model, up to one of `stop`, in a few streamed
     passes instead of one a token: a package drafts them, and a pass over all prompts takes what is right and the first
     token that is not (speculative decoding, arXiv 2211.17192, for greedy texts)."""
-    weights = KeptHead(weights)
+    weights = HeadKept(weights)
     texts: list[list[int]] = [[] for _ in prompts]
     ended = [most == 0] * len(prompts)
     while not all(ended):
@@ -100,13 +100,6 @@ def float_greedy(
             ended[at] = cut is not None or len(texts[at]) == most or len(prompt) + len(texts[at]) >= draft.context
         progress(sum(map(len, texts)))
     return texts
-
-
-class KeptHead(KeptTensors):
-    """Weights of which only those of the end of the decoder are kept: each pass reads the layers again."""
-
-    def tensor(self, name: str) -> np.ndarray:
-        return self._weights.tensor(name) if name.startswith("layers.") else super().tensor(name)
 
 
 def _same(a: Sequence[int], b: Sequence[int]) -> int:
