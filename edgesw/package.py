@@ -84,6 +84,8 @@ def _wrong(manifest: Manifest) -> Iterator[str]:
     for name, kind in {"name": str, "origin": str, "revision": str | None}.items():
         if not fits(manifest.source.get(name), kind):
             yield f"source.{name}"
+    if not manifest.source.get("name"):
+        yield "source.name"
     if not all(fits(each.get("sha256"), str) and fits(each.get("bytes"), int) for each in manifest.files.values()):
         yield "files"
 

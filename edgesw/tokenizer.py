@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jinja2
 from tokenizers import Tokenizer as Backend
 
 from edgesw.chat import Message, render_chat
+from edgesw.checkpoint.charsmap import check_charsmap
 from edgesw.errors import CheckpointError, EdgeswError, UsageError
 from edgesw.json_file import parse_json
 
@@ -56,6 +58,7 @@ class Tokenizer:
         if "tokenizer.json" not in files:
             raise error(f"{where}: tokenizer.json is missing: {error.again}.")
         try:
+            _check_charsmaps(files["tokenizer.json"])
             backend = Backend.from_str(files["tokenizer.json"].decode("utf-8"))
         except Exception as cause:  # the tokenizers library raises plain Exception
             raise error(
@@ -146,6 +149,18 @@ class TextStream:
         # A token without text of its own (the space that begins a text) stays as context for the next.
         self._shown, self._held = (self._held if text else self._shown + self._held), []
         return text
+
+
+def _check_charsmaps(content: bytes) -> None:
+    """Raises ValueError where a table of characters to replace would end the process when the library reads it."""
+    if b"precompiled_charsmap" not in content:  # a file takes a tenth of a second to parse
+        return
+    places = [parse_json(content)]
+    while places:
+        place = places.pop()
+        if isinstance(place, dict) and isinstance(table := place.get("precompiled_charsmap"), str):
+            check_charsmap(base64.b64decode(table, validate=True))
+        places += place.values() if isinstance(place, dict) else place if isinstance(place, list) else ()
 
 
 def _table(files: Mapping[str, bytes], name: str, where: str, error: type[EdgeswError]) -> dict[str, Any]:

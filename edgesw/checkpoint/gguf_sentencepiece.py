@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from edgesw.checkpoint.charsmap import check_charsmap
 from edgesw.checkpoint.gguf_vocabulary import Kind, Vocabulary
 
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece spells a space
@@ -33,10 +34,13 @@ def unigram(vocabulary: Vocabulary, prefix: bool, merge_spaces: bool, charsmap: 
     """A tokenizers.Tokenizer without special tokens that takes the likeliest tokens by their scores.
 
     `charsmap` is SentencePiece's own table of characters to replace; with `merge_spaces` spaces at the ends go and
-    several become one. `prefix` as for `bpe`. Raises what the tokenizers library raises.
+    several become one. `prefix` as for `bpe`. Raises what the tokenizers library raises, and ValueError for a damaged
+    table.
     """
     from tokenizers import Regex, Tokenizer, models, normalizers
 
+    if charsmap:
+        check_charsmap(charsmap)
     vocabulary = spelled(vocabulary)
     pairs = list(zip(vocabulary.tokens, vocabulary.scores, strict=True))
     unknown = vocabulary.kinds.index(Kind.UNKNOWN) if Kind.UNKNOWN in vocabulary.kinds else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import struct
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import vocabularies as v
+from charsmaps import charsmap
 
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
@@ -185,31 +185,6 @@ def test_phi3_loses_the_white_space_after_its_marks(tmp_path: Path, pieces: tupl
 
 
 # --- Unigram ---------------------------------------------------------------------------------------------------------
-
-
-def charsmap(replacements: dict[str, str]) -> bytes:
-    """SentencePiece's table: a double-array trie over UTF-8 (units as in Darts-clone), then the texts it points to."""
-    texts, trie = b"", {}
-    for source, target in replacements.items():
-        node: dict[int, Any] = trie
-        for byte in source.encode():
-            node = node.setdefault(byte, {})
-        node[0] = len(texts)
-        texts += target.encode() + b"\0"
-    units: dict[int, int] = {0: 0}
-
-    def place(index: int, node: dict[int, Any]) -> None:
-        offset = next(o for o in range(1, 2**16) if all(index ^ o ^ label not in units for label in node))
-        units[index] |= offset << 10 | (0x100 if 0 in node else 0)
-        for label, child in node.items():
-            units[index ^ offset ^ label] = label if label else child | 1 << 31
-        for label, child in node.items():
-            if label:
-                place(index ^ offset ^ label, child)
-
-    place(0, trie)
-    array = [units.get(index, 0) for index in range(-(-(max(units) + 1) // 256) * 256)]
-    return struct.pack(f"<I{len(array)}I", 4 * len(array), *array) + texts
 
 
 @pytest.fixture(scope="module")
