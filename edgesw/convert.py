@@ -159,7 +159,7 @@ def _key(checkpoint: Checkpoint, settings: Settings, text: Text | None) -> str:
     """The same for conversions whose matrices are the same: by the model's content, what was asked for, and what
     computes it."""
     libraries = {name: importlib.metadata.version(name) for name in ("edgesw", "numpy", "torch", "numba")}
-    asked = {**asdict(settings), "workers": None, "targets": None}
+    asked = {**asdict(settings), "workers": None, "targets": None, "ablation": None}
     recipe = repr(checkpoint.source.recipe)
     parts = (content_hash(checkpoint.source.path), asked, text.sha256 if text else None, libraries, recipe)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

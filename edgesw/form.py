@@ -9,6 +9,8 @@ from edgesw.errors import UsageError
 COMPUTE_KEY = "edgesw.compute"
 """Where a package of ours says which units it is made for, in its model's own metadata."""
 UNITS = ("gpu", "ane", "cpu", "all")
+UNCORRECTED = "_uncorrected"
+"""How a function without what is held out is called: as the one with it, and this."""
 # What prompts are fed in on the Neural Engine, whose programs have fixed shapes.
 PREFILL = 64
 LONGEST = 1024
@@ -24,6 +26,8 @@ class Form:
     """How many tokens it takes at once, ascending. Empty: any number, and the program counts them by itself."""
     chunks: int = 1
     """In how many packages its layers are."""
+    ablation: bool = False
+    """Whether each function is there once more without what is held out, over the same weights."""
 
     @property
     def convolutions(self) -> bool:
@@ -32,7 +36,8 @@ class Form:
 
     @property
     def functions(self) -> dict[str, tuple[int, ...]]:
-        """The program's functions and the numbers of tokens that each takes; none: any number."""
+        """The program's functions and the numbers of tokens that each takes; none: any number. Those of the ablation
+        are not among them."""
         if not self.lengths or self.compute in ("gpu", "cpu"):
             return {"main": self.lengths}
         longer = [length for length in self.lengths if length > 1]
@@ -43,7 +48,7 @@ class Form:
 ANY_LENGTH = Form()
 
 
-def make_form(compute: str, lengths: tuple[int, ...] | None, chunks: int, context: int) -> Form:
+def make_form(compute: str, lengths: tuple[int, ...] | None, chunks: int, context: int, ablation: bool = False) -> Form:
     """`lengths` None: what suits the units. Raises UsageError for what they cannot have."""
     static = compute in ("ane", "all")
     if lengths is None:
@@ -53,4 +58,4 @@ def make_form(compute: str, lengths: tuple[int, ...] | None, chunks: int, contex
     longest = min(LONGEST, context)
     if bad := [length for length in lengths if not 1 <= length <= longest]:
         raise UsageError(f"--lengths {bad[0]} is out of range: this package takes 1 to {longest} tokens at once.")
-    return Form(compute, tuple(sorted(set(lengths))), chunks)
+    return Form(compute, tuple(sorted(set(lengths))), chunks, ablation)

@@ -60,6 +60,8 @@ class Settings:
     """ONNX in operators of the standard alone."""
     ranges: str | None = None
     """Inputs of the layers' matrices are rounded to 8 bits within such ranges; None: as the runtime likes it."""
+    ablation: bool = False
+    """Core ML: each function once more without what is held out."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,13 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
         raise UsageError("--no-hold-out and --hold-out-fraction exclude each other: give one of them.")
     if settings.portable and "onnx" not in settings.targets:
         raise UsageError("--portable is a form of ONNX: give --target onnx, or leave it out.")
+    if settings.ablation and not settings.hold_out:
+        raise UsageError("--ablation shows what holding out does, and --no-hold-out leaves that out: give one of them.")
     _check_rounding(settings)
     context = settings.context or min(spec.max_positions, DEFAULT_CONTEXT)
     if not 1 <= context <= spec.max_positions:
         raise UsageError(f"--context {context} is out of range: this model has 1 to {spec.max_positions} positions.")
-    form = make_form(settings.compute, settings.lengths, max(settings.chunks, 1), context)
+    form = make_form(settings.compute, settings.lengths, max(settings.chunks, 1), context, settings.ablation)
     plans = {}
     for name in settings.targets:
         try:

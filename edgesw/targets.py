@@ -18,14 +18,15 @@ from edgesw.runtime.package import PackagedDecoder
 
 @dataclass(frozen=True)
 class Target:
-    """A format of packages. `run(path, context, precision, compute)`; `write(decoder, spec, packaging, path)`."""
+    """A format of packages. `run(path, context, precision, compute, corrected)`; `write(decoder, spec, packaging,
+    path)`."""
 
     name: str
     title: str
     file: str
     capabilities: Capabilities
     write: Callable[[CompressedDecoder, DecoderSpec, Packaging, Path], None]
-    run: Callable[[Path, int, str, str | None], PackagedDecoder]
+    run: Callable[[Path, int, str, str | None, bool], PackagedDecoder]
     has_forms: bool = False
     """Whether it is shaped for compute units, lengths and chunks."""
 
@@ -52,10 +53,12 @@ def _write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Pack
     write_coreml(decoder, spec, packaging, path)
 
 
-def _run_coreml(path: Path, context: int, precision: str, compute: str | None = None) -> PackagedDecoder:
+def _run_coreml(
+    path: Path, context: int, precision: str, compute: str | None = None, corrected: bool = True
+) -> PackagedDecoder:
     from edgesw.runtime.coreml import open_coreml
 
-    return open_coreml(path, context, precision, compute)
+    return open_coreml(path, context, precision, compute, corrected)
 
 
 def _write_onnx(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
@@ -64,7 +67,9 @@ def _write_onnx(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packag
     write_onnx(decoder, spec, packaging, path)
 
 
-def _run_onnx(path: Path, context: int, precision: str, compute: str | None = None) -> PackagedDecoder:
+def _run_onnx(
+    path: Path, context: int, precision: str, compute: str | None = None, corrected: bool = True
+) -> PackagedDecoder:
     from edgesw.runtime.onnx import OnnxDecoder
 
     return OnnxDecoder(path, context)
@@ -102,10 +107,25 @@ def check_target(package: Path, manifest: Manifest, target: str) -> None:
         raise UsageError(f"'{package}' has no {target} model: it has {', '.join(manifest.models)}. Take one of these.")
 
 
+def has_ablation(manifest: Manifest, target: str) -> bool:
+    """Whether the model for `target` is there without what is held out too."""
+    form = manifest.settings.get("form")
+    return TARGETS[target].has_forms and isinstance(form, dict) and form.get("ablation") is True
+
+
 def open_decoder(
-    package: Path, manifest: Manifest, target: str, precision: str = "float16", compute: str | None = None
+    package: Path,
+    manifest: Manifest,
+    target: str,
+    precision: str = "float16",
+    compute: str | None = None,
+    corrected: bool = True,
 ) -> PackagedDecoder:
     """What runs the package's model for `target` on this machine: on a Mac on the units `compute`, None for those that
-    it is made for. UsageError for a target the package has not."""
+    it is made for. Not `corrected`: without what is held out. UsageError for what the package has not."""
     check_target(package, manifest, target)
-    return TARGETS[target].run(package / manifest.models[target], manifest.context, precision, compute)
+    if not corrected and not has_ablation(manifest, target):
+        raise UsageError(
+            f"'{package}' has no {target} model without what is held out: convert with --target coreml --ablation."
+        )
+    return TARGETS[target].run(package / manifest.models[target], manifest.context, precision, compute, corrected)

@@ -59,7 +59,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def package(smollm2: Checkpoint, text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     path = tmp_path_factory.mktemp("packages") / "smollm2"
-    settings = Settings(("coreml", "onnx"), calibration=str(text))
+    settings = Settings(("coreml", "onnx"), calibration=str(text), ablation=True)
     convert(smollm2, settings, path, force=False, progress=lambda *_: None)
     return path, read_manifest(path)
 
@@ -105,6 +105,18 @@ def exact(package: tuple[Path, Manifest], target: str) -> PackagedDecoder:
 def agreement(smollm2: Checkpoint, ids: np.ndarray, decoder: PackagedDecoder) -> Agreement:
     *_, last = measure(ids, FloatLogits(smollm2.spec, smollm2, ids), [decoder])
     return last[0]
+
+
+def test_without_the_correction_nothing_is_left(
+    smollm2: Checkpoint, ids: np.ndarray, package: tuple[Path, Manifest]
+) -> None:
+    """The switch in the app shows what two scalars and the columns they act through do: the same file, without them."""
+    few = ids[:1, :256]
+    whole, without = (
+        agreement(smollm2, few, open_decoder(*package, "coreml", corrected=corrected)) for corrected in (True, False)
+    )
+    assert whole.increase < 0.2
+    assert without.perplexity > 1000 * whole.perplexity
 
 
 def test_float_decoder_equals_transformers(smollm2: Checkpoint, ids: np.ndarray) -> None:

@@ -115,6 +115,11 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     help="Core ML: split the layers into so many packages; auto: up to 734 MB each, for iPhones.",
 )
 @click.option(
+    "--ablation",
+    is_flag=True,
+    help="Core ML: each function once more without what is held out, over the same weights, to show what that does.",
+)
+@click.option(
     "--workers",
     default=1,
     show_default=True,
@@ -158,6 +163,7 @@ def convert(
     compute: str,
     lengths: tuple[int, ...] | None,
     chunks: int,
+    ablation: bool,
     workers: int,
     no_hold_out: bool,
     hold_out_fraction: float,
@@ -206,9 +212,13 @@ def convert(
         portable=portable,
         ranges=ranges,
         cluster_dim=int(cluster_dim),
+        ablation=ablation,
     )
-    if not any(TARGETS[name].has_forms for name in targets) and (compute, lengths, chunks) != ("gpu", None, 1):
-        raise click.UsageError("--compute, --lengths and --chunks shape Core ML packages: add --target coreml.")
+    shaped = (compute, lengths, chunks, ablation) != ("gpu", None, 1, False)
+    if shaped and not any(TARGETS[name].has_forms for name in targets):
+        raise click.UsageError(
+            "--compute, --lengths, --chunks and --ablation shape Core ML packages: add --target coreml."
+        )
     calibration_text(calibration)  # before a model is fetched
     output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{_suffix(bits, size)}")
     if not dry_run:

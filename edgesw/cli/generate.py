@@ -12,8 +12,13 @@ import click
 @click.argument("prompt")
 @click.option("--target", help="Which model of the package.  [default: the first]")
 @click.option("--max-tokens", default=64, show_default=True, type=click.IntRange(1), help="Most tokens to write.")
+@click.option(
+    "--uncorrected",
+    is_flag=True,
+    help="Without what is held out, to see what that does: needs a package converted with --ablation.",
+)
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
-def generate(package: Path, prompt: str, target: str | None, max_tokens: int, chat: bool) -> None:
+def generate(package: Path, prompt: str, target: str | None, max_tokens: int, uncorrected: bool, chat: bool) -> None:
     """Continue PROMPT with the model in PACKAGE, greedily, on the runtime at hand."""
     from edgesw.errors import PackageError
     from edgesw.generate import generate as run
@@ -26,7 +31,9 @@ def generate(package: Path, prompt: str, target: str | None, max_tokens: int, ch
     tokenizer = Tokenizer.from_folder(package, PackageError)
     text = tokenizer.chat_prompt([{"role": "user", "content": prompt}]) if chat else prompt
     ids = tokenizer.encode(text, bos=not chat)
-    decoder = open_decoder(package, manifest, target or next(iter(manifest.models)))
+    # An ablation is Core ML's alone.
+    default = "coreml" if uncorrected else next(iter(manifest.models))
+    decoder = open_decoder(package, manifest, target or default, corrected=not uncorrected)
     stop = tokenizer.eos_ids or manifest.decoder.eos_token_ids
     tokens = run(decoder, ids, stop, max_tokens)
     if not chat:

@@ -140,6 +140,11 @@ def print_report(title: str, report: ValidationReport) -> None:
         ],
         left=2,
     )
+    for name, result in report.uncorrected.items():
+        click.echo(
+            f"Without what is held out, {name} has perplexity {result.perplexity:,.3f} ({result.increase:+,.1%}), "
+            f"KL {result.kl_divergence:.4f}, top-1 {result.top1_agreement:.1%}."
+        )
     for name in report.sizes if report.matrices else ():
         worst = ", ".join(f"{matrix.name} {matrix.error:.1%}" for matrix in report.worst(name))
         click.echo(f"Furthest off in {name}: {worst}")

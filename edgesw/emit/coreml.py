@@ -18,7 +18,7 @@ from edgesw.emit.mil_ops import MilOps
 from edgesw.emit.mil_weights import MilWeights, WeightStore
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
-from edgesw.form import COMPUTE_KEY
+from edgesw.form import COMPUTE_KEY, UNCORRECTED
 from edgesw.packaging import Packaging
 from edgesw.quiet import coremltools
 
@@ -55,8 +55,11 @@ def _write_package(
         store, program = WeightStore(decoder, file, unseen=packaging.rounding is not None), Program()
         for name, lengths in functions.items():
             program.add_function(name, _Function(spec, packaging, layers, lengths, store).build())
+            if packaging.form.ablation:
+                bare = _Function(spec, packaging, layers, lengths, store, corrected=False)
+                program.add_function(name + UNCORRECTED, bare.build())
         program.default_function_name = next(iter(functions))
-        program.export_as_multifunction = len(functions) > 1
+        program.export_as_multifunction = len(program.functions) > 1
         proto = to_spec(program, store.offsets, file)
     told = proto.description.metadata.userDefined
     told["co.huggingface.exporters.name"], told[COMPUTE_KEY] = packaging.name, packaging.form.compute
@@ -64,15 +67,22 @@ def _write_package(
 
 
 class _Function:
-    """One function of a program over some layers, for one number of tokens, several or any (`lengths` empty)."""
+    """One function of a program over some layers, for one number of tokens, several or any (`lengths` empty). Without
+    what is held out where not `corrected`."""
 
     def __init__(
-        self, spec: DecoderSpec, packaging: Packaging, layers: range, lengths: tuple[int, ...], store: WeightStore
+        self,
+        spec: DecoderSpec,
+        packaging: Packaging,
+        layers: range,
+        lengths: tuple[int, ...],
+        store: WeightStore,
+        corrected: bool = True,
     ) -> None:
         from coremltools.converters.mil.mil import get_new_symbol
 
         self._spec, self._packaging, self._layers, self._store = spec, packaging, layers, store
-        self._lengths = lengths
+        self._lengths, self._corrected = lengths, corrected
         self._tokens = lengths[0] if len(lengths) == 1 else get_new_symbol()
         self._first, self._last = layers.start == 0, layers.stop == spec.layers
         # Padding may stand beyond the context, a mask end there.
@@ -97,7 +107,7 @@ class _Function:
         convolutions = self._packaging.form.convolutions
         return (ConvOps if convolutions else MilOps)(
             self._spec,
-            MilWeights(self._store, (1, 1) if convolutions else ()),
+            MilWeights(self._store, (1, 1) if convolutions else (), self._corrected),
             self._packaging.context,
             frame,
             given.get("inputIds"),

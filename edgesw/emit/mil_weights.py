@@ -82,12 +82,13 @@ class MilWeights:
     """The weights of one function of a program, as its variables. Functions of a program share what is in the file, by
     the names of their consts."""
 
-    def __init__(self, store: WeightStore, kernel: tuple[int, ...] = ()) -> None:
-        """`kernel`: axes of one element that matrices have after rows and columns, for convolutions."""
+    def __init__(self, store: WeightStore, kernel: tuple[int, ...] = (), corrected: bool = True) -> None:
+        """`kernel`: axes of one element that matrices have after rows and columns, for convolutions. Not `corrected`:
+        without what is held out."""
         from coremltools.converters.mil.mil import Builder as mb
 
         self.mb, self._store, self._kernel = mb, store, kernel
-        self._dense: dict[str, Var] = {}
+        self._corrected, self._dense = corrected, dict[str, Var]()
 
     def vector(self, name: str, factor: float = 1.0, after: int = 0) -> Var:
         """A norm's weights or a bias, float16, times a factor, with so many axes of one element after its own."""
@@ -103,7 +104,7 @@ class MilWeights:
         if stored.vectors:
             consts["vector_axis"] = np.int32(0)
         self._dense[name] = getattr(self.mb, stored.op)(**consts, name=plain(name))
-        return self._dense[name], stored.corrections
+        return self._dense[name], stored.corrections if self._corrected else Corrections(None, None)
 
     def _const(self, blob: Blob) -> Var:
         """For values in the file the program holds one element, repeated by a zero stride."""

@@ -67,7 +67,8 @@ def _bits(dtype: str) -> int:
 def to_spec(program: Any, offsets: dict[str, int], weights: WeightFile) -> Any:
     """The Core ML spec (proto) of a MIL program whose const op named N lies at `offsets[N]` of the weight file.
 
-    Consts without an offset that are too large for the spec itself are appended to the file.
+    Consts without an offset that are too large for the spec itself are appended to the file, equal ones once: functions
+    of a program each have their own masks and tables.
     """
     from coremltools import target
     from coremltools.converters.mil.backend.mil import helper, load
@@ -75,6 +76,14 @@ def to_spec(program: Any, offsets: dict[str, int], weights: WeightFile) -> Any:
     # coremltools has no native build for Linux on ARM. Without it the exporter refuses to start for want of a writer
     # that it will not use: create_file_value below is the only place that would.
     load.BlobWriter = load.BlobWriter or WeightFile
+
+    appended: dict[tuple[str, bytes], int] = {}
+
+    def append(values: np.ndarray, dtype: str) -> int:
+        key = dtype, values.tobytes()
+        if key not in appended:
+            appended[key] = weights.write(values, dtype)
+        return appended[key]
 
     class Exporter(load.MILProtoExporter):  # type: ignore[misc]
         def create_file_value(self, var: Any) -> Any:
@@ -84,7 +93,7 @@ def to_spec(program: Any, offsets: dict[str, int], weights: WeightFile) -> Any:
                 names = {"float16": "fp16", "float32": "fp32"}
                 if (name := str(var.val.dtype)) not in names and name not in CODES:
                     raise EdgeswError(f"Core ML constant '{var.op.name}' has a dtype we do not write: {name}.")
-                offset = offsets[var.op.name] = weights.write(var.val, names.get(name, name))
+                offset = offsets[var.op.name] = append(var.val, names.get(name, name))
             return helper.create_file_value_tensor(f"@model_path/weights/{FILE}", offset, var.val.shape, dtype)
 
     version = target.iOS18.value

@@ -51,4 +51,8 @@ def _table(report: ValidationReport) -> str:
         for name, result in report.targets.items()
     ]
     lines = [" | ".join(row) for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
-    return "\n".join([how, "", *(f"| {line} |" for line in lines)])
+    without = [
+        f"Without what is held out, {name} has perplexity {result.perplexity:,.3f}, KL {result.kl_divergence:.4f}."
+        for name, result in report.uncorrected.items()
+    ]
+    return "\n".join([how, "", *(f"| {line} |" for line in lines), *(["", *without] if without else [])])

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgesw.errors import PackageError
+from edgesw.form import UNCORRECTED
 from edgesw.quiet import coremltools
 from edgesw.runtime.compute_plan import UNITS
 from edgesw.runtime.coreml_interface import Interface, packages, read_interface
@@ -103,9 +104,12 @@ class FixedDecoder:
         return np.asarray(logits[0, -1], np.float32)
 
 
-def open_coreml(path: Path, context: int, precision: str = "float16", compute: str | None = None) -> PackagedDecoder:
+def open_coreml(
+    path: Path, context: int, precision: str = "float16", compute: str | None = None, corrected: bool = True
+) -> PackagedDecoder:
     """Core ML on a Mac, on the units `compute` or those that the package is made for; elsewhere the interpreter,
-    computing in `precision` (float16 or float32)."""
+    computing in `precision` (float16 or float32). Not `corrected`: the functions without what is held out, which only
+    a package with an ablation has."""
     parts = [(package, read_interface(package)) for package in packages(path)]
     runtime = "Core ML" if sys.platform == "darwin" else f"MIL interpreter ({precision})"
 
@@ -113,9 +117,12 @@ def open_coreml(path: Path, context: int, precision: str = "float16", compute: s
         engines = [_engine(package, interface, function, precision, compute) for package, interface in parts]
         return ChunkedEngine(engines, [interface.inputs[function] for _, interface in parts])
 
-    lengths = parts[0][1].lengths
+    lengths = {
+        function: taken for function, taken in parts[0][1].lengths.items()
+        if function.endswith(UNCORRECTED) != corrected
+    }  # fmt: skip
     if not any(lengths.values()):
-        return CoreMLDecoder(engine("main"), context, runtime)
+        return CoreMLDecoder(engine("main" if corrected else f"main{UNCORRECTED}"), context, runtime)
     made = {function: engine(function) for function in lengths}
     return FixedDecoder({n: made[function] for function in lengths for n in lengths[function]}, context, runtime)
 

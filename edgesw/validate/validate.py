@@ -15,7 +15,7 @@ from edgesw.errors import UsageError
 from edgesw.package import Manifest, check_files, read_manifest
 from edgesw.progress import Progress
 from edgesw.runtime.package import PackagedDecoder
-from edgesw.targets import check_target, open_decoder
+from edgesw.targets import check_target, has_ablation, open_decoder
 from edgesw.texts import Text, windows
 from edgesw.tokenizer import Tokenizer
 from edgesw.validate.float_cache import float_logits
@@ -44,6 +44,8 @@ class ValidationReport:
     samples: tuple[Sample, ...] = ()
     matrices: tuple[MatrixError, ...] = ()
     """With details: of each target the layers' matrices in forward order."""
+    uncorrected: dict[str, Agreement] = field(default_factory=dict)
+    """Of targets with an ablation: the model without what is held out, which no verdict depends on."""
 
     @property
     def passed(self) -> bool:
@@ -62,6 +64,7 @@ class ValidationReport:
                 name: {**result.to_dict(), "passed": result.passes(self.most_increase), "bytes": self.sizes.get(name)}
                 for name, result in self.targets.items()
             },
+            "uncorrected": {name: result.to_dict() for name, result in self.uncorrected.items()},
             "samples": [sample.to_dict() for sample in self.samples],
             "matrices": [matrix.to_dict() for matrix in self.matrices],
         }
@@ -124,18 +127,22 @@ def validate(
     for cpu, machine in machines.values():  # one where this is an ARM machine, whatever is asked for
         decoders.append(Arm64Decoder(package / manifest.models["onnx"], manifest.context, machine))
         names = (*names, f"onnx, {cpu}" if len(machines) == len(cpus) else f"onnx, {machine.name}")
+    bare = [name for name in names if name in manifest.models and has_ablation(manifest, name)]
+    without = [open_decoder(package, manifest, name, precision, compute, corrected=False) for name in bare]
     layers = checkpoint.spec.layers
     reference = float_logits(checkpoint, ids, lambda layer: progress("Float model", f"layer {layer}", layer, layers))
     progress("Measuring", "", 0, ids.size - len(ids))
     results: list[Agreement] = []
-    for so_far in measure(ids, reference, decoders):
+    for so_far in measure(ids, reference, [*decoders, *without]):
         results = so_far
         progress("Measuring", "", results[0].positions, ids.size - len(ids))
-    found = dict(zip(names, results, strict=True))
+    found = dict(zip(names, results[: len(names)], strict=True))
+    uncorrected = dict(zip(bare, results[len(names) :], strict=True))
     sizes = {name: model_bytes(manifest, name) for name in names if name in manifest.models}
     report = ValidationReport(
-        text.name, ids.shape[0], ids.shape[1], most_increase, found, tokenizer.bos_id is not None, sizes
-    )
+        text.name, ids.shape[0], ids.shape[1], most_increase, found, tokenizer.bos_id is not None, sizes,
+        uncorrected=uncorrected,
+    )  # fmt: skip
     return (
         _with_details(report, package, manifest, checkpoint, tokenizer, ids, decoders, progress) if details else report
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from planted import plant
 
 
 def test_a_chunked_neural_engine_package_says_what_the_default_one_says(tiny_llama: Path, tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_a_chunked_neural_engine_package_says_what_the_default_one_says(tiny_lla
     assert said[0] == said[1] != ""
     manifest = json.loads((package / "manifest.json").read_text())
     assert manifest["models"] == {"coreml": "model-chunks"}
-    assert manifest["settings"]["form"] == {"compute": "ane", "lengths": [1, 8], "chunks": 2}
+    assert manifest["settings"]["form"] == {"compute": "ane", "lengths": [1, 8], "chunks": 2, "ablation": False}
     assert "model-chunks/2-of-2.mlpackage/Manifest.json" in manifest["files"]
     validated = tiny.edgesw("validate", package, "--against", tiny_llama, "--windows", 1, "--tokens", 24)
     assert validated.code == 0, validated.err + validated.out
@@ -41,6 +42,8 @@ def test_a_chunked_neural_engine_package_says_what_the_default_one_says(tiny_lla
         (["--target", "coreml", "--lengths", "1,,2"], "no list of lengths"),
         (["--target", "coreml", "--lengths", "5000"], "out of range"),
         (["--target", "coreml", "--compute", "ane", "--scheme", "block"], "choose from palette"),
+        (["--target", "onnx", "--ablation"], "add --target coreml"),
+        (["--target", "coreml", "--ablation", "--no-hold-out"], "give one of them"),
     ],
 )
 def test_a_shape_that_cannot_be_ends_in_one_line(
@@ -62,3 +65,30 @@ def test_auto_leaves_a_small_model_whole(tiny_llama: Path, tmp_path: Path) -> No
         == 0
     )
     assert (package / "model.mlpackage").is_dir()
+
+
+def test_what_holding_out_does_can_be_seen(tmp_path: Path) -> None:
+    """The idea of the tool in one command: the same package with and without a handful of scalars."""
+    model, package = tmp_path / "model", tmp_path / "package"
+    planted = plant(model, "llama", "one", 0)
+    words = ("--target", "coreml", "--target", "onnx", "--calibrate", "none", "--ablation", "-o", package)
+    ran = tiny.edgesw("convert", model, *words)
+    assert ran.code == 0, ran.err
+    ran = tiny.edgesw("validate", package, "--against", model, "--windows", 1, "--tokens", 48, "--record")
+    assert ran.code == 0, ran.err + ran.out
+    assert "Without what is held out, coreml has perplexity" in ran.out
+    measured = json.loads((package / "validation.json").read_text())
+    with_it, without = (measured[part]["coreml"]["kl_divergence"] for part in ("targets", "uncorrected"))
+    assert without > 10 * with_it, (planted, with_it, without)
+    assert list(measured["uncorrected"]) == ["coreml"]
+    prompt = ("generate", package, "The river and the", "--max-tokens", 8)
+    whole, bare = tiny.edgesw(*prompt), tiny.edgesw(*prompt, "--uncorrected")
+    assert whole.code == bare.code == 0 and bare.out
+
+
+def test_an_ablation_that_is_not_there_ends_in_one_line(tiny_llama: Path, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    ran = tiny.edgesw("convert", tiny_llama, "--target", "coreml", "--calibrate", "none", "-o", package)
+    assert ran.code == 0, ran.err
+    ran = tiny.edgesw("generate", package, "a", "--uncorrected")
+    assert ran.code == 2 and "--ablation" in ran.err and ran.err.count("\n") == 1

@@ -202,3 +202,37 @@ def test_chunks_are_as_small_as_they_can_be(tmp_path: Path) -> None:
 def test_forms_that_cannot_be_are_refused(compute: str, lengths: tuple[int, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_form(compute, lengths, 1, 4096)
+
+
+ABLATIONS = {
+    "any length": Form(ablation=True),
+    "any length in 2 chunks": Form(chunks=2, ablation=True),
+    "ane": Form("ane", (1, 16), ablation=True),
+}
+
+
+@pytest.mark.parametrize("form", ABLATIONS.values(), ids=ABLATIONS)
+def test_an_ablation_is_the_model_without_what_is_held_out(form: Form, tmp_path: Path) -> None:
+    """Else the switch in the app shows something else than what super weights do; and an app that knows nothing of it
+    must get the whole model, in a package that is no larger."""
+    (tmp_path / "plain").mkdir()
+    plain, _ = write(tmp_path / "plain", "llama", replace(form, ablation=False))
+    path, model = write(tmp_path, "llama", form)
+    checkpoint = open_checkpoint(str(tmp_path / "model"))
+    plan = make_plan(checkpoint.spec, TARGETS["coreml"].capabilities_for(form), 8)
+    bare = CompressedDecoder(
+        checkpoint, plan, None, [(0, 5, 7)], {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}, 0.01
+    )
+    without = with_matrices("llama", {name: bare.matrix(name).dense() for name, _ in plan.schemes})
+    assert off(expected(without, 20), expected(model, 20)) > 0.02, "too little is held out to tell the two apart"
+    for corrected, wanted in ((True, model), (False, without)):
+        decoder = open_coreml(path, CONTEXT, "float32", corrected=corrected)
+        assert off(decoder.prefill(IDS[:20]), expected(wanted, 20)[-1]) < 0.02
+        assert off(decoder.step(IDS[20:23]), expected(wanted, 23)[-3:]) < 0.02
+    for ours, theirs in zip(packages(path), packages(plain), strict=True):
+        weights = "Data/com.apple.CoreML/weights/weight.bin"
+        assert (ours / weights).read_bytes() == (theirs / weights).read_bytes()
+        description = ct.utils.load_spec(str(ours)).description
+        assert description.defaultFunctionName == next(iter(form.functions))
+        names = {function.name for function in description.functions}
+        assert names == {each + ending for each in form.functions for ending in ("", "_uncorrected")}
