@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 
 from edgesw.checkpoint.gguf_file import Entry, read_head
 from edgesw.checkpoint.reader import Rows
+from edgesw.checkpoint.rows import count_rows, read_rows
 from edgesw.errors import CheckpointError, UnsupportedError
 
-_AT_ONCE = 1 << 20  # scalars; dequantising takes several times their memory
 _AGAIN = "The file is truncated or damaged: download it again"
 
 
@@ -57,21 +56,17 @@ class GgufReader:
         from gguf.quants import dequantize
 
         entry = self._readable(name)
+        # A row's blocks lie together, so rows can be picked before they are dequantised; a vector is one row.
+        flat = len(entry.shape) == 1
+        shape, stored = ((1, *each) if flat else each for each in (entry.shape, entry.stored_shape))
+        picked = None if flat else rows
+        values = np.empty((count_rows(picked, shape[0]), *shape[1:]), np.float32)
         try:
-            # Mapped anew for each read: pages once read would otherwise count as ours until the end.
-            stored = np.memmap(self.path, entry.dtype, "r", entry.offset, entry.stored_shape)
-        except (OSError, ValueError) as error:
+            for place, part in read_rows(self.path, entry.offset, entry.dtype, stored, picked):
+                values[place] = dequantize(part, entry.type)
+        except (OSError, EOFError) as error:
             raise CheckpointError(f"{self.path}: cannot read tensor '{name}': {error}. {_AGAIN}.") from error
-        # A row's blocks lie together, so rows can be picked before they are dequantised.
-        picked = stored if rows is None else stored[rows]
-        if len(entry.shape) == 1:
-            return np.array(dequantize(np.ascontiguousarray(picked), entry.type), np.float32)
-        values = np.empty((len(picked), *entry.shape[1:]), np.float32)
-        step = max(1, _AT_ONCE // prod(entry.shape[1:]))
-        for start in range(0, len(picked), step):
-            part = np.ascontiguousarray(picked[start : start + step])
-            values[start : start + step] = dequantize(part, entry.type)
-        return values
+        return values[0] if flat and rows is None else values[0][rows] if flat else values
 
     def _readable(self, name: str) -> Entry:
         entry = self._entries[name]

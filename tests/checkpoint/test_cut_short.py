@@ -1,0 +1,62 @@
+"""A checkpoint that another program cuts short between, or in the middle of, reads ends in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+READ = """
+import os, sys
+from pathlib import Path
+import edgesw.checkpoint.rows as rows
+from edgesw.checkpoint.{module} import {reader}
+from edgesw.errors import CheckpointError
+
+path, file = Path(sys.argv[1]), Path(sys.argv[2])
+reader = {reader}(path)
+fromfile, calls = rows.np.fromfile, []
+
+def cut_first(*arguments):
+    calls.append(None)
+    if len(calls) == 3:
+        os.truncate(file, file.stat().st_size // 2)
+    return fromfile(*arguments)
+
+rows.AT_ONCE, rows.np.fromfile = 4096, cut_first
+try:
+    reader.read("a")
+except CheckpointError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "gguf"])
+def test_a_file_cut_short_under_a_read(kind: str, tmp_path: Path) -> None:
+    """A download that is replaced while it is read ended the process with a bus error and no word."""
+    values = np.arange(512 * 256, dtype=np.float32).reshape(512, 256)
+    if kind == "safetensors":
+        file = tmp_path / "model.safetensors"
+        save_file({"a": values}, file)
+        code = READ.format(module="safetensors", reader="SafetensorsReader")
+    else:
+        gguf = pytest.importorskip("gguf")
+        file = tmp_path / "model.gguf"
+        writer = gguf.GGUFWriter(file, "llama")
+        writer.add_tensor("a", values)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        code = READ.format(module="gguf", reader="GgufReader")
+    ran = subprocess.run(
+        [sys.executable, "-c", code, tmp_path if kind == "safetensors" else file, file],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "cannot read tensor 'a'" in ran.stdout and "truncated" in ran.stdout and ran.stdout.count("\n") == 1
