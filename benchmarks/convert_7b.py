@@ -55,6 +55,10 @@ def run(folder: Path, layers: int, workers: int, output: Path) -> None:
     print(
         f"Held out: {', '.join(_place(each) for each in manifest['held_out'])}. Written: {made.written / 1e9:.2f} GB."
     )
+    # Random weights say nothing of perplexity, so any will do; what counts is that the float model is never whole.
+    against = ("--target", "onnx", "--against", str(folder), "--windows", "1", "--tokens", "128")
+    checked = measured("validate", "validate", str(output), *against, "--max-perplexity-increase", "1000%")
+    print(f"\nThe ONNX model validated on a window of 128 tokens:\n\n{table(COLUMNS, _rows(checked))}", end="\n\n")
     say("reading the package back")
     subprocess.run([sys.executable, str(here / "read_back.py"), str(folder), str(output)], check=True)
 

@@ -1,4 +1,4 @@
-"""Runs `edgesw` with the arguments given, and measures the stages of a conversion.
+"""Runs `edgesw` with the arguments given, and measures the stages of a conversion or a validation.
 
     python benchmarks/stages.py FILE convert MODEL ...
 
@@ -110,6 +110,6 @@ if __name__ == "__main__":
     from edgesw.cli import main
 
     # By name: `edgesw.cli.convert` as an attribute is the click command, not its module.
-    for command in ("convert", "detect"):
+    for command in ("convert", "detect", "validate"):
         importlib.import_module(f"edgesw.cli.{command}").Bar = StageClock
     main(sys.argv[2:])
