@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import tiny
-from planted import plant
 
 
 def test_a_chunked_neural_engine_package_says_what_the_default_one_says(tiny_llama: Path, tmp_path: Path) -> None:
@@ -67,19 +66,20 @@ def test_auto_leaves_a_small_model_whole(tiny_llama: Path, tmp_path: Path) -> No
     assert (package / "model.mlpackage").is_dir()
 
 
-def test_what_holding_out_does_can_be_seen(tmp_path: Path) -> None:
+def test_what_holding_out_does_can_be_seen(tiny_llama: Path, tmp_path: Path) -> None:
     """The idea of the tool in one command: the same package with and without a handful of scalars."""
-    model, package = tmp_path / "model", tmp_path / "package"
-    planted = plant(model, "llama", "one", 0)
+    package, text = tmp_path / "package", tmp_path / "text.txt"
+    text.write_text("A river and A road. " * 40)  # "A" is what the super weight acts on
     words = ("--target", "coreml", "--target", "onnx", "--calibrate", "none", "--ablation", "-o", package)
-    ran = tiny.edgesw("convert", model, *words)
+    ran = tiny.edgesw("convert", tiny_llama, *words)
     assert ran.code == 0, ran.err
-    ran = tiny.edgesw("validate", package, "--against", model, "--windows", 1, "--tokens", 48, "--record")
+    measuring = ("--text", text, "--windows", 1, "--tokens", 48, "--max-perplexity-increase", 100, "--record")
+    ran = tiny.edgesw("validate", package, "--against", tiny_llama, *measuring)
     assert ran.code == 0, ran.err + ran.out
     assert "Without what is held out, coreml has perplexity" in ran.out
     measured = json.loads((package / "validation.json").read_text())
     with_it, without = (measured[part]["coreml"]["kl_divergence"] for part in ("targets", "uncorrected"))
-    assert without > 10 * with_it, (planted, with_it, without)
+    assert without > 10 * with_it, (with_it, without)
     assert list(measured["uncorrected"]) == ["coreml"]
     prompt = ("generate", package, "The river and the", "--max-tokens", 8)
     whole, bare = tiny.edgesw(*prompt), tiny.edgesw(*prompt, "--uncorrected")
