@@ -1,4 +1,4 @@
-"""chats.json: forms that edgesw reads off chat templates, and prompts that transformers' `apply_chat_template` makes."""
+"""chats.json: forms that edgesw reads off chat templates, and the prompts that transformers makes of the same."""
 
 from __future__ import annotations
 
