@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import coreml_calls
 import numpy as np
 
 from edgesw.generate import generate
@@ -29,7 +30,8 @@ PROMPTS = (("The old house", 24), (None, 24), ("Zoë – 日本: ", 200))
 
 
 def make(folder: Path) -> None:
-    """Write the folder generation: tokenizer.json and its settings, generation.json, logits.bin (float32)."""
+    """Write coreml.json, and the folder generation: tokenizer.json and its settings, generation.json, logits.bin."""
+    coreml_calls.make(folder)
     output = folder / "generation"
     output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
