@@ -30,15 +30,16 @@ PROMPTS = (("The old house", 24), (None, 24), ("Zoë – 日本: ", 200))
 
 
 def make(folder: Path) -> None:
-    """Write coreml.json, and the folder generation: tokenizer.json and its settings, generation.json, logits.bin."""
+    """Write coreml.json, and to the folder generation what a package has of manifest and tokenizer, and the recording."""
     coreml_calls.make(folder)
     output = folder / "generation"
     output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         model, package = Path(place) / "model", Path(place) / "package"
         tiny.save_llama(model, steps=400)
-        _run("convert", model, "--target", "onnx", "--context", CONTEXT, "-o", package)
-        for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        targets = ("--target", "onnx", "--target", "coreml", "--compute", "ane")
+        _run("convert", model, *targets, "--context", CONTEXT, "-o", package)
+        for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "manifest.json"):
             (output / name).write_bytes((package / name).read_bytes())
         cases, rows = _cases(package)
     np.concatenate(rows).astype("<f4").tofile(output / "logits.bin")

@@ -68,6 +68,34 @@ struct CoreMLPlanTests {
         #expect(try !form(settings, windows: "[null, 127]").canRewind)
     }
 
+    @Test("are read from a manifest that edgesw convert --compute ane wrote, and its chat form too")
+    func converted() throws {
+        let manifest = try LoopGolden.file("generation/manifest.json")
+        let form = try CoreMLForm(manifest: manifest)
+        #expect(form.functions(corrected: true) == ["decode", "prefill"])
+        #expect(form.compute == "ane" && form.lengths == [1, 64] && form.context == 96 && form.canRewind)
+        struct Content: Decodable {
+            let models: [String: String]
+            let files: [String: [String: Value]]
+            let chat: ChatForm
+        }
+        enum Value: Decodable {
+            case text(String), number(Int)
+            init(from decoder: any Decoder) throws {
+                let value = try decoder.singleValueContainer()
+                self = try (try? .number(value.decode(Int.self))) ?? .text(value.decode(String.self))
+            }
+        }
+        let content = try JSONDecoder().decode(Content.self, from: manifest)
+        let digests = content.files.compactMapValues { if case .text(let sum)? = $0["sha256"] { sum } else { nil } }
+        let compiled = CompiledModels(folder: URL(fileURLWithPath: "/cache"))
+        let model = try #require(content.models["coreml"])
+        let place = try #require(compiled.place(of: model, files: digests))
+        #expect(place.lastPathComponent.count == 32 + 1 + 32 + ".mlmodelc".count, "of program and weights")
+        let said = [ChatMessage(role: .system, content: "s"), ChatMessage(role: .user, content: "u")]
+        #expect(try content.chat.prompt(said) == "[system] s\n[user] u\n[assistant]")
+    }
+
     @Test("of a package without a Core ML form are not made up")
     func noForm() {
         #expect(throws: DecodingError.self) { try form(#""context": 128"#) }

@@ -22,7 +22,8 @@ struct GeneratorTests {
         for expected in recording.cases {
             let engine = try ScriptedEngine(recording)
             let generator = Generator(engine: engine, tokenizer: tokenizer)
-            let told = try await Told(generator.generate(prompt: expected.prompt, options: options(expected.most, chunk: chunk)))
+            let stream = await generator.generate(prompt: expected.prompt, options: options(expected.most, chunk: chunk))
+            let told = try await Told(stream)
             #expect(Array(told.text.utf8) == Array(expected.text.utf8))
             #expect(await engine.cache == expected.fed)
             #expect(await engine.calls.allSatisfy { $0.count <= chunk })
@@ -105,7 +106,7 @@ struct GeneratorTests {
     @Test("stops between two tokens when asked to, and goes on rightly afterwards")
     func stop() async throws {
         let expected = recording.cases[2]
-        let engine = try ScriptedEngine(recording, delay: .milliseconds(2))
+        let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
         let generator = Generator(engine: engine, tokenizer: tokenizer)
         let stopped = try await Told(generator.generate(prompt: expected.prompt, options: options(200))) { event in
             if case .text = event { await generator.stop() }
@@ -120,13 +121,14 @@ struct GeneratorTests {
         }
         #expect(early.reason == .cancelled && early.metrics.generatedTokens == 0 && early.text.isEmpty)
         #expect(early.metrics.timeToFirstToken == nil && early.metrics.tokensPerSecond == nil)
+        await engine.hurry()
         let told = try await Told(generator.generate(prompt: expected.prompt, options: options(200)))
         #expect(told.text == expected.text)
     }
 
     @Test("stops when the task that reads it is cancelled: else the phone computes for nobody")
     func cancelledReader() async throws {
-        let engine = try ScriptedEngine(recording, delay: .milliseconds(2))
+        let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
         let generator = Generator(engine: engine, tokenizer: tokenizer)
         let expected = recording.cases[2]
         let reader = Task {
@@ -135,18 +137,18 @@ struct GeneratorTests {
         while await engine.calls.count < 5 { try await Task.sleep(for: .milliseconds(1)) }
         reader.cancel()
         _ = try await reader.value
-        try await Task.sleep(for: .milliseconds(20))
+        try await Task.sleep(for: .milliseconds(60))
         let calls = await engine.calls.count
-        try await Task.sleep(for: .milliseconds(30))
+        try await Task.sleep(for: .milliseconds(60))
         #expect(await engine.calls.count == calls && calls < expected.tokens.count)
     }
 
     @Test("stops for the next request, and the two do not mix in the cache")
     func nextRequest() async throws {
-        let engine = try ScriptedEngine(recording, delay: .milliseconds(1))
+        let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
         let generator = Generator(engine: engine, tokenizer: tokenizer)
         let first = await generator.generate(prompt: recording.cases[2].prompt, options: options(200))
-        try await Task.sleep(for: .milliseconds(10))
+        while await engine.calls.count < 3 { try await Task.sleep(for: .milliseconds(1)) }
         let second = await generator.generate(prompt: recording.cases[0].prompt, options: options(24))
         #expect(try await Told(first).reason == .cancelled)
         #expect(try await Told(second).text == recording.cases[0].text)
@@ -182,8 +184,9 @@ struct GeneratorTests {
         let engine = try ScriptedEngine(recording)
         let expected = recording.cases[0]
         await engine.spoil(expected.ids + [expected.tokens[0]])
+        let generator = Generator(engine: engine, tokenizer: tokenizer)
         await #expect(throws: GenerationError.notANumber) {
-            try await Told(Generator(engine: engine, tokenizer: tokenizer).generate(prompt: expected.prompt, options: options(24)))
+            try await Told(generator.generate(prompt: expected.prompt, options: options(24)))
         }
     }
 

@@ -49,7 +49,7 @@ actor ScriptedEngine: InferenceEngine {
     private(set) var calls: [[Int]] = []
     private var table: [[Int]: [Float]]
     private let rewinds: Bool
-    private let delay: Duration?
+    private var delay: Duration?
     private var failures: Int
 
     var count: Int { cache.count }
@@ -74,6 +74,8 @@ actor ScriptedEngine: InferenceEngine {
     func rewind(to count: Int) {
         cache.removeLast(cache.count - (rewinds ? count : 0))
     }
+
+    func hurry() { delay = nil }
 
     func spoil(_ tokens: [Int]) { table[tokens]?[7] = .nan }
 }

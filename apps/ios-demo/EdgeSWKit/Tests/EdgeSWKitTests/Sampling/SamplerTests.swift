@@ -113,13 +113,15 @@ struct SamplerTests {
         for each in options {
             var sampler = Sampler(each)
             var fastest = Duration.seconds(60)
-            for _ in 0..<5 {
+            #if DEBUG
+            let (times, most) = (1, Duration.seconds(30))  // Swift's checks take most of it
+            #else
+            let (times, most) = (5, Duration.milliseconds(50))
+            #endif
+            for _ in 0..<times {
                 fastest = min(fastest, ContinuousClock().measure { _ = sampler.next(flat, after: [1, 2, 3]) })
             }
-            print("Sampling 262,144 tokens, \(each): \(fastest)")
-            #if !DEBUG
-            #expect(fastest < .milliseconds(50))
-            #endif
+            #expect(fastest < most, "\(each)")
         }
     }
 }
