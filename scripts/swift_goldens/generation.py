@@ -30,7 +30,7 @@ PROMPTS = (("The old house", 24), (None, 24), ("Zoë – 日本: ", 200))
 
 
 def make(folder: Path) -> None:
-    """Write coreml.json, and to the folder generation what a package has of manifest and tokenizer, and the recording."""
+    """Write coreml.json, and to the folder generation a package's manifest and tokenizer files with the recording."""
     coreml_calls.make(folder)
     output = folder / "generation"
     output.mkdir(exist_ok=True)
