@@ -168,9 +168,9 @@ struct GeneratorTests {
         #expect(told.text == recording.cases[0].text)
     }
 
-    @Test("forgets the cache after an engine's error, and passes the error on")
+    @Test("trusts nothing in the cache after an engine's error, and passes the error on")
     func engineFails() async throws {
-        let generator = Generator(engine: try ScriptedEngine(recording, failures: 1), tokenizer: tokenizer)
+        let generator = Generator(engine: try ScriptedEngine(recording, failingCall: 3), tokenizer: tokenizer)
         let expected = recording.cases[0]
         await #expect(throws: ScriptedEngine.Unknown.self) {
             try await Told(generator.generate(prompt: expected.prompt, options: options(24, chunk: 3)))

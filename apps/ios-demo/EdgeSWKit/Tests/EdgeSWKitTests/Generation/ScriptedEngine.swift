@@ -50,23 +50,20 @@ actor ScriptedEngine: InferenceEngine {
     private var table: [[Int]: [Float]]
     private let rewinds: Bool
     private var delay: Duration?
-    private var failures: Int
+    private let failingCall: Int?
 
     var count: Int { cache.count }
 
-    init(_ recording: Recording, rewinds: Bool = true, delay: Duration? = nil, failures: Int = 0) throws {
+    init(_ recording: Recording, rewinds: Bool = true, delay: Duration? = nil, failingCall: Int? = nil) throws {
         (context, table) = (recording.context, try recording.logits())
-        (self.rewinds, self.delay, self.failures) = (rewinds, delay, failures)
+        (self.rewinds, self.delay, self.failingCall) = (rewinds, delay, failingCall)
     }
 
     func logits(after tokens: [Int]) async throws -> [Float] {
         if let delay { try? await Task.sleep(for: delay) }
         calls.append(tokens)
         cache += tokens
-        if failures > 0 {
-            failures -= 1
-            throw Unknown(tokens: cache)
-        }
+        if calls.count == failingCall { throw Unknown(tokens: cache) }
         guard !tokens.isEmpty, cache.count <= context, let row = table[cache] else { throw Unknown(tokens: cache) }
         return row
     }
