@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import jinja2
@@ -26,20 +27,31 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def render_chat(template: str, messages: Sequence[Message], **variables: Any) -> str:
+def _now(pattern: str) -> str:
+    return datetime.now().strftime(pattern)
+
+
+def render_chat(
+    template: str, messages: Sequence[Message], *, strftime_now: Callable[[str], str] = _now, **variables: Any
+) -> str:
     """The prompt for `messages`. jinja2.TemplateError for a broken template or messages it refuses."""
+    said = [dict(message) for message in messages]
+    try:
+        return _compiled(template).render(messages=said, strftime_now=strftime_now, **variables)
+    except jinja2.TemplateError:
+        raise
+    except Exception as error:  # what a template does with values it did not expect: TypeError, KeyError, ...
+        raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
+
+
+@lru_cache(maxsize=4)  # compiling takes longer than rendering, which a form is verified by a hundred times
+def _compiled(template: str) -> jinja2.Template:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
-    try:
-        return environment.from_string(template).render(messages=[dict(m) for m in messages], **variables)
-    except jinja2.TemplateError:
-        raise
-    except Exception as error:  # what a template does with values it did not expect: TypeError, KeyError, ...
-        raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
+    return environment.from_string(template)
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:

@@ -77,6 +77,7 @@ def convert(
             )
         shutil.rmtree(folder / KEPT)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
+        manifest = replace(manifest, chat=tokenizer.chat_form())
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)
         manifest = replace(manifest, files=list_files(folder))

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgesw.chat_form import ChatForm
 from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.checksums import first_altered, sha256
 from edgesw.errors import PackageError, UsageError
@@ -21,7 +22,7 @@ from edgesw.json_file import read_json
 from edgesw.progress import Progress
 
 MANIFEST = "manifest.json"
-FORMAT = 4
+FORMAT = 5
 KEPT = ".compressed"
 
 
@@ -41,6 +42,7 @@ class Manifest:
     agreement: dict[str, Any] | None = None  # of recipe and detection: see edgesw.outliers.agreement
     held_out_columns: dict[str, list[int]] = field(default_factory=dict)  # matrix -> columns, held_out's too
     correction_bytes: int = 0  # what is held out takes in each model
+    chat: ChatForm | None = None  # the chat template as pieces, where they tell it
 
     @property
     def context(self) -> int:
@@ -63,6 +65,7 @@ def read_manifest(package: Path) -> Manifest:
             raise PackageError(f"{path}: format {found} is not the one this version reads ({FORMAT}): convert again.")
         values["decoder"] = DecoderSpec.from_dict(values["decoder"])
         values["held_out"] = tuple(values["held_out"])
+        values["chat"] = None if values["chat"] is None else ChatForm.from_dict(values["chat"])
         manifest = Manifest(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PackageError(f"{path} is damaged ({error}): convert again.") from error

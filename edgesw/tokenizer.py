@@ -11,6 +11,8 @@ import jinja2
 from tokenizers import Tokenizer as Backend
 
 from edgesw.chat import Message, render_chat
+from edgesw.chat_form import ChatForm
+from edgesw.chat_pieces import derive_form
 from edgesw.checkpoint.charsmap import check_charsmap
 from edgesw.errors import CheckpointError, EdgeswError, UsageError
 from edgesw.json_file import parse_json
@@ -106,14 +108,22 @@ class Tokenizer:
         """The prompt for a chat, by the model's template. UsageError when there is none or it refuses the messages."""
         if self.chat_template is None:
             raise UsageError("this model has no chat template: give it a plain prompt, without --chat.")
-        names = {"bos_token": self._bos or "", "eos_token": self._eos or ""}
         try:
-            return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **names)
+            return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **self._names)
         except jinja2.TemplateError as error:
             why = str(error).rstrip(".")
             raise UsageError(
                 f"the model's chat template refuses these messages: {why}. Give a plain prompt."
             ) from error
+
+    def chat_form(self) -> ChatForm | None:
+        """The model's template as pieces; None when there is none or pieces cannot tell it."""
+        return None if self.chat_template is None else derive_form(self.chat_template, self._names)
+
+    @property
+    def _names(self) -> dict[str, Any]:
+        """What templates call the special tokens."""
+        return {"bos_token": self._bos or "", "eos_token": self._eos or ""}
 
 
 class TextStream:

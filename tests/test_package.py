@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from edgesw.errors import PackageError, UsageError
 from edgesw.package import Manifest, check_files, publish, read_manifest
 from edgesw.plans import Settings
 from edgesw.recipes import load_recipe
+from edgesw.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,13 @@ def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], ti
     config = json.loads((tiny_llama / "config.json").read_text())
     assert manifest["decoder"]["vocab_size"] == config["vocab_size"]
     assert manifest["decoder"]["layers"] == config["num_hidden_layers"]
+
+
+def test_the_chat_template_is_told_as_pieces(tiny_package: Path) -> None:
+    """Apps have no template language: without the pieces a chat model could only continue texts."""
+    form, tokenizer = read_manifest(tiny_package).chat, Tokenizer.from_folder(tiny_package)
+    said = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
+    assert form is not None and form.prompt(said, datetime.now()) == tokenizer.chat_prompt(said)
 
 
 def test_the_super_weight_is_held_out_and_named(manifest: dict[str, Any]) -> None:
@@ -210,6 +219,10 @@ def edit(**changes: Any) -> Callable[[dict[str, Any]], str]:
     return lambda values: json.dumps({**values, **changes})
 
 
+def edit_chat(**changes: Any) -> Callable[[dict[str, Any]], str]:
+    return lambda values: json.dumps({**values, "chat": {**values["chat"], **changes}})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -235,6 +248,17 @@ def edit(**changes: Any) -> Callable[[dict[str, Any]], str]:
         (edit(settings={"context": 1e999}), "'context' is not what it should be"),
         (lambda values: json.dumps({**values, "decoder": {**values["decoder"], "layers": "2"}}), "'decoder' is not"),
         (lambda values: "[" * 100_000, "nested too deep"),
+        (lambda values: json.dumps({k: v for k, v in values.items() if k != "chat"}), "is damaged ('chat')"),
+        (edit(chat=[]), "is damaged"),
+        (edit_chat(first=None), "system and first"),
+        (edit_chat(generation=7), "'chat' is not what it should be"),
+        (edit_chat(surprise=""), "is damaged"),
+        (edit_chat(opening=None), "'chat' is not what it should be"),
+        (
+            edit_chat(user={"before": "", "after": "", "left": "all", "right": "none"}),
+            "'chat' is not what it should be",
+        ),
+        (edit_chat(thought={"end": "</think>"}), "is damaged"),
     ],
 )
 def test_a_manifest_that_is_damaged_or_malicious_is_refused(

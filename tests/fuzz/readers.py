@@ -13,10 +13,12 @@ from typing import Any
 import hostile
 import numpy as np
 import tiny_families
+from chat_templates import CHATML
 from gguf_fields import Metadata, fields_of, file_of
 from hypothesis import strategies as st
 from mil_package import edit_proto, write_package
 
+from edgesw.chat_pieces import derive_form
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.checkpoint.safetensors import INDEX, SafetensorsReader
 from edgesw.checkpoint.spec import DecoderSpec, Rotary
@@ -278,7 +280,7 @@ def _prepare_manifest(folder: Path) -> None:
     manifest = Manifest(
         {"name": "tiny", "origin": "local folder", "revision": None}, None, settings, {"edgesw": "1"}, spec,
         {"onnx": "model.onnx"}, ({"layer": 0, "row": 1, "column": 2, "value": 1.5},), None, list_files(folder),
-        held_out_columns={"layers.0.down_proj": [2]}, correction_bytes=20,
+        held_out_columns={"layers.0.down_proj": [2]}, correction_bytes=20, chat=derive_form(CHATML, {}),
     )  # fmt: skip
     (folder.parent / "sound.json").write_text(manifest.to_json())
 

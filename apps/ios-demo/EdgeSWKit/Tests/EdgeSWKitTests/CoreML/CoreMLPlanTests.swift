@@ -1,0 +1,168 @@
+import Foundation
+import Testing
+
+@testable import EdgeSWKit
+
+@Suite("Core ML calls")
+struct CoreMLPlanTests {
+    private struct Case: Decodable {
+        struct Call: Decodable {
+            let function: String
+            let first, real, length: Int
+            let position, last, seen: Int?
+        }
+        let manifest: String
+        let functions: [String]
+        let fed: [Int]
+        let calls: [Call]
+    }
+
+    @Test("are those of edgesw's own runtime, for every form: another position or padding, and the caches hold nonsense")
+    func calls() throws {
+        let cases: [Case] = try LoopGolden.json("coreml.json")
+        #expect(cases.count > 80)
+        for expected in cases {
+            let form = try CoreMLForm(manifest: Data(expected.manifest.utf8))
+            #expect(form.functions(corrected: true).sorted() == expected.functions.sorted())
+            #expect(form.hasSeveralFunctions == (expected.functions.count > 1))
+            var (made, count): ([CoreMLCall], Int) = ([], 0)
+            for fed in expected.fed {
+                made += form.calls(feeding: Array(count + 1...count + fed), after: count, corrected: true)
+                count += fed
+            }
+            #expect(made.count == expected.calls.count, "\(expected.manifest) \(expected.fed)")
+            for (ours, theirs) in zip(made, expected.calls) {
+                let ids = (theirs.first..<theirs.first + theirs.real).map { Int32($0) }
+                #expect(ours.function == theirs.function)
+                #expect(ours.ids == ids + [Int32](repeating: 0, count: theirs.length - theirs.real))
+                #expect(ours.position == theirs.first - 1 && theirs.position ?? ours.position == ours.position)
+                #expect(ours.last == theirs.real - 1 && theirs.last ?? ours.last == ours.last)
+                #expect(ours.end == theirs.seen ?? ours.end)
+            }
+        }
+    }
+
+    private func form(_ settings: String, windows: String = "[null]") throws -> CoreMLForm {
+        let manifest = #"{"settings": {\#(settings)}, "decoder": {"layer_windows": \#(windows)}}"#
+        return try CoreMLForm(manifest: Data(manifest.utf8))
+    }
+
+    @Test("without the correction go to the functions that lack it, and to no other")
+    func uncorrected() throws {
+        let fixed = try form(#""form": {"compute": "ane", "lengths": [1, 64]}, "context": 128, "ablation": true"#)
+        #expect(fixed.ablation && fixed.hasSeveralFunctions)
+        #expect(fixed.functions(corrected: false).sorted() == ["decode_uncorrected", "prefill_uncorrected"])
+        let names = fixed.calls(feeding: Array(1...65), after: 0, corrected: false).map(\.function)
+        #expect(names == ["prefill_uncorrected", "decode_uncorrected"])
+        let any = try form(#""form": {"compute": "gpu", "lengths": []}, "context": 4096, "ablation": true"#)
+        #expect(any.hasSeveralFunctions && any.functions(corrected: false) == ["main_uncorrected"])
+        let long = any.calls(feeding: Array(0..<1100), after: 7, corrected: false)
+        #expect(long.map(\.ids.count) == [512, 512, 76] && long.map(\.position) == [7, 519, 1031])
+    }
+
+    @Test("cannot be taken back where a layer has a window shorter than the context")
+    func windows() throws {
+        let settings = #""form": {"compute": "gpu", "lengths": []}, "context": 128"#
+        #expect(try form(settings).canRewind)
+        #expect(try form(settings, windows: "[null, 128, 4096]").canRewind)
+        #expect(try !form(settings, windows: "[null, 127]").canRewind)
+    }
+
+    @Test("are read from a manifest that edgesw convert --compute ane wrote, and its chat form too")
+    func converted() throws {
+        let manifest = try LoopGolden.file("generation/manifest.json")
+        let form = try CoreMLForm(manifest: manifest)
+        #expect(form.functions(corrected: true) == ["decode", "prefill"])
+        #expect(form.compute == "ane" && form.lengths == [1, 64] && form.context == 96 && form.canRewind)
+        struct Content: Decodable {
+            let models: [String: String]
+            let files: [String: [String: Value]]
+            let chat: ChatForm
+        }
+        enum Value: Decodable {
+            case text(String), number(Int)
+            init(from decoder: any Decoder) throws {
+                let value = try decoder.singleValueContainer()
+                self = try (try? .number(value.decode(Int.self))) ?? .text(value.decode(String.self))
+            }
+        }
+        let content = try JSONDecoder().decode(Content.self, from: manifest)
+        let digests = content.files.compactMapValues { if case .text(let sum)? = $0["sha256"] { sum } else { nil } }
+        let compiled = CompiledModels(folder: URL(fileURLWithPath: "/cache"))
+        let model = try #require(content.models["coreml"])
+        let place = try #require(compiled.place(of: model, files: digests))
+        #expect(place.lastPathComponent.count == 32 + 1 + 32 + ".mlmodelc".count, "of program and weights")
+        let said = [ChatMessage(role: .system, content: "s"), ChatMessage(role: .user, content: "u")]
+        #expect(try content.chat.prompt(said) == "[system] s\n[user] u\n[assistant]")
+    }
+
+    @Test("of a package without a Core ML form are not made up")
+    func noForm() {
+        #expect(throws: DecodingError.self) { try form(#""context": 128"#) }
+    }
+}
+
+@Suite("Half precision")
+struct HalfTests {
+    @Test("is read exactly, all 65,536 values of it: else the most likely token may be another")
+    func all() {
+        for bits in UInt16.min...UInt16.max {
+            let (ours, theirs) = (Half.float(bits), Float(Float16(bitPattern: bits)))
+            #expect(ours == theirs && ours.sign == theirs.sign || ours.isNaN && theirs.isNaN)
+        }
+    }
+
+    @Test("rows are read at their stride")
+    func rows() {
+        let values: [Float16] = [1, -2, 3, 0.5, 65_504, -0.1]
+        let bits = values.map(\.bitPattern)
+        #expect(bits.withUnsafeBufferPointer { Half.floats($0.baseAddress! + 1, count: 3, stride: 2) } == [-2, 0.5, Float(Float16(-0.1))])
+    }
+
+    @Test("counts tokens as the programs do: wrong, and a rewound chat reads other slots of its caches")
+    func counts() {
+        for count in 0...2048 { #expect(Half.bits(count) == Float16(count).bitPattern) }
+        for count in [0, 1, 1023, 1024, 5000, 131_072] {
+            let parts = Half.tokenCount(count).map { Int(Float16(bitPattern: $0)) }
+            #expect(parts[0] * 1024 + parts[1] == count && parts[1] < 1024)
+        }
+    }
+}
+
+@Suite("Compiled models")
+struct CompiledModelsTests {
+    private let files = [
+        "model.mlpackage/Manifest.json": "11", "model.mlpackage/Data/model.mlmodel": "aa",
+        "model.mlpackage/Data/weights/weight.bin": "bb", "model.mlpackage2/x.bin": "cc", "tokenizer.json": "dd",
+    ]
+
+    @Test("are found again by their content, and another model is another one")
+    func places() {
+        let compiled = CompiledModels(folder: URL(fileURLWithPath: "/cache"))
+        #expect(compiled.place(of: "model.mlpackage", files: files)?.path == "/cache/aa-bb.mlmodelc")
+        #expect(compiled.place(of: "other.mlpackage", files: files) == nil)
+        let changed = files.merging(["model.mlpackage/Data/weights/weight.bin": "be"]) { $1 }
+        #expect(compiled.place(of: "model.mlpackage", files: changed)?.path == "/cache/aa-be.mlmodelc")
+    }
+
+    @Test("are compiled once, and again after a failure")
+    func once() async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("compiled-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let compiled = CompiledModels(folder: folder.appendingPathComponent("kept"))
+        let place = try #require(compiled.place(of: "model.mlpackage", files: files))
+        struct Failed: Error {}
+        await #expect(throws: Failed.self) { _ = try await compiled.kept(at: place) { throw Failed() } }
+        var times = 0
+        for _ in 0..<3 {
+            let found = try await compiled.kept(at: place) {
+                times += 1
+                let made = folder.appendingPathComponent("made")
+                try FileManager.default.createDirectory(at: made, withIntermediateDirectories: true)
+                return made
+            }
+            #expect(found == place && FileManager.default.fileExists(atPath: place.path))
+        }
+        #expect(times == 1)
+    }
+}

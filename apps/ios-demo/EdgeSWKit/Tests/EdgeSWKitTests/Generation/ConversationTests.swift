@@ -1,0 +1,51 @@
+import Foundation
+import Testing
+
+@testable import EdgeSWKit
+
+@Suite("Conversations")
+struct ConversationTests {
+    private struct Chats: Decodable {
+        struct Template: Decodable {
+            let name: String
+            let chat: ChatForm
+        }
+        let templates: [Template]
+    }
+    private let tokenizer: Tokenizer
+    private let form: ChatForm
+
+    init() throws {
+        tokenizer = try Recording.tokenizer()
+        let chats: Chats = try LoopGolden.json("chats.json")
+        form = try #require(chats.templates.first { $0.name == "chatml" }).chat
+    }
+
+    @Test("drop the oldest exchanges, never the system prompt, and say how many: a long chat goes on")
+    func dropping() throws {
+        var chat = Conversation(form: form, system: "Be brief.")
+        var (prompts, drops): ([String], [Int]) = ([], [])
+        for turn in 0..<40 {
+            chat.messages.append(ChatMessage(role: .user, content: "Question \(turn)?"))
+            let prompt = try chat.prompt(tokenizer: tokenizer, context: 1000, answer: 60)
+            #expect(tokenizer.encode(prompt, bos: false).count <= 940)
+            #expect(prompt.hasPrefix("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nQuestion \(chat.dropped / 2)?"))
+            #expect(prompt.hasSuffix("Question \(turn)?<|im_end|>\n<|im_start|>assistant\n"))
+            prompts.append(prompt)
+            drops.append(chat.dropped)
+            chat.messages.append(ChatMessage(role: .assistant, content: "Answer \(turn)."))
+        }
+        #expect(drops.first == 0 && drops == drops.sorted() && drops.last! > 40)
+        let goneOn = zip(prompts, prompts.dropFirst()).filter { $1.hasPrefix($0) }.count
+        #expect(goneOn >= 25, "most prompts go on from the one before, so that the cache serves them")
+    }
+
+    @Test("whose last question alone is too long are refused")
+    func tooLong() throws {
+        var chat = Conversation(form: form)
+        chat.messages = [ChatMessage(role: .user, content: String(repeating: "long ", count: 300))]
+        #expect(throws: GenerationError.self) { try chat.prompt(tokenizer: tokenizer, context: 400) }
+        chat.messages = [ChatMessage(role: .user, content: "short")]
+        #expect(try chat.prompt(tokenizer: tokenizer, context: 400).contains("You are a test."))
+    }
+}

@@ -1,0 +1,100 @@
+import Foundation
+
+@testable import EdgeSWKit
+
+/// What scripts/swift_goldens/generation.py recorded of `edgesw generate`.
+struct Recording: Decodable {
+    struct Case: Decodable {
+        let prompt, text: String
+        let most: Int
+        let ids, tokens, fed: [Int]
+    }
+    let context, vocabulary: Int
+    let cases: [Case]
+
+    static func load() throws -> Recording { try LoopGolden.json("generation/generation.json") }
+
+    /// The logits after each run of tokens that was fed.
+    func logits() throws -> [[Int]: [Float]] {
+        let bytes = try LoopGolden.file("generation/logits.bin")
+        var values = [Float](repeating: 0, count: bytes.count / 4)
+        _ = values.withUnsafeMutableBytes { bytes.copyBytes(to: $0) }
+        var (table, row): ([[Int]: [Float]], Int) = ([:], 0)
+        for each in cases {
+            for count in 1...each.fed.count {
+                table[Array(each.fed[..<count])] = Array(values[row * vocabulary..<(row + 1) * vocabulary])
+                row += 1
+            }
+        }
+        precondition(row * vocabulary == values.count, "logits.bin is of another recording")
+        return table
+    }
+
+    static func tokenizer(eos: Int? = nil) throws -> Tokenizer {
+        try Tokenizer(
+            json: LoopGolden.file("generation/tokenizer.json"),
+            config: LoopGolden.file("generation/tokenizer_config.json"),
+            generationConfig: eos.map { Data(#"{"eos_token_id": \#($0)}"#.utf8) }
+                ?? LoopGolden.file("generation/generation_config.json"))
+    }
+}
+
+/// Gives the logits that were recorded after the tokens in its cache, and none after others: a loop that feeds a token
+/// twice, or leaves one out, ends in an error.
+actor ScriptedEngine: InferenceEngine {
+    struct Unknown: Error { let tokens: [Int] }
+
+    let context: Int
+    private(set) var cache: [Int] = []
+    private(set) var calls: [[Int]] = []
+    private var table: [[Int]: [Float]]
+    private let rewinds: Bool
+    private var delay: Duration?
+    private let failingCall: Int?
+
+    var count: Int { cache.count }
+
+    init(_ recording: Recording, rewinds: Bool = true, delay: Duration? = nil, failingCall: Int? = nil) throws {
+        (context, table) = (recording.context, try recording.logits())
+        (self.rewinds, self.delay, self.failingCall) = (rewinds, delay, failingCall)
+    }
+
+    func logits(after tokens: [Int]) async throws -> [Float] {
+        if let delay { try? await Task.sleep(for: delay) }
+        calls.append(tokens)
+        cache += tokens
+        if calls.count == failingCall { throw Unknown(tokens: cache) }
+        guard !tokens.isEmpty, cache.count <= context, let row = table[cache] else { throw Unknown(tokens: cache) }
+        return row
+    }
+
+    func rewind(to count: Int) {
+        cache.removeLast(cache.count - (rewinds ? count : 0))
+    }
+
+    func hurry() { delay = nil }
+
+    func spoil(_ tokens: [Int]) { table[tokens]?[7] = .nan }
+}
+
+/// All that a stream tells.
+struct Told {
+    var text = ""
+    var progress: [Int] = []
+    var reason: FinishReason?
+    var metrics = GenerationMetrics()
+
+    init(
+        _ stream: AsyncThrowingStream<GenerationEvent, Error>, each: (GenerationEvent) async -> Void = { _ in }
+    ) async throws {
+        for try await event in stream {
+            precondition(reason == nil, "an event came after the last")
+            switch event {
+            case .text(let part): text += part
+            case .promptProgress(let done, _): progress.append(done)
+            case .finished(let why, let measured): (reason, metrics) = (why, measured)
+            }
+            await each(event)
+        }
+    }
+}

@@ -1,0 +1,96 @@
+"""chats.json: forms that edgesw reads off chat templates, and the prompts that transformers makes of the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
+
+from edgesw.chat_pieces import derive_form
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+from chat_templates import TEMPLATES
+from test_tokenizer import CONFIG, byte_level
+
+NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
+USER = [
+    "Hi!",
+    "  a\n\n{{ b }} ",
+    "\u2028Ünï 日本語\u00a0",
+    "\r\nWhat is 'x' & <y>?\r\n",
+    "\u200b%d \U0001f469\u200d\U0001f467\x1c",
+    "e\u0301\u0301",
+]
+ANSWERS = ["Hello.", "", "\n\n<think>\nhm\n</think>\n\nYes \n", " x</think>\u0301y\x85", "\u180e ok\ufeff"]
+
+
+class _Then:
+    @staticmethod
+    def now() -> datetime:
+        return NOW
+
+
+def make(folder: Path) -> None:
+    """Write chats.json to `folder`."""
+    with tempfile.TemporaryDirectory() as place, mock.patch.object(chat_template_utils, "datetime", _Then):
+        file = Path(place) / "tokenizer.json"
+        file.write_bytes(byte_level())
+        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file), **CONFIG)
+        templates = {**TEMPLATES, "dated": DATED, **_smollm2()}
+        cases = [_case(tokenizer, name, template) for name, template in templates.items()]
+    content = {"now": NOW.timestamp(), "templates": cases}
+    (folder / "chats.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+DATED = (
+    "{{ strftime_now('%A %a %B %b %d %m %Y %y %H:%M:%S %I %p %j %%') }}"
+    "{% for m in messages %}|{{ m.role }} {{ m.content }}{% endfor %}|"
+)
+
+
+def _smollm2() -> dict[str, str]:
+    """The demo model's own template, where its package is installed."""
+    from edgesw.checkpoint.checkpoint import open_checkpoint
+    from edgesw.errors import EdgeswError
+
+    try:
+        return {"smollm2": open_checkpoint("smollm2-135m").tokenizer_files()["chat_template.jinja"].decode()}
+    except EdgeswError:
+        return {}
+
+
+def _case(tokenizer: Any, name: str, template: str) -> dict[str, Any]:
+    bos = "<|im_start|>" if name == "smollm2" else CONFIG["bos_token"]
+    form = derive_form(template, {"bos_token": bos, "eos_token": CONFIG["eos_token"]})
+    assert form is not None, f"the template {name} has no form"
+    chats = [
+        {
+            "messages": messages,
+            "prompt": tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, add_generation_prompt=True
+            ),
+        }
+        for system in ((None, " Be kind.\n") if form.system else (None,))
+        for messages in _conversations(system)
+    ]
+    return {"name": name, "chat": dataclasses.asdict(form), "chats": chats}
+
+
+def _conversations(system: str | None) -> list[list[dict[str, str]]]:
+    made = []
+    for start in range(len(USER)):
+        said = [{"role": "system", "content": system}] if system else []
+        for turn in range(start % 4 + 1):
+            said.append({"role": "user", "content": USER[(start + turn) % len(USER)]})
+            said.append({"role": "assistant", "content": ANSWERS[(start + turn) % len(ANSWERS)]})
+        made.append(said[:-1])
+    return made

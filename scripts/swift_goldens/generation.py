@@ -1,0 +1,93 @@
+"""generation/: what `edgesw generate` writes with a tiny trained model, and the logits of every step it took.
+
+The Swift tests replay these logits by the tokens that are fed, so that a loop which keeps the wrong books gets none.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import coreml_calls
+import numpy as np
+
+from edgesw.generate import generate
+from edgesw.package import read_manifest
+from edgesw.runtime.package import PackagedDecoder
+from edgesw.targets import open_decoder
+from edgesw.tokenizer import Tokenizer
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+import tiny
+
+CONTEXT = 96
+# Prompt -> most tokens. The second begins with the first and what is written after it; the last one fills the context.
+PROMPTS = (("The old house", 24), (None, 24), ("Zoë – 日本: ", 200))
+
+
+def make(folder: Path) -> None:
+    """Write coreml.json, and to the folder generation a package's manifest and tokenizer files with the recording."""
+    coreml_calls.make(folder)
+    output = folder / "generation"
+    output.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        model, package = Path(place) / "model", Path(place) / "package"
+        tiny.save_llama(model, steps=400)
+        targets = ("--target", "onnx", "--target", "coreml", "--compute", "ane")
+        _run("convert", model, *targets, "--context", CONTEXT, "-o", package)
+        for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "manifest.json"):
+            (output / name).write_bytes((package / name).read_bytes())
+        cases, rows = _cases(package)
+    np.concatenate(rows).astype("<f4").tofile(output / "logits.bin")
+    content = {"context": CONTEXT, "vocabulary": rows[0].shape[1], "cases": cases}
+    (output / "generation.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def _cases(package: Path) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    """What was generated from each prompt, and the logits (tokens, vocabulary) after each token of it."""
+    decoder = open_decoder(package, read_manifest(package), "onnx")
+    tokenizer = Tokenizer.from_folder(package)
+    cases: list[dict[str, Any]] = []
+    rows: list[np.ndarray] = []
+    for given, most in PROMPTS:
+        prompt = cases[-1]["prompt"] + cases[-1]["text"] + " and so" if given is None else given
+        ids = tokenizer.encode(prompt, bos=True)
+        recorded = _Recorded(decoder)
+        tokens = list(generate(recorded, ids, tokenizer.eos_ids, most))
+        decoder.reset()
+        ahead = decoder.step(np.array(ids[:-1]))  # for loops that feed the prompt in pieces
+        text = _run("generate", package, prompt, "--max-tokens", most).removeprefix(prompt).removesuffix("\n")
+        fed = [*ids, *tokens][: len(ahead) + len(recorded.rows)]
+        rows += [ahead, np.stack(recorded.rows)]
+        cases.append({"prompt": prompt, "most": most, "ids": ids, "tokens": tokens, "text": text, "fed": fed})
+    return cases, rows
+
+
+class _Recorded:
+    """A decoder that keeps the logits which generation chooses from."""
+
+    def __init__(self, decoder: PackagedDecoder) -> None:
+        self._decoder, self.context, self.runtime = decoder, decoder.context, decoder.runtime
+        self.rows: list[np.ndarray] = []
+
+    def reset(self) -> None:
+        self._decoder.reset()
+
+    def prefill(self, ids: np.ndarray) -> np.ndarray:
+        self.rows.append(self._decoder.prefill(ids))
+        return self.rows[-1]
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        logits = self._decoder.step(ids)
+        self.rows.append(logits[-1])
+        return logits
+
+
+def _run(*arguments: object) -> str:
+    ran = tiny.edgesw(*arguments)
+    assert ran.code == 0, ran.err
+    return ran.out
