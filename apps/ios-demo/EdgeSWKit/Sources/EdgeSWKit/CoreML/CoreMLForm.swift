@@ -24,7 +24,7 @@ struct CoreMLForm: Equatable, Sendable {
         compute = found.settings.form.compute
         lengths = found.settings.form.lengths.filter { $0 > 0 }.sorted()
         context = found.settings.context
-        ablation = found.settings.ablation ?? false
+        ablation = found.settings.form.ablation
         canRewind = found.decoder.layerWindows.allSatisfy { $0.map { $0 >= found.settings.context } ?? true }
     }
 
@@ -67,11 +67,11 @@ struct CoreMLForm: Equatable, Sendable {
         struct Settings: Decodable {
             let form: Form
             let context: Int
-            let ablation: Bool?
         }
         struct Form: Decodable {
             let compute: String
             let lengths: [Int]
+            let ablation: Bool
         }
         struct Decoder: Decodable { let layerWindows: [Int?] }
         let settings: Settings

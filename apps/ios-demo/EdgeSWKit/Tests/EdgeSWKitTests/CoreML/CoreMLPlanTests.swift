@@ -49,12 +49,12 @@ struct CoreMLPlanTests {
 
     @Test("without the correction go to the functions that lack it, and to no other")
     func uncorrected() throws {
-        let fixed = try form(#""form": {"compute": "ane", "lengths": [1, 64]}, "context": 128, "ablation": true"#)
+        let fixed = try form(#""form": {"compute": "ane", "lengths": [1, 64], "ablation": true}, "context": 128"#)
         #expect(fixed.ablation && fixed.hasSeveralFunctions)
         #expect(fixed.functions(corrected: false).sorted() == ["decode_uncorrected", "prefill_uncorrected"])
         let names = fixed.calls(feeding: Array(1...65), after: 0, corrected: false).map(\.function)
         #expect(names == ["prefill_uncorrected", "decode_uncorrected"])
-        let any = try form(#""form": {"compute": "gpu", "lengths": []}, "context": 4096, "ablation": true"#)
+        let any = try form(#""form": {"compute": "gpu", "lengths": [], "ablation": true}, "context": 4096"#)
         #expect(any.hasSeveralFunctions && any.functions(corrected: false) == ["main_uncorrected"])
         let long = any.calls(feeding: Array(0..<1100), after: 7, corrected: false)
         #expect(long.map(\.ids.count) == [512, 512, 76] && long.map(\.position) == [7, 519, 1031])
@@ -62,7 +62,7 @@ struct CoreMLPlanTests {
 
     @Test("cannot be taken back where a layer has a window shorter than the context")
     func windows() throws {
-        let settings = #""form": {"compute": "gpu", "lengths": []}, "context": 128"#
+        let settings = #""form": {"compute": "gpu", "lengths": [], "ablation": false}, "context": 128"#
         #expect(try form(settings).canRewind)
         #expect(try form(settings, windows: "[null, 128, 4096]").canRewind)
         #expect(try !form(settings, windows: "[null, 127]").canRewind)
