@@ -1,0 +1,29 @@
+import EdgeSWKit
+import SwiftUI
+
+/// What speaks for the package: figures, super weights, and the model with and without them.
+struct ProofView: View {
+    @State private var proof: ProofModel
+
+    @Environment(\.dismiss) private var dismiss
+
+    init(chat: ChatModel) {
+        _proof = State(initialValue: ProofModel(chat))
+    }
+
+    var body: some View {
+        NavigationStack {
+            List {
+                ComparisonSection(proof: proof)
+                SuperWeightsSection(manifest: proof.opened.manifest)
+                FiguresSection(validation: proof.opened.validation)
+            }
+            .navigationTitle(Text("Proof"))
+            .navigationBarTitleDisplayMode(.inline)
+            .toolbar {
+                ToolbarItem(placement: .confirmationAction) { Button("Done") { dismiss() } }
+            }
+        }
+        .onDisappear { proof.stop() }
+    }
+}
