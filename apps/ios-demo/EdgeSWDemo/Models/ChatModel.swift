@@ -29,6 +29,7 @@ final class ChatModel {
     }
 
     var hasChatForm: Bool { runtime.opened.manifest.chat != nil }
+    var takesSystemPrompt: Bool { runtime.opened.manifest.chat?.takesSystemMessage ?? false }
 
     func send(_ text: String) -> Bool {
         let begun = session.send(text)

@@ -62,7 +62,7 @@ final class LibraryModel {
                 available: Folders.freeBytes(), resumable: true,
                 place: { file, target, written in
                     guard let address = package.address(of: file.path) else { throw InstallError.leadsOutside(file.path) }
-                    try await HubFetch.file(address, to: target, written: written)
+                    try await HubFetch.file(address, bytes: file.bytes, to: target, written: written)
                 }, progress: tell)
         }
     }

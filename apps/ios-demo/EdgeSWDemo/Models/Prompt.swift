@@ -26,7 +26,7 @@ struct Prompt {
             dropped = 0
             return
         }
-        let system = system.isEmpty ? [] : [ChatMessage(role: .system, content: system)]
+        let system = system.isEmpty || !form.takesSystemMessage ? [] : [ChatMessage(role: .system, content: system)]
         text = try form.prompt(system + turns) + answered
         bos = false
         dropped = 0

@@ -5,8 +5,10 @@ import Observation
 @MainActor @Observable
 final class ProofModel {
     let chat: ChatModel
-    /// The position of the switch.
-    private(set) var isCorrected = true
+    /// The position of the switch. Where something was asked, a throw answers it again.
+    var isCorrected = true {
+        didSet { if isCorrected != oldValue, !comparison.prompt.isEmpty { run(comparison.prompt) } }
+    }
     private(set) var comparison = Comparison()
     private(set) var isRunning = false
     private(set) var problem: String?
@@ -28,13 +30,6 @@ final class ProofModel {
     func ask(_ text: String) {
         guard hasSwitch, !text.isEmpty else { return }
         run(text)
-    }
-
-    /// Throws the switch, and answers again what was asked.
-    func throwSwitch(corrected: Bool) {
-        guard corrected != isCorrected else { return }
-        isCorrected = corrected
-        if !comparison.prompt.isEmpty { run(comparison.prompt) }
     }
 
     func stop() {

@@ -3,9 +3,12 @@ import Foundation
 
 /// Fetches single files from the hub.
 enum HubFetch {
-    /// Puts the file behind `address` at `target`, telling how many bytes have come.
-    static func file(_ address: URL, to target: URL, written: @escaping @Sendable (Int) -> Void) async throws {
-        let (arrived, response) = try await URLSession.shared.download(from: address, delegate: Watcher(written))
+    /// Puts the file of so many bytes behind `address` at `target`, telling how many have come.
+    static func file(
+        _ address: URL, bytes: Int, to target: URL, written: @escaping @Sendable (Int) -> Void
+    ) async throws {
+        let watcher = Watcher { written(Int($0 * Double(bytes))) }
+        let (arrived, response) = try await URLSession.shared.download(from: address, delegate: watcher)
         defer { try? FileManager.default.removeItem(at: arrived) }
         try check(response)
         try FileManager.default.moveItem(at: arrived, to: target)
@@ -24,16 +27,16 @@ enum HubFetch {
 
     /// A download that is awaited reports to no delegate but this one, once, when it begins.
     private final class Watcher: NSObject, URLSessionTaskDelegate, @unchecked Sendable {
-        private let written: @Sendable (Int) -> Void
+        private let tell: @Sendable (Double) -> Void
         private var observation: NSKeyValueObservation?  // set once, before the task starts
 
-        init(_ written: @escaping @Sendable (Int) -> Void) {
-            self.written = written
+        init(_ tell: @escaping @Sendable (Double) -> Void) {
+            self.tell = tell
         }
 
         func urlSession(_ session: URLSession, didCreateTask task: URLSessionTask) {
-            observation = task.progress.observe(\.completedUnitCount) { [written] progress, _ in
-                written(Int(progress.completedUnitCount))
+            observation = task.progress.observe(\.fractionCompleted) { [tell] progress, _ in
+                tell(progress.fractionCompleted)
             }
         }
     }

@@ -3,14 +3,14 @@ import SwiftUI
 
 /// The switch: the same weights, with the super weights put back or left rounded, answer the same question.
 struct ComparisonSection: View {
-    let proof: ProofModel
+    @Bindable var proof: ProofModel
 
     @State private var question = ""
 
     var body: some View {
         if proof.hasSwitch {
             Section {
-                Toggle("Super weights put back", isOn: Binding { proof.isCorrected } set: { proof.throwSwitch(corrected: $0) })
+                Toggle("Super weights put back", isOn: $proof.isCorrected)
                     .accessibilityHint(Text("Loads the other functions of the package and answers again."))
                 HStack {
                     TextField("Question", text: $question)

@@ -13,11 +13,16 @@ struct SettingsSheet: View {
                 Section {
                     TextField("None", text: $chat.settings.system, axis: .vertical)
                         .lineLimit(2...8)
+                        .disabled(!chat.takesSystemPrompt)
                         .accessibilityLabel(Text("System prompt"))
                 } header: {
                     Text("System prompt")
                 } footer: {
-                    Text("Holds from the next answer on.")
+                    if chat.takesSystemPrompt {
+                        Text("Holds from the next answer on.")
+                    } else {
+                        Text("This model takes no system prompt.")
+                    }
                 }
                 Section {
                     Amount("Temperature", value: $chat.settings.sampling.temperature, in: 0...2)
