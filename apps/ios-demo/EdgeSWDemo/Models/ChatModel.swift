@@ -16,12 +16,14 @@ final class ChatModel {
     var speak: (@MainActor (String) -> Void)?
 
     private let store: ConversationStore
+    private var conversation: Conversation?
     private var task: Task<Void, Never>?
     private var spoken = SpokenText()
 
     init(_ runtime: ModelRuntime) {
         self.runtime = runtime
         store = ConversationStore(runtime.opened.place)
+        conversation = runtime.opened.manifest.chat.map { Conversation(form: $0) }
         if let content = store.load() {
             session = content.session
             settings = content.settings
@@ -48,6 +50,7 @@ final class ChatModel {
     func startAnew() {
         interrupt(.stopped)
         session = ChatSession()
+        conversation = conversation.map { Conversation(form: $0.form) }
         speed = Speed()
         problem = nil
         save()
@@ -87,9 +90,8 @@ final class ChatModel {
     private func generate() async {
         do {
             let generator = try await runtime.generator(corrected: true)
-            let prompt = try Prompt(session, settings, runtime.opened)
-            session.forgotten = prompt.dropped
             speed.begin()
+            let prompt = try await prompt()
             let options = GenerationOptions(maximumTokens: settings.maximumTokens, sampling: settings.sampling)
             for try await event in await generator.generate(prompt: prompt.text, bos: prompt.bos, options: options) {
                 if Task.isCancelled { return }
@@ -98,10 +100,22 @@ final class ChatModel {
         } catch {
             // Whoever cancelled has said why.
             guard !Task.isCancelled else { return }
-            session.interrupt(.failed)
+            if case GenerationError.promptTooLong = error { session.interrupt(.full) } else { session.interrupt(.failed) }
             problem = error.localizedDescription
         }
         if !Task.isCancelled { save() }
+    }
+
+    private func prompt() async throws -> Prompt {
+        let messages = session.asked.map { ChatMessage(role: $0.speaker == .user ? .user : .assistant, content: $0.text) }
+        guard var asked = conversation else { return .plain(messages, answered: session.answered) }
+        let system = settings.system.trimmingCharacters(in: .whitespacesAndNewlines)
+        asked.messages = messages
+        asked.system = system.isEmpty || !takesSystemPrompt ? nil : system
+        let (prompt, after) = try await Prompt.of(asked, answered: session.answered, runtime.opened)
+        conversation = after
+        session.forgotten = after.dropped
+        return prompt
     }
 
     private func take(_ event: GenerationEvent) {

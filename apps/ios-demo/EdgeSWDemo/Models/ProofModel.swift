@@ -51,10 +51,18 @@ final class ProofModel {
         }
     }
 
+    private func prompt(_ text: String) async throws -> Prompt {
+        let question = ChatMessage(role: .user, content: text)
+        guard let form = opened.manifest.chat else { return .plain([question], answered: "") }
+        var conversation = Conversation(form: form)
+        conversation.messages = [question]
+        return try await Prompt.of(conversation, opened).0
+    }
+
     private func answer(_ text: String, _ corrected: Bool) async {
         do {
             let generator = try await runtime.generator(corrected: corrected)
-            let prompt = try Prompt(question: text, opened)
+            let prompt = try await prompt(text)
             let options = GenerationOptions(maximumTokens: 80, sampling: SamplingOptions(temperature: 0))
             for try await event in await generator.generate(prompt: prompt.text, bos: prompt.bos, options: options) {
                 if Task.isCancelled { return }

@@ -16,7 +16,7 @@ struct ChatView: View {
                     LazyVStack(alignment: .leading, spacing: 16) {
                         if chat.session.turns.isEmpty { Greeting(chat: chat) }
                         if chat.session.forgotten > 0 {
-                            Text("Forgotten for lack of context: \(chat.session.forgotten.formatted())")
+                            Text("Messages left out for lack of context: \(chat.session.forgotten.formatted())")
                                 .font(.footnote)
                                 .foregroundStyle(.secondary)
                         }

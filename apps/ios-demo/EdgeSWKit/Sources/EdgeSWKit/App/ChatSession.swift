@@ -24,7 +24,7 @@ public struct ChatSession: Codable, Sendable, Equatable {
 
     public private(set) var turns: [Turn] = []
     public private(set) var state = State.idle
-    /// Exchanges at the beginning that no longer fit the context.
+    /// Messages at the beginning that no longer fit the context.
     public var forgotten = 0
 
     public init() {}
