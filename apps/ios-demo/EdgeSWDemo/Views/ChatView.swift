@@ -1,5 +1,6 @@
 import EdgeSWKit
 import SwiftUI
+import UIKit
 
 /// The conversation.
 struct ChatView: View {

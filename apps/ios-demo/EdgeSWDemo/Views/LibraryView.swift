@@ -1,9 +1,10 @@
 import EdgeSWKit
 import SwiftUI
+import UniformTypeIdentifiers
 
 /// The first screen: a package from Files, from the app itself or from the hub.
 struct LibraryView: View {
-    @Bindable var library: LibraryModel
+    let library: LibraryModel
 
     @Environment(AppModel.self) private var app
     @State private var isPicking = false

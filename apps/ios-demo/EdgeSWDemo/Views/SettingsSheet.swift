@@ -36,9 +36,11 @@ struct SettingsSheet: View {
                     Limit("Min-p", value: $chat.settings.sampling.minP, start: 0.05, in: 0...0.5)
                     Limit("Repetition penalty", value: $chat.settings.sampling.repetitionPenalty, start: 1.1, in: 1...2)
                     Toggle("Top-k", isOn: isSet($chat.settings.sampling.topK, start: 40))
-                    if let topK = Binding($chat.settings.sampling.topK) {
-                        Stepper(value: topK, in: 1...1000) { Text(verbatim: topK.wrappedValue.formatted()) }
-                            .accessibilityLabel(Text("Top-k"))
+                    if let topK = chat.settings.sampling.topK {
+                        Stepper(value: given($chat.settings.sampling.topK, or: topK), in: 1...1000) {
+                            Text(verbatim: topK.formatted())
+                        }
+                        .accessibilityLabel(Text("Top-k"))
                     }
                     Toggle("The same every time", isOn: isSet($chat.settings.sampling.seed, start: 1))
                 }
@@ -66,6 +68,12 @@ struct SettingsSheet: View {
 @MainActor
 private func isSet<Value: Sendable>(_ value: Binding<Value?>, start: Value) -> Binding<Bool> {
     Binding(get: { value.wrappedValue != nil }, set: { value.wrappedValue = $0 ? start : nil })
+}
+
+/// A value that is there; SwiftUI's own unwrapping ends the app when a view reads it once more after it went.
+@MainActor
+private func given<Value: Sendable>(_ value: Binding<Value?>, or other: Value) -> Binding<Value> {
+    Binding(get: { value.wrappedValue ?? other }, set: { value.wrappedValue = $0 })
 }
 
 /// A slider with its name and value.
@@ -108,6 +116,6 @@ private struct Limit: View {
 
     var body: some View {
         Toggle(name, isOn: isSet($value, start: start))
-        if let given = Binding($value) { Amount(name, value: given, in: range) }
+        if value != nil { Amount(name, value: given($value, or: start), in: range) }
     }
 }

@@ -9,7 +9,7 @@ struct TurnView: View {
         Text(verbatim: turn.text)
             .textSelection(.enabled)
             .padding(turn.speaker == .user ? 12 : 0)
-            .background(turn.speaker == .user ? AnyShapeStyle(.tint.opacity(0.15)) : AnyShapeStyle(.clear), in: .rect(cornerRadius: 16))
+            .background(turn.speaker == .user ? Color.accentColor.opacity(0.15) : Color.clear, in: .rect(cornerRadius: 16))
             .frame(maxWidth: .infinity, alignment: turn.speaker == .user ? .trailing : .leading)
             .accessibilityElement()
             .accessibilityLabel(speaker)
