@@ -13,7 +13,7 @@ final class ChatModel {
     var settings = ChatSettings() { didSet { if settings != oldValue { save() } } }
 
     /// Pieces of the answer for VoiceOver.
-    var speak: (@MainActor (String) -> Void)?
+    var speak: @MainActor @Sendable (String) -> Void = { _ in }
 
     private let store: ConversationStore
     private var conversation: Conversation?
@@ -125,10 +125,10 @@ final class ChatModel {
         case .text(let text):
             speed.token()
             session.receive(text)
-            if let piece = spoken.push(text) { speak?(piece) }
+            if let piece = spoken.push(text) { speak(piece) }
         case .finished(let reason, let metrics):
             speed.finish(metrics)
-            if let piece = spoken.end() { speak?(piece) }
+            if let piece = spoken.end() { speak(piece) }
             switch reason {
             case .endOfText, .stopSequence: session.finish()
             case .maximumTokens: session.interrupt(.length)

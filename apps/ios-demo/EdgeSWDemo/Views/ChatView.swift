@@ -45,7 +45,7 @@ struct ChatView: View {
             .sheet(isPresented: $isSetting) { SettingsSheet(chat: chat) }
             .sheet(isPresented: $isProving) { ProofView(chat: chat) }
         }
-        .onAppear { chat.speak = { announce($0) } }
+        .onAppear { chat.speak = announce }
     }
 
     private static let end = "end"

@@ -54,6 +54,7 @@ struct ComparisonSection: View {
                     .foregroundStyle(corrected ? AnyShapeStyle(.green) : AnyShapeStyle(.red))
                 Text(verbatim: answer.text)
                     .textSelection(.enabled)
+                if !answer.isComplete, !proof.isRunning { Text("Stopped.").font(.footnote).foregroundStyle(.secondary) }
             }
             .accessibilityElement(children: .combine)
         }

@@ -15,9 +15,11 @@ public struct Comparison: Sendable, Equatable {
 
     public init() {}
 
-    /// Begins an answer. Those to another prompt are dropped: what is compared is the same question.
+    /// Begins an answer. Those to another prompt are dropped, since what is compared is the same question, and so is one
+    /// that broke off.
     public mutating func begin(_ prompt: String, corrected: Bool) {
         if prompt != self.prompt { self = Comparison() }
+        if self[!corrected]?.isComplete == false { self[!corrected] = nil }
         self.prompt = prompt
         self[corrected] = Answer()
     }

@@ -45,6 +45,10 @@ struct DeviceTests {
         #expect(comparison.agreement == nil, "an answer that is not over says nothing yet")
         comparison.finish(corrected: false)
         #expect(comparison[true]?.text == "First boil" && comparison.agreement == 6)
+        comparison.begin("Tea?", corrected: true)
+        #expect(comparison[true] == Comparison.Answer() && comparison[false]?.isComplete == true)
+        comparison.begin("Tea?", corrected: false)
+        #expect(comparison[true] == nil, "half an answer beside a whole one would look like a broken model")
         comparison.begin("Coffee?", corrected: false)
         #expect(comparison[true] == nil && comparison[false] == Comparison.Answer())
     }
