@@ -130,18 +130,19 @@ def list_files(package: Path) -> dict[str, dict[str, Any]]:
     return files
 
 
-def check_output(final: Path, force: bool) -> None:
-    """Raises UsageError when something is at `final` that must not be replaced, or its folder cannot be written."""
+def check_output(final: Path, force: bool, instead: str = "choose another -o") -> None:
+    """Raises UsageError when something is at `final` that must not be replaced, or its folder cannot be written.
+    `instead` is what to do about it."""
     if final.exists() or final.is_symlink():
         if not force:
-            raise UsageError(f"'{final}' exists: choose another -o, or replace it with --force.")
+            raise UsageError(f"'{final}' exists: {instead}, or replace it with --force.")
         if not _is_package(final) and not (final.is_dir() and not any(final.iterdir())):
-            raise UsageError(f"'{final}' is not a package of ours, so --force does not replace it: choose another -o.")
+            raise UsageError(f"'{final}' is not a package of ours, so --force does not replace it: {instead}.")
     parent = final.parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UsageError(f"'{parent}' cannot be written to: choose another -o.")
+        raise UsageError(f"'{parent}' cannot be written to: {instead}.")
 
 
 def _is_package(folder: Path) -> bool:
@@ -154,15 +155,15 @@ def _is_package(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def publish(final: Path, force: bool, key: str = "") -> Iterator[Path]:
+def publish(final: Path, force: bool, key: str = "", instead: str = "choose another -o") -> Iterator[Path]:
     """A folder beside `final` to write into, which takes its place when the block ends without an error. KEPT in it is
     for what may help the next try, and no part of the package.
 
     Whatever ends the block early leaves nothing at `final` (or what was there before). A killed process leaves the
     hidden folder, which the next run for the same path removes, but for KEPT, which it goes on with if that has the
-    same `key`.
+    same `key`. `instead` is as `check_output` takes it.
     """
-    check_output(final, force)
+    check_output(final, force, instead)
     final = final.absolute()
     missing = [parent for parent in final.parents if not parent.exists()]
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +180,7 @@ def publish(final: Path, force: bool, key: str = "") -> Iterator[Path]:
     try:
         yield staging
         shutil.rmtree(kept, ignore_errors=True)
-        check_output(final, force)
+        check_output(final, force, instead)
         _put(staging, final)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

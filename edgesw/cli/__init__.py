@@ -17,6 +17,7 @@ from edgesw import __version__
 from edgesw.cli.bench import bench
 from edgesw.cli.compare import compare
 from edgesw.cli.convert import convert
+from edgesw.cli.demo_app import demo_app
 from edgesw.cli.detect import detect
 from edgesw.cli.doctor import doctor
 from edgesw.cli.generate import generate
@@ -64,7 +65,8 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
 
 
 for command in (
-    detect, convert, validate, compare, report, verify, inspect, bench, generate, push, recipes, study, doctor,
+    detect, convert, validate, compare, report, verify, inspect, bench, generate, push, demo_app, recipes, study,
+    doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -22,6 +22,7 @@ COMMANDS = sorted(
         "bench",
         "compare",
         "convert",
+        "demo-app",
         "detect",
         "doctor",
         "generate",

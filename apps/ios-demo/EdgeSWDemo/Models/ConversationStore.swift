@@ -1,0 +1,38 @@
+import EdgeSWKit
+import Foundation
+
+struct ChatSettings: Codable, Sendable, Equatable {
+    var system = ""
+    var sampling = SamplingOptions(temperature: 0.7, topP: 0.9)
+    var maximumTokens = 512
+}
+
+/// The conversation with a package, kept over the app's end.
+struct ConversationStore {
+    struct Content: Codable {
+        var session: ChatSession
+        var settings: ChatSettings
+    }
+
+    private let url: URL
+
+    init(_ place: PackagePlace) {
+        url = Folders.conversations.appending(path: "\(place.key).json")
+    }
+
+    /// What was kept; nothing where that is damaged or of another version.
+    func load() -> Content? {
+        guard let data = try? Data(contentsOf: url), var content = try? JSONDecoder().decode(Content.self, from: data)
+        else { return nil }
+        content.session.interrupt(.background)
+        return content
+    }
+
+    func save(_ content: Content) {
+        try? JSONEncoder().encode(content).write(to: url, options: [.atomic, .completeFileProtectionUntilFirstUserAuthentication])
+    }
+
+    func remove() {
+        try? FileManager.default.removeItem(at: url)
+    }
+}

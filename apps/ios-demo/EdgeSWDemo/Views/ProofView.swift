@@ -1,0 +1,37 @@
+import EdgeSWKit
+import SwiftUI
+import UIKit
+
+/// What speaks for the package: figures, super weights, and the model with and without them.
+struct ProofView: View {
+    @State private var proof: ProofModel
+
+    @Environment(\.dismiss) private var dismiss
+    @Environment(\.scenePhase) private var phase
+
+    init(chat: ChatModel) {
+        _proof = State(initialValue: ProofModel(chat))
+    }
+
+    var body: some View {
+        NavigationStack {
+            List {
+                ComparisonSection(proof: proof)
+                SuperWeightsSection(manifest: proof.opened.manifest)
+                FiguresSection(validation: proof.opened.validation)
+            }
+            .navigationTitle(Text("Proof"))
+            .navigationBarTitleDisplayMode(.inline)
+            .toolbar {
+                ToolbarItem(placement: .confirmationAction) { Button("Done") { dismiss() } }
+            }
+        }
+        .onDisappear { proof.stop() }
+        .onChange(of: phase) { _, phase in
+            if phase == .background { proof.stop() }
+        }
+        .onReceive(NotificationCenter.default.publisher(for: UIApplication.didReceiveMemoryWarningNotification)) { _ in
+            proof.stop()
+        }
+    }
+}

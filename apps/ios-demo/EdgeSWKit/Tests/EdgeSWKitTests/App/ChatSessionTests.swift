@@ -1,0 +1,106 @@
+import Foundation
+import Testing
+
+@testable import EdgeSWKit
+
+/// `#expect` takes no calls that change what they are called on.
+private func check(_ passed: Bool, _ comment: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
+    #expect(passed, comment, sourceLocation: sourceLocation)
+}
+
+@Suite("What the chat screen goes through")
+struct ChatSessionTests {
+    private func answered(_ text: String = "Paris.") -> ChatSession {
+        var session = ChatSession()
+        check(session.send("  The capital of France?\n"))
+        session.read(3, of: 7)
+        session.receive(text)
+        return session
+    }
+
+    @Test("A question and its answer; a second question while it is being answered would mix both")
+    func wholeExchange() {
+        var session = answered()
+        check(!session.send("And of Spain?"))
+        #expect(session.turns.map(\.text) == ["The capital of France?", "Paris."])
+        session.finish()
+        #expect(session.state == .idle)
+        check(session.send("And of Spain?"))
+        #expect(session.asked.map(\.text) == ["The capital of France?", "Paris.", "And of Spain?"])
+        #expect(session.answered.isEmpty)
+    }
+
+    @Test("An empty question is none: the model would answer to nothing")
+    func emptyQuestion() {
+        var session = ChatSession()
+        check(!session.send(" \n"))
+        #expect(session.turns.isEmpty && session.state == .idle)
+    }
+
+    @Test("After a stop the answer stays, what still arrives is dropped, and it can be taken up where it broke off",
+          arguments: [ChatSession.Interruption.stopped, .background, .memory, .length, .failed])
+    func interrupted(why: ChatSession.Interruption) {
+        var session = answered("Par")
+        session.interrupt(why)
+        session.receive("late")
+        #expect(session.answered == "Par" && session.state == .interrupted(why))
+        check(session.canContinue && session.resume() && session.isRunning)
+        #expect(session.asked.map(\.text) == ["The capital of France?"])
+        session.receive("is")
+        session.finish()
+        #expect(session.turns.map(\.text) == ["The capital of France?", "Paris"])
+    }
+
+    @Test("A full context cannot be gone on with: the same error would come at once")
+    func fullContext() {
+        var session = answered()
+        session.interrupt(.full)
+        check(!session.canContinue && !session.resume())
+        #expect(session.canRegenerate)
+    }
+
+    @Test("Memory ran out before the first word: going on asks the same question, and no empty answer is left")
+    func interruptedWhileReading() {
+        var session = ChatSession()
+        check(session.send("Hello"))
+        session.interrupt(.memory)
+        check(session.canContinue && session.resume())
+        #expect(session.turns.count == 1 && session.answered.isEmpty)
+        session.interrupt(.stopped)
+        check(session.send("Another"))
+        #expect(session.turns.map(\.text) == ["Another"], "two questions in a row are refused by many chat templates")
+    }
+
+    @Test("Regenerate replaces the last answer alone")
+    func regenerate() {
+        var session = answered()
+        check(!session.regenerate(), "while it is being written it must be stopped first")
+        session.finish()
+        check(session.regenerate())
+        #expect(session.turns.map(\.text) == ["The capital of France?"])
+        session.receive("Lyon?")
+        session.finish()
+        #expect(session.turns.map(\.text) == ["The capital of France?", "Lyon?"])
+        var nothing = ChatSession()
+        check(!nothing.regenerate())
+    }
+
+    @Test("A stop after the end changes nothing: 'stopped' under a whole answer would be wrong")
+    func lateInterruption() {
+        var session = answered()
+        session.finish()
+        session.interrupt(.background)
+        #expect(session.state == .idle)
+    }
+
+    @Test("An app that the system ended in the middle of an answer comes back with it, ready to go on")
+    func restored() throws {
+        let session = answered("Par")
+        let back = try ChatSession.restored(from: JSONEncoder().encode(session))
+        #expect(back.turns == session.turns)
+        #expect(back.state == .interrupted(.background) && back.canContinue)
+        var whole = answered()
+        whole.finish()
+        #expect(try ChatSession.restored(from: JSONEncoder().encode(whole)) == whole)
+    }
+}

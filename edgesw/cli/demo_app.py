@@ -1,0 +1,38 @@
+"""edgesw demo-app"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgesw.cli.progress import Bar
+from edgesw.cli.tables import megabytes, print_json
+
+
+@click.command("demo-app")
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option(
+    "--app", type=click.Path(path_type=Path), help="The folder of the iOS demo.  [default: apps/ios-demo, below here]"
+)
+@click.option("--force", is_flag=True, help="Replace a package of the same name.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def demo_app(package: Path, app: Path | None, force: bool, as_json: bool) -> None:
+    """Put the Core ML model of PACKAGE into the iOS demo app, so that Xcode builds it in.
+
+    The package is checked first. What comes next, in Xcode, is printed.
+    """
+    from edgesw.demo_app import APP, copy_into_app
+
+    with Bar() as bar:
+        copied = copy_into_app(package, app or APP, force=force, progress=bar)
+    steps = (
+        f"open {copied.project} (a Mac with Xcode 16 or later)",
+        "under Signing & Capabilities choose your team; run it on your iPhone, iPad or Mac",
+    )
+    if as_json:
+        print_json({"package": str(copied.folder), "files": copied.files, "bytes": copied.size, "next": list(steps)})
+        return
+    click.echo(f"{copied.folder}: {copied.files} files, {megabytes(copied.size)}.")
+    for number, step in enumerate(steps, 1):
+        click.echo(f"{number}. {step}")
