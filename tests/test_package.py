@@ -77,7 +77,7 @@ def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], ti
         }
     assert manifest["settings"] == {
         "bits": 4,
-        "form": {"compute": "gpu", "lengths": [], "chunks": 1},
+        "form": {"compute": "gpu", "lengths": [], "chunks": 1, "ablation": False},
         "size": None,
         "embedding_bits": 8,
         "cluster_dim": 1,
