@@ -1,0 +1,95 @@
+import Foundation
+
+/// Text to token numbers and back, from the files of a package; equal to Hugging Face's `tokenizers`.
+public final class Tokenizer: Sendable {
+    /// The token that begins a text; nil for models without one.
+    public let bosID: Int?
+    /// The tokens that end a text or a turn.
+    public let eosIDs: [Int]
+    /// How many tokens there are, added ones included. The model's embedding may be padded beyond it.
+    public let vocabularySize: Int
+    /// Tokens that never are text.
+    public let specialIDs: Set<Int>
+
+    private let normalizer: Normalizer?
+    private let preTokenizer: PreTokenizer?
+    private let model: Model
+    private let added: AddedTokens
+    private let decoder: TokenDecoder?
+
+    /// From the contents of tokenizer.json and, where they exist, tokenizer_config.json, special_tokens_map.json and
+    /// generation_config.json. Throws TokenizerError for what is damaged, and for parts that are not known here.
+    public init(
+        json: Data, config: Data? = nil, specialTokensMap: Data? = nil, generationConfig: Data? = nil
+    ) throws {
+        let file = try JSONValue(json, file: "tokenizer.json")
+        guard let modelJSON = file["model"] else { throw TokenizerError.damaged("there is no model") }
+        normalizer = try file["normalizer"].map(Normalizer.init)
+        preTokenizer = try file["pre_tokenizer"].map(PreTokenizer.init)
+        decoder = try file["decoder"].map(TokenDecoder.init)
+        model = try Model(modelJSON)
+        var added = try AddedTokens(file["added_tokens"], model: model, normalizer: normalizer)
+
+        let settings = [
+            try Self.table(config, "tokenizer_config.json"), try Self.table(specialTokensMap, "special_tokens_map.json"),
+        ]
+        let (bos, eos) = (Self.token(settings, "bos_token"), Self.token(settings, "eos_token"))
+        let model = model
+        func number(_ token: String?) -> Int? {
+            token.flatMap { added.id(of: $0) ?? model.vocabulary.id(of: $0) }
+        }
+        // A tokenizer.json may leave these out of its special tokens; they never are text.
+        let ends = [bos, eos].compactMap { $0 }.filter { number($0) != nil }
+        added.add(ends.map { .init(content: $0, isSpecial: true) }, model: model, normalizer: normalizer)
+        bosID = number(bos)
+
+        let generation = try Self.table(generationConfig, "generation_config.json")["eos_token_id"]
+        let listed = (generation?.array ?? generation.map { [$0] } ?? []).compactMap(\.integer)
+        eosIDs = ([number(eos)].compactMap { $0 } + listed).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+        let names = added.byID.values.filter { model.vocabulary.id(of: $0.content) == nil }
+        vocabularySize = model.vocabulary.count + names.count
+        specialIDs = Set(added.byID.filter(\.value.isSpecial).keys)
+        self.added = added
+    }
+
+    /// Token numbers of a text. Special tokens spelled out in it are recognised.
+    ///
+    /// `bos` puts the BOS token in front where the model has one, unless the text (a rendered chat) begins with it.
+    public func encode(_ text: String, bos: Bool) -> [Int] {
+        var pieces = added.split(Array(text.unicodeScalars), normalizer: normalizer).filter {
+            $0.token != nil || !$0.text.isEmpty
+        }
+        if let preTokenizer { pieces = preTokenizer.apply(pieces) }
+        var ids: [Int] = []
+        for piece in pieces {
+            if let token = piece.token { ids.append(token) } else { model.encode(piece.text, into: &ids) }
+        }
+        if bos, let bosID, ids.first != bosID { ids.insert(bosID, at: 0) }
+        return ids
+    }
+
+    /// The text of token numbers; special tokens are left out unless `special`. Numbers of no token are passed over.
+    public func decode(_ ids: [Int], special: Bool = false) -> String {
+        let tokens = ids.compactMap { id -> String? in
+            if !special, added.specialIDs.contains(id) { return nil }
+            return added.byID[id]?.content ?? model.vocabulary.text(of: id)
+        }
+        return decoder.map { $0.apply(tokens).joined() } ?? tokens.joined(separator: " ")
+    }
+
+    /// Text of tokens that come one by one, without special ones.
+    public func stream() -> TextStream { TextStream(self) }
+
+    private static func table(_ data: Data?, _ file: String) throws -> JSONValue {
+        let value = try data.map { try JSONValue($0, file: file) } ?? .object([])
+        guard case .object = value else { throw TokenizerError.damaged(file: file, reason: "not a table") }
+        return value
+    }
+
+    /// A special token's text, by the first of the tables that has it; some versions write {"content": text, ...}.
+    private static func token(_ tables: [JSONValue], _ key: String) -> String? {
+        let value = tables.lazy.compactMap { $0[key] }.first
+        let text = value?.string ?? value?["content"]?.string
+        return text.flatMap { $0.isEmpty ? nil : $0 }
+    }
+}
