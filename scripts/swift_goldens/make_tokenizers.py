@@ -1,8 +1,8 @@
 """Golden files for the tokenizers: texts, and what Hugging Face's `tokenizers` makes of them.
 
-Of each kind a folder in FOLDER/tokenizers with the tokenizer's files and, a JSON value a line, `ids.jsonl` (of line
-n of ../lines.jsonl), `texts.jsonl` (these ids decoded, without and with special tokens) and `streams.jsonl` (ids, and
-what edgesw's TextStream gives for each and at the end). Beside them `classes.json` and `patterns.json`: which
+Of each kind a folder in FOLDER/tokenizers with the tokenizer's files and, line by line, `ids.txt` (of line n of
+../lines.jsonl), `texts.jsonl` (these ids decoded, without and with special tokens) and `streams.jsonl` (ids, and what
+edgesw's TextStream gives for each and at the end). Beside them `classes.json` and `patterns.json`: which
 characters the library's regular expressions take for which, and how they match.
 """
 
@@ -46,7 +46,7 @@ def _make_kind(folder: Path, files: Files, texts: list[str]) -> None:
     facts = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_ids, "size": tokenizer.vocab_size}
     (folder / "facts.json").write_text(json.dumps(facts))
     ids = [tokenizer.encode(text, bos=False) for text in texts]
-    _write(folder / "ids.jsonl", ids)
+    (folder / "ids.txt").write_text("".join(" ".join(map(str, each)) + "\n" for each in ids))
     _write(folder / "texts.jsonl", ([tokenizer.decode(i), tokenizer.decode(i, special=True)] for i in ids))
     chance = random.Random(1)
     # Tokens in any order: half characters, broken ones, numbers that are no token's.
@@ -272,8 +272,8 @@ CLASSES = (
 
 
 def _classes() -> dict[str, list[list[int]]]:
-    """Of each class the characters that are in it, as ranges with both ends."""
-    codes = [*range(0xD800), *range(0xE000, 0x110000)]
+    """Of each class the characters that are in it, as ranges with both ends: of those planes that hold any."""
+    codes = [*range(0xD800), *range(0xE000, 0x34000), *range(0xE0000, 0xE0200)]
     everything = "".join(map(chr, codes))
     found = {}
     for pattern in (*(rf"\p{{{name}}}" for name in CLASSES), r"\s", r"\d", r"\w", "(?i:s)", "(?i:k)", "(?i:[a-f])"):

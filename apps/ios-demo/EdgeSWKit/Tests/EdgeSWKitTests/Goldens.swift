@@ -16,6 +16,13 @@ enum Goldens {
         try JSONDecoder().decode(Value.self, from: data(path))
     }
 
+    /// Numbers between spaces, a list a line.
+    static func numbers(_ path: String) throws -> [[Int]] {
+        try data(path).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).dropLast().map { line in
+            try line.split(separator: UInt8(ascii: " ")).map { try #require(Int(String(decoding: $0, as: UTF8.self))) }
+        }
+    }
+
     /// A JSON value a line.
     static func lines<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) throws -> [Value] {
         let decoder = JSONDecoder()

@@ -10,8 +10,10 @@ struct AddedTokens: Sendable {
     }
 
     private(set) var byID: [Int: Token] = [:]
-    /// Tokens that decoding leaves out.
-    private(set) var specialIDs: Set<Int> = []
+    /// What decoding takes for a token's text: of one that is looked for in the normalised text its normalised content.
+    private(set) var texts: [Int: String] = [:]
+    /// Tokens that decoding leaves out: those whose text, in that sense, is a special token's content.
+    private(set) var skippedIDs: Set<Int> = []
     private var ids: [[UInt8]: Int] = [:]
     private var largest: Int?
     // As they were added: one that is added again in another way is looked for in both.
@@ -49,7 +51,6 @@ struct AddedTokens: Sendable {
             byID[id] = token
             if !has(special, token) { plain.append(token) }
         }
-        specialIDs = Set(special.compactMap { id(of: $0.content) })
         (inText, inNormalized) = (ScalarTrie(capacity: 64), ScalarTrie(capacity: 64))
         for token in special + plain {
             guard let id = id(of: token.content) else { continue }
@@ -60,7 +61,11 @@ struct AddedTokens: Sendable {
             } else {
                 inText.add(piece.text, id)
             }
+            if byID[id]?.isNormalized == token.isNormalized { texts[id] = String(String.UnicodeScalarView(piece.text)) }
         }
+        let contents = Set(special.map { Array($0.content.utf8) })
+        let others = model.vocabulary.allIDs(of: special.map(\.content)).filter { texts[$0] == nil }
+        skippedIDs = Set(texts.filter { contents.contains(Array($0.value.utf8)) }.keys).union(others)
     }
 
     private func has(_ tokens: [Token], _ token: Token) -> Bool {

@@ -17,6 +17,7 @@ struct Categories: OptionSet, Sendable {
 
     static let decimalNumber = Categories(.decimalNumber)
     static let numbers = Categories(name: "N")!
+    static let marks = Categories(name: "M")!
     static let words: Categories = [Categories(name: "L")!, Categories(name: "M")!, .decimalNumber, Categories(name: "Pc")!]
 
     /// Of every place in the mask the category's short name.
@@ -73,6 +74,13 @@ extension Unicode.Scalar {
     /// The general category by the Unicode version of Hugging Face's tokenizers, whatever this system's is.
     var category: Unicode.GeneralCategory {
         let known = properties.generalCategory
+        if value == 0x1171E { return .spacingMark }  // since Unicode 16
         return known == .unassigned ? newerCategory(self) : known
+    }
+
+    /// Its small letters, whatever stands around it.
+    var lowercased: [Unicode.Scalar] {
+        if properties.generalCategory == .unassigned { return [newerLowercase(self)] }
+        return Array(properties.lowercaseMapping.unicodeScalars)
     }
 }

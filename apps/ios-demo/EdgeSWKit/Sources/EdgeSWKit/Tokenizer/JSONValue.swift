@@ -142,7 +142,20 @@ private struct JSONParser {
             let value = Double(text), value.isFinite
         else { throw fault("no JSON") }
         if let integer = Int(text) { return .integer(integer) }
-        return .number(value)
+        return .number(Self.asRead(text) ?? value)
+    }
+
+    /// The number as the library's JSON reader (serde_json) takes it: digits first, then the power of ten, which rounds
+    /// twice. Scores of tokens tell by the last bit which of two equally likely cuts is taken. nil: more than that.
+    private static func asRead(_ text: String) -> Double? {
+        let parts = text.lowercased().split(separator: "e", omittingEmptySubsequences: false)
+        let digits = parts[0].split(separator: ".", omittingEmptySubsequences: false)
+        let decimals = digits.count > 1 ? digits[1].utf8.count : 0
+        guard let exponent = parts.count > 1 ? Int(parts[1]) : 0, let number = UInt64(digits.joined().drop { $0 == "-" }),
+            abs(exponent) < 1_000, abs(exponent - decimals) <= 308, let power = Double("1e\(abs(exponent - decimals))")
+        else { return nil }
+        let value = exponent < decimals ? Double(number) / power : Double(number) * power
+        return text.hasPrefix("-") ? -value : value
     }
 
     private mutating func string() throws -> String {

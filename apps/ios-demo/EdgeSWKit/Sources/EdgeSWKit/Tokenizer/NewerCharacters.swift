@@ -40,3 +40,17 @@ func newerCategory(_ scalar: Unicode.Scalar) -> Unicode.GeneralCategory {
     }
     return low < newer.count && newer[low].first <= scalar.value ? newer[low].category : .unassigned
 }
+
+/// The small letter of a capital that this system's Unicode has not assigned.
+func newerLowercase(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
+    let small: UInt32 =
+        switch scalar.value {
+        case 0x1C89, 0xA7CC, 0xA7CE, 0xA7D2, 0xA7D4, 0xA7DA: scalar.value + 1
+        case 0xA7CB: 0x264
+        case 0xA7DC: 0x19B
+        case 0x10D50...0x10D65: scalar.value + 32
+        case 0x16EA0...0x16EB8: scalar.value + 27
+        default: scalar.value
+        }
+    return Unicode.Scalar(small) ?? scalar
+}

@@ -1,9 +1,7 @@
-import Foundation
-
 /// What is done to a text before it is cut into words.
 indirect enum Normalizer: Sendable {
     case sequence([Normalizer])
-    case composed, decomposed, compatibilityComposed, compatibilityDecomposed
+    case form(NormalForm)
     case lowercase
     case prepend([Unicode.Scalar])
     case replace(Pattern, [Unicode.Scalar])
@@ -16,10 +14,10 @@ indirect enum Normalizer: Sendable {
         case "Sequence":
             guard let parts = json["normalizers"]?.array else { throw TokenizerError.damaged("a normalizer has no parts") }
             self = .sequence(try parts.map(Normalizer.init))
-        case "NFC": self = .composed
-        case "NFD": self = .decomposed
-        case "NFKC": self = .compatibilityComposed
-        case "NFKD": self = .compatibilityDecomposed
+        case "NFC": self = .form(NormalForm(isCompatible: false, composes: true))
+        case "NFD": self = .form(NormalForm(isCompatible: false, composes: false))
+        case "NFKC": self = .form(NormalForm(isCompatible: true, composes: true))
+        case "NFKD": self = .form(NormalForm(isCompatible: true, composes: false))
         case "Lowercase": self = .lowercase
         case "Prepend":
             guard let text = json["prepend"]?.string else { throw TokenizerError.damaged("a normalizer has no text") }
@@ -42,11 +40,8 @@ indirect enum Normalizer: Sendable {
     func apply(_ piece: inout Piece) {
         switch self {
         case .sequence(let parts): for part in parts { part.apply(&piece) }
-        case .composed: change(&piece, \.precomposedStringWithCanonicalMapping)
-        case .decomposed: change(&piece, \.decomposedStringWithCanonicalMapping)
-        case .compatibilityComposed: change(&piece, \.precomposedStringWithCompatibilityMapping)
-        case .compatibilityDecomposed: change(&piece, \.decomposedStringWithCompatibilityMapping)
-        case .lowercase: piece.replaceText(piece.text.flatMap { Array($0.properties.lowercaseMapping.unicodeScalars) })
+        case .form(let form): if !piece.text.allSatisfy(\.isASCII) { piece.replaceText(form.apply(piece.text)) }
+        case .lowercase: piece.replaceText(piece.text.flatMap(\.lowercased))
         case .prepend(let text): if !piece.text.isEmpty { piece.prepend(text) }
         case .replace(let pattern, let content): replace(pattern, content, &piece)
         case .strip(let left, let right):
@@ -55,12 +50,6 @@ indirect enum Normalizer: Sendable {
             piece = piece.part(start..<max(start, end))
         case .precompiled(let charsmap): piece.replaceText(charsmap.normalize(piece.text))
         }
-    }
-
-    private func change(_ piece: inout Piece, _ form: KeyPath<String, String>) {
-        // All forms of ASCII are itself.
-        if piece.text.allSatisfy(\.isASCII) { return }
-        piece.replaceText(Array(String(String.UnicodeScalarView(piece.text))[keyPath: form].unicodeScalars))
     }
 
     private func replace(_ pattern: Pattern, _ content: [Unicode.Scalar], _ piece: inout Piece) {

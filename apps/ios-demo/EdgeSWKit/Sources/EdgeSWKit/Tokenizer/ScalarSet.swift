@@ -87,10 +87,15 @@ struct ScalarSet: Sendable {
         if !categories.isEmpty, categories.contains(Categories(scalar.category)) { return true }
         if !classes.isEmpty {
             if !classes.isDisjoint(with: [.space, .noSpace]), classes.contains(scalar.isSpace ? .space : .noSpace) { return true }
-            if !classes.isDisjoint(with: [.word, .noWord]), classes.contains(scalar.isWord ? .word : .noWord) { return true }
+            if !classes.isDisjoint(with: [.word, .noWord]), classes.contains(isWord(scalar) ? .word : .noWord) { return true }
         }
         for range in ranges where range.contains(scalar) { return true }
         return false
+    }
+
+    /// To Oniguruma the superscript digits and fractions of Latin-1 are characters of words.
+    private func isWord(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.isWord || [0xB2, 0xB3, 0xB9, 0xBC, 0xBD, 0xBE].contains(scalar.value)
     }
 
     private func variants(_ scalar: Unicode.Scalar) -> [Unicode.Scalar] {

@@ -120,6 +120,16 @@ struct TokenTable: Sendable {
         return entry < 0 ? nil : Int(ids[Int(entry)])
     }
 
+    /// All numbers of these texts: the same text may be there twice.
+    func allIDs(of texts: [String]) -> [Int] {
+        let entries = Set(
+            texts.map { text in
+                var text = text
+                return text.withUTF8 { slots[slot($0)] }
+            }.filter { $0 >= 0 })
+        return entryOfID.indices.filter { entries.contains(entryOfID[$0]) }
+    }
+
     func text(of id: Int) -> String? {
         guard entryOfID.indices.contains(id), entryOfID[id] >= 0 else { return nil }
         let entry = Int(entryOfID[id])

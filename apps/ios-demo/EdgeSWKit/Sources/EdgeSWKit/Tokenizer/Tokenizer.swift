@@ -47,7 +47,7 @@ public final class Tokenizer: Sendable {
         let listed = (generation?.array ?? generation.map { [$0] } ?? []).compactMap(\.integer)
         eosIDs = ([number(eos)].compactMap { $0 } + listed).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
         let names = added.byID.values.filter { model.vocabulary.id(of: $0.content) == nil }
-        vocabularySize = model.vocabulary.count + names.count
+        vocabularySize = model.count + names.count
         specialIDs = Set(added.byID.filter(\.value.isSpecial).keys)
         self.added = added
     }
@@ -71,8 +71,8 @@ public final class Tokenizer: Sendable {
     /// The text of token numbers; special tokens are left out unless `special`. Numbers of no token are passed over.
     public func decode(_ ids: [Int], special: Bool = false) -> String {
         let tokens = ids.compactMap { id -> String? in
-            if !special, added.specialIDs.contains(id) { return nil }
-            return added.byID[id]?.content ?? model.vocabulary.text(of: id)
+            if !special, added.skippedIDs.contains(id) { return nil }
+            return added.texts[id] ?? model.vocabulary.text(of: id)
         }
         return decoder.map { $0.apply(tokens).joined() } ?? tokens.joined(separator: " ")
     }

@@ -48,17 +48,21 @@ struct PatternGoldenTests {
         for (source, ranges) in classes {
             let pattern = try Pattern(source)
             var found: [[UInt32]] = []
-            for value in UInt32(0)...0x10FFFF {
-                guard let scalar = Unicode.Scalar(value), pattern.end([scalar], from: 0) != nil else { continue }
-                if let last = found.last, last[1] + 1 == value || (last[1] == 0xD7FF && value == 0xE000) {
-                    found[found.count - 1][1] = value
-                } else {
-                    found.append([value, value])
+            let codes = [Array(0...0xD7FF), Array(0xE000...0x33FFF), Array(0xE0000...0xE01FF)].joined()
+            var before: UInt32?
+            for value in codes.map(UInt32.init) {
+                if pattern.end([Unicode.Scalar(value)!], from: 0) != nil {
+                    if let last = found.last, last[1] == before {
+                        found[found.count - 1][1] = value
+                    } else {
+                        found.append([value, value])
+                    }
                 }
+                before = value
             }
             let different = Set(found).symmetricDifference(ranges).sorted { $0[0] < $1[0] }
             let names = different.prefix(8).map { String($0[0], radix: 16) + "-" + String($0[1], radix: 16) }
-            #expect(found == ranges, "\(source): \(different.count) ranges differ: \(names)")
+            #expect(different.isEmpty, "\(source): \(different.count) ranges differ: \(names)")
         }
     }
 
