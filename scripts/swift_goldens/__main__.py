@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+MODULES = ("make_tokenizers", "make_package", "samplers", "generation", "chats")
 
 
 def main() -> None:
@@ -14,11 +14,9 @@ def main() -> None:
         sys.exit("usage: python scripts/swift_goldens FOLDER")
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    sys.path.insert(0, str(HERE.parents[1]))  # edgesw, where it is not installed
-    for path in sorted(HERE.glob("*.py")):
-        module = importlib.import_module(path.stem) if path.stem != "__main__" else None
-        if module is not None and hasattr(module, "make"):
-            module.make(folder)
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # edgesw, where it is not installed
+    for name in MODULES:
+        importlib.import_module(name).make(folder)
 
 
 if __name__ == "__main__":
