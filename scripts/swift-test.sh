@@ -8,7 +8,7 @@ set -euo pipefail
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/edgesw"
 root="${EDGESW_SWIFT_ROOT:-$cache/swift-root}"
-ready="$root/.edgesw-ready"
+ready="$root/.edgesw-ready" half=.edgesw-unfinished
 python="${EDGESW_PYTHON:-$repository/.venv/bin/python}"
 
 fail() {
@@ -21,9 +21,11 @@ has_swift() {
 }
 
 make_root() {
-    echo "== Swift: a Debian 13 in $root"
-    rm -rf --one-file-system "$root"
+    echo "== a Debian 13 with Swift, in $root: once, in some minutes"
+    if [ -e "$root/$half" ]; then rm -rf --one-file-system "$root"; fi
     mkdir -p "$root"
+    [ -z "$(ls -A "$root")" ] || fail "$root holds something else: name another folder by EDGESW_SWIFT_ROOT."
+    touch "$root/$half"
     command -v debootstrap >/dev/null || { apt-get update && apt-get install -y --no-install-recommends debootstrap; } >/dev/null 2>&1 ||
         fail "debootstrap cannot be installed: install it, or Swift 6 (swift.org/install)."
     # Of the mirrors that this machine uses, the first that has Debian 13; else Debian's own.
@@ -38,6 +40,7 @@ make_root() {
         fail "Debian 13 with swiftlang could not be made: see $log, or install Swift 6 (swift.org/install)."
     fi
     umount "$root/proc"
+    rm "$root/$half"
     touch "$ready"
 }
 

@@ -21,7 +21,27 @@ from edgesw.validate.validate import ValidationReport
 
 # Around the borders of SHA-256's blocks and of the pieces in which files are read.
 MEBIBYTE = 1 << 20
-SIZES = (0, 1, 3, 55, 56, 57, 63, 64, 65, 119, 120, 127, 128, 129, 1000, MEBIBYTE - 1, MEBIBYTE, MEBIBYTE + 1, 3_000_001)
+SIZES = (
+    0,
+    1,
+    3,
+    55,
+    56,
+    57,
+    63,
+    64,
+    65,
+    119,
+    120,
+    127,
+    128,
+    129,
+    1000,
+    MEBIBYTE - 1,
+    MEBIBYTE,
+    MEBIBYTE + 1,
+    3_000_001,
+)
 
 SPEC = DecoderSpec(
     "llama", 2, 64, 160, 4, 2, 16, 49152, 1024, 1e-5, True, 1, (2,), (Rotary((1.0,) * 8),), (0, 0), (None, None)

@@ -28,7 +28,9 @@ public struct ModelPackage: Sendable {
     /// Whether a path stays in the folder, links and all; it need not exist.
     private func isInside(_ path: String) -> Bool {
         let words = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-        guard !path.utf8.contains(0), !words.contains(where: { ["", ".", ".."].contains(String($0)) }) else { return false }
+        guard !path.utf8.contains(0), !words.contains(where: { ["", ".", ".."].contains(String($0)) }) else {
+            return false
+        }
         let own = folder.resolvingSymlinksInPath().path
         // Piece by piece: a link in the midst may lead out and its target hold no such file.
         var place = folder
@@ -68,7 +70,8 @@ public struct ModelPackage: Sendable {
 
     private func checkSize(_ name: String, _ file: Manifest.File) throws {
         let path = folder.appendingPathComponent(name).resolvingSymlinksInPath().path
-        guard let found = try? FileManager.default.attributesOfItem(atPath: path), found[.type] as? FileAttributeType == .typeRegular
+        guard let found = try? FileManager.default.attributesOfItem(atPath: path),
+            found[.type] as? FileAttributeType == .typeRegular
         else { throw PackageError.missing(name) }
         guard (found[.size] as? NSNumber)?.intValue == file.bytes else { throw PackageError.altered(name) }
     }
@@ -88,7 +91,8 @@ public struct ModelPackage: Sendable {
     private func chunks(_ path: String) throws -> [String] {
         let names = manifest.files.keys.filter { $0.hasPrefix(path + "/") }
             .map { $0.dropFirst(path.count + 1).prefix { $0 != "/" } }
-        let counts = Set(names.compactMap { name in name.split(separator: "-").last.flatMap { Int($0.prefix { $0 != "." }) } })
+        let counts = Set(
+            names.compactMap { name in name.split(separator: "-").last.flatMap { Int($0.prefix { $0 != "." }) } })
         guard let count = counts.first, counts.count == 1, 1...1_000 ~= count else { throw PackageError.missing(path) }
         return (1...count).map { "\(path)/\($0)-of-\(count).mlpackage" }
     }

@@ -87,7 +87,8 @@ struct PortableSHA256 {
     mutating func finalize() -> [UInt8] {
         let bits = (length + UInt64(rest.count)) * 8
         let zeros = (119 - rest.count % 64) % 64
-        update(data: [0x80] + Array(repeating: 0, count: zeros) + (0..<8).map { UInt8(truncatingIfNeeded: bits >> (56 - 8 * $0)) })
+        let tail = (0..<8).map { UInt8(truncatingIfNeeded: bits >> (56 - 8 * $0)) }
+        update(data: [0x80] + Array(repeating: 0, count: zeros) + tail)
         return state.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * $0)) } }
     }
 
@@ -109,7 +110,8 @@ struct PortableSHA256 {
         var (a, b, c, d) = (state[0], state[1], state[2], state[3])
         var (e, f, g, h) = (state[4], state[5], state[6], state[7])
         for at in 0..<64 {
-            let first = h &+ (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) &+ (e & f ^ ~e & g) &+ constants[at] &+ words[at]
+            let choice = e & f ^ ~e & g
+            let first = h &+ (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) &+ choice &+ constants[at] &+ words[at]
             let second = (turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) &+ (a & b ^ a & c ^ b & c)
             (h, g, f, e, d, c, b, a) = (g, f, e, d &+ first, c, b, a, first &+ second)
         }

@@ -18,6 +18,7 @@ struct AddedTokens: Sendable {
     private var largest: Int?
     // As they were added: one that is added again in another way is looked for in both.
     private var special: [Token] = []
+    private var contents: Set<[UInt8]> = []  // theirs
     private var plain: [Token] = []
     private var inText = ScalarTrie(capacity: 0)
     private var inNormalized = ScalarTrie(capacity: 0)
@@ -40,7 +41,9 @@ struct AddedTokens: Sendable {
 
     /// Adds tokens. One that the model knows keeps its number, others get the next; the numbers in the file do not count.
     mutating func add(_ tokens: [Token], model: Model, normalizer: Normalizer?) {
-        for token in tokens where token.isSpecial && !token.content.isEmpty && !has(special, token) { special.append(token) }
+        for token in tokens where token.isSpecial && !token.content.isEmpty {
+            if contents.insert(Array(token.content.utf8)).inserted { special.append(token) }
+        }
         for token in tokens where !token.content.isEmpty {
             let known = id(of: token.content)
             if let known, let same = byID[known], isSame(same, token) { continue }
@@ -49,7 +52,7 @@ struct AddedTokens: Sendable {
             ids[Array(token.content.utf8)] = id
             largest = max(largest ?? 0, id)
             byID[id] = token
-            if !has(special, token) { plain.append(token) }
+            if !contents.contains(Array(token.content.utf8)) { plain.append(token) }
         }
         (inText, inNormalized) = (ScalarTrie(capacity: 64), ScalarTrie(capacity: 64))
         for token in special + plain {
@@ -63,13 +66,8 @@ struct AddedTokens: Sendable {
             }
             if byID[id]?.isNormalized == token.isNormalized { texts[id] = String(String.UnicodeScalarView(piece.text)) }
         }
-        let contents = Set(special.map { Array($0.content.utf8) })
         let others = model.vocabulary.allIDs(of: special.map(\.content)).filter { texts[$0] == nil }
         skippedIDs = Set(texts.filter { contents.contains(Array($0.value.utf8)) }.keys).union(others)
-    }
-
-    private func has(_ tokens: [Token], _ token: Token) -> Bool {
-        tokens.contains { $0.content.utf8.elementsEqual(token.content.utf8) }
     }
 
     private func isSame(_ one: Token, _ other: Token) -> Bool {

@@ -55,7 +55,7 @@ struct BytePairs: Sendable {
     private static func halves(_ pair: JSONValue) -> (String, String)? {
         if let text = pair.string {
             let bytes = text.utf8
-            guard let space = bytes.firstIndex(of: UInt8(ascii: " ")), !bytes[bytes.index(after: space)...].contains(0x20) else {
+            guard let space = bytes.firstIndex(of: 0x20), !bytes[bytes.index(after: space)...].contains(0x20) else {
                 return nil
             }
             return (String(text[..<space]), String(text[bytes.index(after: space)...]))

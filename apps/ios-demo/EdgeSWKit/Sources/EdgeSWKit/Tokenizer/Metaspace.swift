@@ -8,7 +8,8 @@ struct Metaspace: Sendable {
 
     /// Throws TokenizerError where the settings are not of their types.
     init(_ json: JSONValue) throws {
-        guard let text = json["replacement"]?.string, text.unicodeScalars.count == 1, let character = text.unicodeScalars.first,
+        guard let text = json["replacement"]?.string, text.unicodeScalars.count == 1,
+            let character = text.unicodeScalars.first,
             let prefix = json["prepend_scheme"].map({ $0.string.flatMap(Prefix.init) }) ?? .always
         else { throw TokenizerError.damaged("the settings of Metaspace are not what they should be") }
         self.character = character

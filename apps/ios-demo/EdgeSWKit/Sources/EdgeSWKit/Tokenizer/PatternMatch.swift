@@ -29,11 +29,14 @@ extension Pattern {
                 at = max(end, at)
                 if end == at, found.last!.isEmpty { at += 1 }
             }
-            return text.startIndex == 0 ? found : found.map { $0.lowerBound + text.startIndex..<$0.upperBound + text.startIndex }
+            let base = text.startIndex
+            return base == 0 ? found : found.map { $0.lowerBound + base..<$0.upperBound + base }
         }
     }
 
-    private func end(_ text: UnsafeBufferPointer<Unicode.Scalar>, _ first: Int, _ start: Int, _ ways: inout [Way]) -> Int? {
+    private func end(
+        _ text: UnsafeBufferPointer<Unicode.Scalar>, _ first: Int, _ start: Int, _ ways: inout [Way]
+    ) -> Int? {
         let bottom = ways.count
         defer { ways.removeLast(ways.count - bottom) }
         var (step, at) = (first, start)
@@ -50,7 +53,9 @@ extension Pattern {
                 while at < text.count, at - begin < most, sets[set].contains(text[at]) { at += 1 }
                 fits = at - begin >= least
                 step += 1
-                if fits, !possessive, at - begin > least { ways.append(Way(step: step, at: at - 1, lowest: begin + least)) }
+                if fits, !possessive, at - begin > least {
+                    ways.append(Way(step: step, at: at - 1, lowest: begin + least))
+                }
             case .jump(let to): step = to
             case .fork(let one, let other):
                 ways.append(Way(step: other, at: at, lowest: at))

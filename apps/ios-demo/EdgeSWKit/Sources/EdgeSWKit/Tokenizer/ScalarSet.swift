@@ -86,8 +86,9 @@ struct ScalarSet: Sendable {
     private func isListed(_ scalar: Unicode.Scalar) -> Bool {
         if !categories.isEmpty, categories.contains(Categories(scalar.category)) { return true }
         if !classes.isEmpty {
-            if !classes.isDisjoint(with: [.space, .noSpace]), classes.contains(scalar.isSpace ? .space : .noSpace) { return true }
-            if !classes.isDisjoint(with: [.word, .noWord]), classes.contains(isWord(scalar) ? .word : .noWord) { return true }
+            let spaces = !classes.isDisjoint(with: [.space, .noSpace]), words = !classes.isDisjoint(with: [.word, .noWord])
+            if spaces, classes.contains(scalar.isSpace ? .space : .noSpace) { return true }
+            if words, classes.contains(isWord(scalar) ? .word : .noWord) { return true }
         }
         for range in ranges where range.contains(scalar) { return true }
         return false

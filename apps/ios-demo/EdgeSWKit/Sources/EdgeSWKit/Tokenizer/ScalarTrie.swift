@@ -5,7 +5,7 @@ struct ScalarTrie: Sendable {
 
     init(capacity: Int) { children = NumberTable(capacity: capacity) }
 
-    /// The first of two equal texts keeps its value.
+    /// Of two equal texts the first keeps its value, or if `replacing` the last.
     mutating func add(_ text: some Sequence<Unicode.Scalar>, _ value: Int, replacing: Bool = false) {
         var node: Int32 = 0
         for scalar in text {

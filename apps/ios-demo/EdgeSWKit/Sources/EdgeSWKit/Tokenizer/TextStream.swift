@@ -24,7 +24,8 @@ public struct TextStream {
 
     private func pending() -> String {
         let before = tokenizer.decode(shown, special: true).unicodeScalars.count
-        return String(String.UnicodeScalarView(tokenizer.decode(shown + held, special: true).unicodeScalars.dropFirst(before)))
+        let text = tokenizer.decode(shown + held, special: true).unicodeScalars
+        return String(text.dropFirst(before))
     }
 
     /// A token without text of its own (the space that begins a text) stays as context for the next.

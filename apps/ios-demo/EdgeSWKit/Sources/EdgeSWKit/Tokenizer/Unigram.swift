@@ -13,9 +13,8 @@ struct Unigram: Sendable {
     init(_ json: JSONValue) throws {
         guard let entries = json["vocab"]?.array else { throw TokenizerError.damaged("the model has no vocabulary") }
         let pairs = try entries.map { entry in
-            guard let parts = entry.array, parts.count == 2, let text = parts[0].string, let score = parts[1].double else {
-                throw TokenizerError.damaged("a token has no score")
-            }
+            guard let parts = entry.array, parts.count == 2, let text = parts[0].string, let score = parts[1].double
+            else { throw TokenizerError.damaged("a token has no score") }
             return (text: text, score: score)
         }
         guard let unknown = json["unk_id"]?.integer else {
@@ -26,7 +25,9 @@ struct Unigram: Sendable {
         scores = pairs.map(\.score)
         vocabulary = try TokenTable(pairs.enumerated().map { ($0.element.text, $0.offset) })
         var trie = ScalarTrie(capacity: pairs.count * 4)
-        for (id, pair) in pairs.enumerated() where !pair.text.isEmpty { trie.add(pair.text.unicodeScalars, id, replacing: true) }
+        for (id, pair) in pairs.enumerated() where !pair.text.isEmpty {
+            trie.add(pair.text.unicodeScalars, id, replacing: true)
+        }
         self.trie = trie
         self.unknown = unknown
         unknownScore = (scores.min() ?? 0) - 10  // SentencePiece's penalty

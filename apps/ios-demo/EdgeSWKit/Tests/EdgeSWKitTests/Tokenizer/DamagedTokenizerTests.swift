@@ -108,6 +108,29 @@ import Testing
         #expect(throws: TokenizerError.self) { try Self.tokenizer(Self.small.replacingOccurrences(of: "b{2,}", with: groups)) }
     }
 
+    @Test("A hundred thousand merges, ten thousand added tokens and a word of a million letters take seconds, not minutes")
+    func large() throws {
+        let letters = (0..<400).map { String(UnicodeScalar(UInt32(0x4E00 + $0))!) }
+        var (vocabulary, merges) = (letters, [String]())
+        for left in letters.prefix(250) {
+            for right in letters {
+                vocabulary.append(left + right)
+                merges.append("[\"\(left)\",\"\(right)\"]")
+            }
+        }
+        let tokens = vocabulary.enumerated().map { "\"\($1)\":\($0)" }.joined(separator: ",")
+        let added = (0..<10_000).map { "{\"id\":0,\"content\":\"<\($0)>\",\"special\":true}" }.joined(separator: ",")
+        let json = """
+            {"added_tokens":[\(added)],"model":{"type":"BPE","vocab":{\(tokens)},"merges":[\(merges.joined(separator: ","))]}}
+            """
+        let begin = ContinuousClock.now
+        let tokenizer = try Self.tokenizer(json)
+        #expect(tokenizer.vocabularySize == vocabulary.count + 10_000)
+        let text = String(repeating: letters[0] + letters[1] + letters[300], count: 333_333)
+        #expect(tokenizer.encode(text + "<9999>", bos: false).count == 666_667)
+        #expect(ContinuousClock.now - begin < .seconds(60))
+    }
+
     @Test("The other files are read for beginning and end, or refused by name")
     func otherFiles() throws {
         let json = Data(Self.small.utf8)

@@ -79,8 +79,10 @@ struct TokenizerGoldenTests {
                 let at = zip(texts, each.texts).prefix(while: isSame).count
                 Issue.record(
                     """
-                    stream \(number + 1), token \(at) of \(each.ids.prefix(50)): \(texts.dropFirst(at).prefix(3).map(shown)), \
-                    expected \(each.texts.dropFirst(at).prefix(3).map(shown)); text '\(shown(decoded))', '\(shown(each.text))'
+                    stream \(number + 1), token \(at) of \(each.ids.prefix(50)): \
+                    \(texts.dropFirst(at).prefix(3).map(shown)), \
+                    expected \(each.texts.dropFirst(at).prefix(3).map(shown)); \
+                    text '\(shown(decoded))', expected '\(shown(each.text))'
                     """)
                 break
             }
