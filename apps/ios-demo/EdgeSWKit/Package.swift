@@ -7,6 +7,6 @@ let package = Package(
     products: [.library(name: "EdgeSWKit", targets: ["EdgeSWKit"])],
     targets: [
         .target(name: "EdgeSWKit"),
-        .testTarget(name: "EdgeSWKitTests", dependencies: ["EdgeSWKit"]),
+        .testTarget(name: "EdgeSWKitTests", dependencies: ["EdgeSWKit"], exclude: ["Golden"]),
     ]
 )

@@ -43,7 +43,7 @@ final class ModelRuntime {
         let opened = opened, cache = Folders.compiled(opened.place)
         return try await following({ self.loading = $0 }) { tell in
             let engine = try await CoreMLEngine(package: opened.package, corrected: corrected, cache: cache, progress: tell)
-            return Generator(engine: engine, tokenizer: opened.tokenizer)
+            return Generator(engine: engine, tokenizer: opened.tokenizer, endIDs: opened.manifest.decoder.eosTokenIDs)
         }
     }
 }

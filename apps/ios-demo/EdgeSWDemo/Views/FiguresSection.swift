@@ -13,6 +13,9 @@ struct FiguresSection: View {
                 row("KL divergence, nats", figures.klDivergence.formatted(.number.precision(.fractionLength(4))))
                 row("Same first choice", figures.top1Agreement.formatted(.percent.precision(.fractionLength(1))))
                 row("Run by", figures.runtime)
+                if let without = validation.uncorrected["coreml"] {
+                    row("Perplexity without the correction", without.perplexity.formatted(.number.precision(.fractionLength(1))))
+                }
             } else {
                 Text("Nothing was recorded. On the computer: edgesw validate PACKAGE --record")
             }

@@ -45,11 +45,14 @@ public struct Manifest: Decodable, Sendable {
         public let headDim: Int
         public let vocabSize: Int
         public let maxPositions: Int
+        /// Tokens that end a text, where the tokenizer's files name none.
+        public let eosTokenIDs: [Int]
 
         enum CodingKeys: String, CodingKey {
             case family, layers, heads
             case hiddenSize = "hidden_size", intermediateSize = "intermediate_size", kvHeads = "kv_heads"
             case headDim = "head_dim", vocabSize = "vocab_size", maxPositions = "max_positions"
+            case eosTokenIDs = "eos_token_ids"
         }
     }
 

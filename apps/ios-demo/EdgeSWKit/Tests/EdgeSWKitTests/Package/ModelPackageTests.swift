@@ -31,6 +31,7 @@ struct ModelPackageTests {
         #expect(manifest.heldOut == [.init(layer: 1, row: 17, column: 101, value: -1.25)])
         #expect(manifest.heldOutColumns == ["layers.1.down_proj": [101, 150]] && manifest.correctionBytes == 512)
         #expect(manifest.decoder.family == "llama" && manifest.decoder.layers == 2 && manifest.decoder.vocabSize == 49152)
+        #expect(manifest.decoder.eosTokenIDs == [2])
         #expect(try manifest.chat?.prompt([.init(role: .user, content: "Hi")]).contains("Hi<|im_end|>") == true)
         #expect(try package.tokenizer().encode("Hello world", bos: true).count == 3)
     }
