@@ -1,3 +1,4 @@
+@preconcurrency import Accessibility
 import EdgeSWKit
 import SwiftUI
 import UIKit

@@ -91,7 +91,7 @@ struct LibraryView: View {
 /// What is being copied or fetched, and the way to end it.
 private struct ActivitySection: View {
     let activity: LibraryModel.Activity
-    let cancel: () -> Void
+    let cancel: @MainActor () -> Void
 
     var body: some View {
         Section {

@@ -76,9 +76,9 @@ public actor CoreMLEngine: InferenceEngine {
         let halves = Half.tokenCount(count)
         for state in states {
             state.withMultiArray(for: "tokenCount") { array in
-                array.withUnsafeMutableBytes { bytes, _ in
+                array.withUnsafeMutableBytes { bytes, strides in
                     for (place, half) in halves.enumerated() {
-                        bytes.storeBytes(of: half, toByteOffset: 2 * place, as: UInt16.self)
+                        bytes.storeBytes(of: half, toByteOffset: 2 * place * strides[0], as: UInt16.self)
                     }
                 }
             }
