@@ -36,6 +36,9 @@ public struct ModelPackage: Sendable {
         var place = folder
         for word in words {
             place.appendPathComponent(String(word)!)
+            // Only links: of what does not exist, Apple's Foundation spells the folder above in another way.
+            let found = try? FileManager.default.attributesOfItem(atPath: place.path)
+            guard found?[.type] as? FileAttributeType == .typeSymbolicLink else { continue }
             let real = place.resolvingSymlinksInPath().path
             guard real.hasPrefix(own.hasSuffix("/") ? own : own + "/") else { return false }
         }
