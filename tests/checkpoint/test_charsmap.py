@@ -78,5 +78,8 @@ def test_a_tokenizer_json_is_checked_too() -> None:
         return {"tokenizer.json": json.dumps(content).encode()}
 
     assert Tokenizer.from_files(files(SOUND)).encode("ﬁ", bos=False) == [1]
-    with pytest.raises(CheckpointError, match="characters to replace"):
-        Tokenizer.from_files(files(b"\xff\xff\xff\xff" + bytes(8)))
+    lying = files(b"\xff\xff\xff\xff" + bytes(8))
+    escaped = {"tokenizer.json": lying["tokenizer.json"].replace(b'"precompiled_', b'"\\u0070recompiled_')}
+    for each in (lying, escaped):
+        with pytest.raises(CheckpointError, match="characters to replace"):
+            Tokenizer.from_files(each)
