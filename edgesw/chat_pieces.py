@@ -37,6 +37,11 @@ _SAID = (
     "<b>&amp; \"quotes\" 'and' \\n",
     "%d %B {0} $1",
     "0",
+    # What some templates take for a switch or a mark.
+    "Be brief. /no_think",
+    "/think it over",
+    "what is </think> for?",
+    "<think> and <tool_call>",
 )
 _ANSWERED = ("", " ", f"{_THOUGHT}\n\n answer\n", f"{_THOUGHT}a{_THOUGHT_END} \nb")
 
@@ -53,8 +58,8 @@ def derive_form(template: str, tokens: Mapping[str, str]) -> ChatForm | None:
         form = _read(partial(render, strftime_now=lambda pattern: DATE + pattern + DATE))
     except (jinja2.TemplateError, ValueError):
         return None
-    without = replace(form, system=None, first=None)
-    return next((tried for tried in (form, without) if _verified(tried, render)), None)
+    tried = (form, replace(form, system=None, first=None)) if form.system else (form,)
+    return next((each for each in tried if _verified(each, render)), None)
 
 
 def _verified(form: ChatForm, render: Render) -> bool:
@@ -137,9 +142,9 @@ def _strips(gaps: Sequence[str], padded: Sequence[str]) -> list[tuple[Strip, Str
 
 
 def _chats(form: ChatForm) -> Iterator[tuple[list[Message], datetime]]:
-    """Those a form is verified on: one to four turns, every content in every place."""
+    """Those a form is verified on: one to four turns, every content in every place, and a longer one."""
     answers = _SAID + _ANSWERED
-    for start, turns in product(range(len(answers)), range(1, 5)):
+    for start, turns in (*product(range(len(answers)), range(1, 5)), (0, 12)):
         said: list[Message] = []
         for turn in range(turns):
             said.append({"role": "user", "content": _SAID[(start + 3 * turn) % len(_SAID)]})

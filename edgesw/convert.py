@@ -57,6 +57,7 @@ def convert(
     progress("Reading", "what the model is", 0, 1)
     with publish(output, force, _key(checkpoint, settings, text)) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
+        chat = tokenizer.chat_form()
         held_out = HeldOut({})
         if settings.hold_out:
             held_out = find_held_out(checkpoint, tokenizer, progress, settings.hold_out_fraction)
@@ -77,7 +78,7 @@ def convert(
             )
         shutil.rmtree(folder / KEPT)
         manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
-        manifest = replace(manifest, chat=tokenizer.chat_form())
+        manifest = replace(manifest, chat=chat)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
         progress("Checksums", "", 0, 1)
         manifest = replace(manifest, files=list_files(folder))

@@ -189,6 +189,8 @@ def _check_rounding(settings: Settings) -> None:
     """UsageError for what does not go with 8-bit activations."""
     if settings.ranges is None:
         return
+    if settings.ablation:  # inputs of held-out columns would be rounded within ranges that leave them out
+        raise UsageError("--ablation and --activations 8 do not go together: leave one of them out.")
     if settings.size is not None or settings.bits != 8 or settings.group_size is not None:
         raise UsageError(
             "--activations 8 goes with --bits 8 and one scale a row: leave out --size, --group-size and other --bits."

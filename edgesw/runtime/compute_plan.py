@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgesw.form import UNCORRECTED
 from edgesw.quiet import coremltools
 from edgesw.runtime.coreml_interface import read_interface
 
@@ -28,7 +29,8 @@ def unit_shares(plans: Iterable[ComputePlan]) -> dict[str, float]:
     """Unit -> its share of the operations that Core ML places at all: it places no constants."""
     counts: Counter[str] = Counter()
     for plan in plans:
-        for function in plan.model_structure.program.functions.values():
+        functions = plan.model_structure.program.functions.items()
+        for function in (each for name, each in functions if not name.endswith(UNCORRECTED)):
             for operation in function.block.operations:
                 usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
                 if usage is not None:
