@@ -21,10 +21,14 @@ final class ModelRuntime {
     func generator(corrected: Bool) async throws -> Generator {
         while let work { _ = await work.result }
         if let loaded, loaded.corrected == corrected { return loaded.generator }
-        loaded = nil  // before the next one: two do not fit
         let task = Task {
             defer { work = nil }
+            await stop()
+            loaded = nil  // before the next one: two do not fit
+            try Task.checkCancellation()
             let generator = try await load(corrected: corrected)
+            // Core ML loads to the end whatever was cancelled meanwhile: what nobody waits for is not kept.
+            try Task.checkCancellation()
             loaded = (corrected, generator)
             return generator
         }
@@ -32,9 +36,26 @@ final class ModelRuntime {
         return try await withTaskCancellationHandler { try await task.value } onCancel: { task.cancel() }
     }
 
-    /// Gives the memory back. The next answer loads the model again, from what is compiled.
+    /// Gives the memory back, and what is being loaded is not kept. The next answer loads the model again, from what is
+    /// compiled.
     func release() {
+        work?.cancel()
         loaded = nil
+    }
+
+    /// Gives the memory back, and is over when nothing of it is held by a load or an answer any more.
+    func close() async {
+        while let work {
+            work.cancel()
+            _ = await work.result
+        }
+        await stop()
+        loaded = nil
+    }
+
+    /// Ends the answer that is being written.
+    func stop() async {
+        await loaded?.generator.stop()
     }
 
     private func load(corrected: Bool) async throws -> Generator {
