@@ -11,6 +11,8 @@ final class ModelRuntime {
     private(set) var loading: Double?
 
     private var loaded: (corrected: Bool, generator: Generator)?
+    /// The generator loaded last: after its release an answer may hold it until it has stopped.
+    @ObservationIgnored private weak var latest: Generator?
     private var work: Task<Generator, any Error>?
 
     init(_ opened: OpenedPackage) {
@@ -30,6 +32,7 @@ final class ModelRuntime {
             // Core ML loads to the end whatever was cancelled meanwhile: what nobody waits for is not kept.
             try Task.checkCancellation()
             loaded = (corrected, generator)
+            latest = generator
             return generator
         }
         work = task
@@ -55,7 +58,7 @@ final class ModelRuntime {
 
     /// Ends the answer that is being written.
     func stop() async {
-        await loaded?.generator.stop()
+        await latest?.stop()
     }
 
     private func load(corrected: Bool) async throws -> Generator {
