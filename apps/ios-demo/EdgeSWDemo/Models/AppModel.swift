@@ -18,6 +18,8 @@ final class AppModel {
     let device = DeviceModel()
 
     private var opening: Task<Void, Never>?
+    /// Waits until what was open before has given its memory back.
+    private var leaving: Task<Void, Never>?
     private var attempt = 0
     private static let last = "lastPackage"
 
@@ -30,9 +32,14 @@ final class AppModel {
         open(place)
     }
 
+    /// A download or a copy is there. It is opened only for someone who still looks at the packages: an open conversation
+    /// must not be taken away by what ends in the background.
+    func arrived(_ place: PackagePlace) {
+        if case .choosing = stage { open(place) }
+    }
+
     func open(_ place: PackagePlace) {
-        opening?.cancel()
-        attempt += 1
+        let left = leave()
         let own = attempt
         // Forgotten until it is open: a package on which the app dies must not be opened at each start.
         UserDefaults.standard.removeObject(forKey: Self.last)
@@ -42,6 +49,8 @@ final class AppModel {
                 let opened = try await following({ if own == self.attempt { self.stage = .verifying(place, $0) } }) { tell in
                     try OpenedPackage.read(place, tell: tell)
                 }
+                await left.value  // two engines do not fit
+                try Task.checkCancellation()
                 let runtime = ModelRuntime(opened)
                 guard own == attempt else { return }
                 stage = .loading(runtime)
@@ -59,12 +68,29 @@ final class AppModel {
 
     /// Back to the packages: from opening, from an error, or from a conversation, which is kept.
     func choose() {
-        attempt += 1
-        opening?.cancel()
-        if case .ready(let chat) = stage { chat.interrupt(.background) }
+        leave()
         UserDefaults.standard.removeObject(forKey: Self.last)
         library.refresh()
         stage = .choosing
+    }
+
+    /// Ends what is open or opening. The task that it gives is over when no engine of it is in memory any more.
+    @discardableResult
+    private func leave() -> Task<Void, Never> {
+        attempt += 1
+        opening?.cancel()
+        var chat: ChatModel?
+        if case .ready(let ready) = stage {
+            ready.interrupt(.stopped)
+            chat = ready
+        }
+        let task = Task { [leaving, opening, chat] in
+            await leaving?.value
+            await opening?.value
+            await chat?.close()
+        }
+        leaving = task
+        return task
     }
 
     func remove(_ place: PackagePlace) {

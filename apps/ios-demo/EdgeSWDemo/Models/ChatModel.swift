@@ -73,6 +73,13 @@ final class ChatModel {
     func settle() async {
         interrupt(.stopped)
         await task?.value
+        await runtime.stop()
+    }
+
+    /// Gives the engine's memory back once nothing uses it; for a conversation that was interrupted and is left.
+    func close() async {
+        await task?.value
+        await runtime.close()
     }
 
     private func answer() {
@@ -88,8 +95,11 @@ final class ChatModel {
     }
 
     private func generate() async {
+        // A cancelled task may outlive its conversation: after each wait, before anything is written.
         do {
+            try Task.checkCancellation()
             let generator = try await runtime.generator(corrected: true)
+            try Task.checkCancellation()
             speed.begin()
             let prompt = try await prompt()
             let options = GenerationOptions(maximumTokens: settings.maximumTokens, sampling: settings.sampling)
@@ -113,6 +123,7 @@ final class ChatModel {
         asked.messages = messages
         asked.system = system.isEmpty || !takesSystemPrompt ? nil : system
         let (prompt, after) = try await Prompt.of(asked, answered: session.answered, runtime.opened)
+        try Task.checkCancellation()
         conversation = after
         session.forgotten = after.dropped
         return prompt
@@ -132,7 +143,7 @@ final class ChatModel {
             switch reason {
             case .endOfText, .stopSequence: session.finish()
             case .maximumTokens: session.interrupt(.length)
-            case .contextFull: session.interrupt(.full)
+            case .contextFull: session.fillContext(dropsOldest: hasChatForm)
             case .cancelled: session.interrupt(.stopped)
             }
         }

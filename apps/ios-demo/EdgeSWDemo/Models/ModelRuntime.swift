@@ -11,6 +11,8 @@ final class ModelRuntime {
     private(set) var loading: Double?
 
     private var loaded: (corrected: Bool, generator: Generator)?
+    /// The generator loaded last: after its release an answer may hold it until it has stopped.
+    @ObservationIgnored private weak var latest: Generator?
     private var work: Task<Generator, any Error>?
 
     init(_ opened: OpenedPackage) {
@@ -21,20 +23,42 @@ final class ModelRuntime {
     func generator(corrected: Bool) async throws -> Generator {
         while let work { _ = await work.result }
         if let loaded, loaded.corrected == corrected { return loaded.generator }
-        loaded = nil  // before the next one: two do not fit
         let task = Task {
             defer { work = nil }
+            await stop()
+            loaded = nil  // before the next one: two do not fit
+            try Task.checkCancellation()
             let generator = try await load(corrected: corrected)
+            // Core ML loads to the end whatever was cancelled meanwhile: what nobody waits for is not kept.
+            try Task.checkCancellation()
             loaded = (corrected, generator)
+            latest = generator
             return generator
         }
         work = task
         return try await withTaskCancellationHandler { try await task.value } onCancel: { task.cancel() }
     }
 
-    /// Gives the memory back. The next answer loads the model again, from what is compiled.
+    /// Gives the memory back, and what is being loaded is not kept. The next answer loads the model again, from what is
+    /// compiled.
     func release() {
+        work?.cancel()
         loaded = nil
+    }
+
+    /// Gives the memory back, and is over when nothing of it is held by a load or an answer any more.
+    func close() async {
+        while let work {
+            work.cancel()
+            _ = await work.result
+        }
+        await stop()
+        loaded = nil
+    }
+
+    /// Ends the answer that is being written.
+    func stop() async {
+        await latest?.stop()
     }
 
     private func load(corrected: Bool) async throws -> Generator {

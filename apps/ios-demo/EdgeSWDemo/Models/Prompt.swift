@@ -18,8 +18,13 @@ struct Prompt: Sendable {
     ) async throws -> (Prompt, Conversation) {
         var conversation = conversation
         let stands = answered.isEmpty ? 0 : opened.tokenizer.encode(answered, bos: false).count
-        let text = try conversation.prompt(
-            tokenizer: opened.tokenizer, context: opened.manifest.settings.context, answer: 128 + stands)
-        return (Prompt(text: text + answered, bos: false), conversation)
+        let context = opened.manifest.settings.context
+        do {
+            // What stands takes its part of the context, however long it is: the rest is for messages and what follows.
+            let text = try conversation.prompt(tokenizer: opened.tokenizer, context: context - stands)
+            return (Prompt(text: text + answered, bos: false), conversation)
+        } catch GenerationError.promptTooLong(let tokens, _) {
+            throw GenerationError.promptTooLong(tokens: tokens + stands, context: context)
+        }
     }
 }

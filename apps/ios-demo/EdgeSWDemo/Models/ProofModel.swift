@@ -70,7 +70,10 @@ final class ProofModel {
             }
             if !Task.isCancelled { comparison.finish(corrected: corrected) }
         } catch {
-            if !Task.isCancelled { problem = error.localizedDescription }
+            guard !Task.isCancelled else { return }
+            // Not cancelled itself: the load was, to give memory back.
+            problem = error is CancellationError
+                ? String(localized: "Memory was short: the answer was stopped.") : error.localizedDescription
         }
     }
 }

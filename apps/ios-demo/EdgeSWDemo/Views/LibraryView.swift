@@ -29,7 +29,7 @@ struct LibraryView: View {
                 } footer: {
                     Text("A package is the folder that edgesw convert makes, with its manifest.json.")
                 }
-                HubSection(library: library) { app.open($0) }
+                HubSection(library: library) { app.arrived($0) }
                 if library.hasUnfinished, library.activity == nil {
                     Button("Remove unfinished downloads", role: .destructive) { library.removeUnfinished() }
                 }
@@ -37,7 +37,7 @@ struct LibraryView: View {
             .navigationTitle(Text("Packages"))
             .fileImporter(isPresented: $isPicking, allowedContentTypes: [.folder]) { result in
                 switch result {
-                case .success(let folder): library.add(from: folder) { app.open($0) }
+                case .success(let folder): library.add(from: folder) { app.arrived($0) }
                 case .failure(let error): library.problem = error.localizedDescription
                 }
             }
@@ -108,7 +108,7 @@ private struct ActivitySection: View {
 /// The built-in list of packages on the Hugging Face hub.
 private struct HubSection: View {
     let library: LibraryModel
-    let open: @MainActor (PackagePlace) -> Void
+    let arrived: @MainActor (PackagePlace) -> Void
 
     var body: some View {
         Section {
@@ -119,7 +119,7 @@ private struct HubSection: View {
             }
             ForEach(library.hub) { package in
                 Button {
-                    library.add(package, done: open)
+                    library.add(package, done: arrived)
                 } label: {
                     LabeledContent {
                         Text(verbatim: bytesText(package.bytes))

@@ -63,6 +63,7 @@ struct StatusView: View {
         case .stopped: Text("Stopped.")
         case .background: Text("Paused while the app was not in front.")
         case .memory: Text("Memory was short: the answer was stopped and the model put away. Continuing loads it again.")
+        case .context: Text("The context is full. Continuing leaves out the oldest messages.")
         case .full: Text("The context is full. Begin a new conversation.")
         case .length: Text("As long as the settings allow.")
         case .failed: Text("The answer failed.")

@@ -12,7 +12,13 @@ public struct ChatSession: Codable, Sendable, Equatable {
     }
 
     /// Why an answer ended before its end.
-    public enum Interruption: String, Codable, Sendable { case stopped, background, memory, full, length, failed }
+    public enum Interruption: String, Codable, Sendable {
+        case stopped, background, memory, length, failed
+        /// No room in the context, until the oldest messages are left out.
+        case context
+        /// No room in the context even without them.
+        case full
+    }
 
     public enum State: Codable, Sendable, Equatable {
         case idle
@@ -36,7 +42,7 @@ public struct ChatSession: Codable, Sendable, Equatable {
         }
     }
 
-    /// Whether the last answer can be taken up where it broke off. One for which the context is full cannot.
+    /// Whether the last answer can be taken up where it broke off. One for which the context has no room cannot.
     public var canContinue: Bool {
         guard case .interrupted(let reason) = state else { return false }
         return reason != .full && turns.last != nil
@@ -102,10 +108,9 @@ public struct ChatSession: Codable, Sendable, Equatable {
         if isRunning { state = .interrupted(why) }
     }
 
-    /// A stored session: nothing runs in it any more, whatever was going on when it was stored.
-    public static func restored(from data: Data) throws -> ChatSession {
-        var session = try JSONDecoder().decode(ChatSession.self, from: data)
-        session.interrupt(.background)
-        return session
+    /// The context was full before the answer's end. Where more than one exchange stands in the prompt and the oldest can be
+    /// dropped, that makes room to go on.
+    public mutating func fillContext(dropsOldest: Bool) {
+        interrupt(dropsOldest && asked.count > forgotten + 2 ? .context : .full)
     }
 }

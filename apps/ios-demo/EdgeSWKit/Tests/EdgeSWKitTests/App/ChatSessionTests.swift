@@ -38,7 +38,7 @@ struct ChatSessionTests {
     }
 
     @Test("After a stop the answer stays, what still arrives is dropped, and it can be taken up where it broke off",
-          arguments: [ChatSession.Interruption.stopped, .background, .memory, .length, .failed])
+          arguments: [ChatSession.Interruption.stopped, .background, .memory, .length, .context, .failed])
     func interrupted(why: ChatSession.Interruption) {
         var session = answered("Par")
         session.interrupt(why)
@@ -57,6 +57,32 @@ struct ChatSessionTests {
         session.interrupt(.full)
         check(!session.canContinue && !session.resume())
         #expect(session.canRegenerate)
+    }
+
+    @Test("A context full of older exchanges ends no conversation: the answer goes on without the oldest")
+    func fullOfOlderExchanges() {
+        var session = answered()
+        session.finish()
+        check(session.send("And of Spain?"))
+        session.receive("Mad")
+        var plain = session
+        plain.fillContext(dropsOldest: false)
+        #expect(plain.state == .interrupted(.full), "plain text has no messages to leave out")
+        session.fillContext(dropsOldest: true)
+        #expect(session.state == .interrupted(.context))
+        check(session.canContinue && session.resume())
+        session.forgotten = 2
+        session.receive("rid")
+        session.fillContext(dropsOldest: true)
+        #expect(session.state == .interrupted(.full), "only one exchange is left")
+        #expect(session.answered == "Madrid")
+    }
+
+    @Test("One exchange that fills the context by itself leaves nothing to drop")
+    func fullOfOneExchange() {
+        var session = answered()
+        session.fillContext(dropsOldest: true)
+        #expect(session.state == .interrupted(.full) && !session.canContinue)
     }
 
     @Test("Memory ran out before the first word: going on asks the same question, and no empty answer is left")
@@ -96,11 +122,10 @@ struct ChatSessionTests {
     @Test("An app that the system ended in the middle of an answer comes back with it, ready to go on")
     func restored() throws {
         let session = answered("Par")
-        let back = try ChatSession.restored(from: JSONEncoder().encode(session))
+        var back = try JSONDecoder().decode(ChatSession.self, from: JSONEncoder().encode(session))
+        #expect(back == session)
+        back.interrupt(.background)
         #expect(back.turns == session.turns)
         #expect(back.state == .interrupted(.background) && back.canContinue)
-        var whole = answered()
-        whole.finish()
-        #expect(try ChatSession.restored(from: JSONEncoder().encode(whole)) == whole)
     }
 }
