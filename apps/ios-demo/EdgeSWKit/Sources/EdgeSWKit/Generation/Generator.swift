@@ -70,7 +70,8 @@ public actor Generator {
         let most = min(options.maximumTokens, context - tokens.count)
         var reason = most == options.maximumTokens ? FinishReason.maximumTokens : .contextFull
         while metrics.generatedTokens < most {
-            if logits.contains(where: \.isNaN) { throw GenerationError.notANumber }
+            // What is too large for float16 comes as infinity; minus infinity only says that a token is out of the question.
+            if logits.contains(where: { $0.isNaN || $0 == .infinity }) { throw GenerationError.notANumber }
             let token = sampler.next(logits, after: tokens)
             last = clock.now
             first = first ?? last

@@ -74,7 +74,7 @@ actor ScriptedEngine: InferenceEngine {
 
     func hurry() { delay = nil }
 
-    func spoil(_ tokens: [Int]) { table[tokens]?[7] = .nan }
+    func spoil(_ tokens: [Int], with value: Float) { table[tokens]?[7] = value }
 }
 
 /// All that a stream tells.
