@@ -94,16 +94,20 @@ public actor Generator {
             }
             logits = next
         }
-        if reason != .stopSequence {
-            let rest = stops.push(text.end())
-            if rest.stopped { reason = .stopSequence }
-            let shown = rest.text + (rest.stopped ? "" : stops.end())
-            if !shown.isEmpty { tell(.text(shown)) }
-        }
         metrics.timeToFirstToken = first.map { $0 - start }
         if let first, let last, last > first {
             let chosen = metrics.generatedTokens - (reason == .endOfText ? 0 : 1)
             metrics.tokensPerSecond = Double(chosen) / ((last - first) / .seconds(1))
+        }
+        // After the figures, which count a token that ended the text.
+        if reason != .stopSequence {
+            var (shown, stopped) = stops.push(text.end())
+            if !stopped {
+                let held = stops.end()
+                (shown, stopped) = (shown + held.text, held.stopped)
+            }
+            if stopped { reason = .stopSequence }
+            if !shown.isEmpty { tell(.text(shown)) }
         }
         tell(.finished(reason, metrics))
     }

@@ -36,6 +36,28 @@ struct StoppingTests {
         #expect(told.text == expected.text && told.reason == .contextFull, "what was held back is text after all")
     }
 
+    @Test("stops at a shorter sequence within what might have become a longer one")
+    func sequenceWithinAnother() {
+        var stops = StopSequences(["abcd", "c"])
+        #expect(stops.push("xabc") == ("x", false))
+        #expect(stops.end() == ("ab", true))
+        stops = StopSequences(["abcd", "c"])
+        #expect(stops.push("abc") == ("", false) && stops.push("d") == ("", true))
+        stops = StopSequences(["abcd"])
+        #expect(stops.push("abc") == ("", false) && stops.end() == ("abc", false))
+    }
+
+    @Test("does not show a sequence that was held back as the beginning of a longer one")
+    func heldSequence() async throws {
+        let expected = recording.cases[2]
+        let generator = Generator(engine: try ScriptedEngine(recording), tokenizer: tokenizer)
+        let end = String(expected.text.suffix(4)), last = String(end.suffix(1))
+        let stops = [expected.text + "!", last]  // all of the text is held back to the end
+        let told = try await Told(generator.generate(prompt: expected.prompt, options: options(200, stop: stops)))
+        #expect(told.text == String(expected.text.prefix { String($0) != last }))
+        #expect(told.reason == .stopSequence)
+    }
+
     @Test("stops between two tokens when asked to, and goes on rightly afterwards")
     func stop() async throws {
         let expected = recording.cases[2]
