@@ -75,11 +75,16 @@ public struct PackageShelf: Sendable {
         let output = try FileHandle(forWritingTo: target)
         defer { try? output.close() }
         var done = 0
-        while let piece = try input.read(upToCount: 4 << 20), !piece.isEmpty {
+        var isMore = true
+        while isMore {
             try Task.checkCancellation()
-            try output.write(contentsOf: piece)
-            done += piece.count
-            written(done)
+            isMore = try pooled {
+                guard let piece = try input.read(upToCount: 4 << 20), !piece.isEmpty else { return false }
+                try output.write(contentsOf: piece)
+                done += piece.count
+                written(done)
+                return true
+            }
         }
     }
 
