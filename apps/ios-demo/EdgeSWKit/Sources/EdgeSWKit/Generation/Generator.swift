@@ -43,8 +43,12 @@ public actor Generator {
         return stream
     }
 
-    /// Ends the answer that is being written.
-    public func stop() { running?.cancel() }
+    /// Ends the answer that is being written, and returns when it has ended: the engine then is at rest, and free for
+    /// others or to be given back. A step that the engine is in is waited for.
+    public func stop() async {
+        running?.cancel()
+        await running?.value
+    }
 
     private func answer(
         _ prompt: String, bos: Bool, _ options: GenerationOptions, tell: (GenerationEvent) -> Void

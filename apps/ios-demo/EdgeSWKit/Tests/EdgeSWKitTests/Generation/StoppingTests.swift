@@ -81,6 +81,18 @@ struct StoppingTests {
         #expect(told.text == expected.text)
     }
 
+    @Test("is over when stop returns: whoever stops may take the engine or give it back")
+    func atRest() async throws {
+        let engine = try ScriptedEngine(recording, delay: .milliseconds(50))
+        let generator = Generator(engine: engine, tokenizer: tokenizer)
+        await generator.stop()  // nothing runs: nothing to wait for
+        let stream = await generator.generate(prompt: recording.cases[2].prompt, options: options(200))
+        while await !engine.isBusy { try await Task.sleep(for: .milliseconds(1)) }
+        await generator.stop()
+        #expect(await !engine.isBusy)
+        #expect(try await Told(stream).reason == .cancelled)
+    }
+
     @Test("stops when the task that reads it is cancelled: else the phone computes for nobody")
     func cancelledReader() async throws {
         let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
