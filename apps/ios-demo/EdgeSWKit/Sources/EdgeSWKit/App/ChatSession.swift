@@ -103,9 +103,11 @@ public struct ChatSession: Codable, Sendable, Equatable {
     }
 
     /// A stored session: nothing runs in it any more, whatever was going on when it was stored.
-    public static func restored(from data: Data) throws -> ChatSession {
-        var session = try JSONDecoder().decode(ChatSession.self, from: data)
-        session.interrupt(.background)
-        return session
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        turns = try values.decode([Turn].self, forKey: .turns)
+        state = try values.decode(State.self, forKey: .state)
+        forgotten = try values.decode(Int.self, forKey: .forgotten)
+        interrupt(.background)
     }
 }

@@ -96,11 +96,11 @@ struct ChatSessionTests {
     @Test("An app that the system ended in the middle of an answer comes back with it, ready to go on")
     func restored() throws {
         let session = answered("Par")
-        let back = try ChatSession.restored(from: JSONEncoder().encode(session))
+        let back = try JSONDecoder().decode(ChatSession.self, from: JSONEncoder().encode(session))
         #expect(back.turns == session.turns)
         #expect(back.state == .interrupted(.background) && back.canContinue)
         var whole = answered()
         whole.finish()
-        #expect(try ChatSession.restored(from: JSONEncoder().encode(whole)) == whole)
+        #expect(try JSONDecoder().decode(ChatSession.self, from: JSONEncoder().encode(whole)) == whole)
     }
 }
