@@ -23,11 +23,11 @@ final class ChatModel {
     init(_ runtime: ModelRuntime) {
         self.runtime = runtime
         store = ConversationStore(runtime.opened.place)
-        conversation = runtime.opened.manifest.chat.map { Conversation(form: $0) }
         if let content = store.load() {
             session = content.session
             settings = content.settings
         }
+        conversation = runtime.opened.manifest.chat.map { Conversation(form: $0, dropped: session.forgotten) }
     }
 
     var hasChatForm: Bool { runtime.opened.manifest.chat != nil }

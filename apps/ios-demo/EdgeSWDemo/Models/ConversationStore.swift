@@ -22,10 +22,7 @@ struct ConversationStore {
 
     /// What was kept; nothing where that is damaged or of another version.
     func load() -> Content? {
-        guard let data = try? Data(contentsOf: url), var content = try? JSONDecoder().decode(Content.self, from: data)
-        else { return nil }
-        content.session.interrupt(.background)
-        return content
+        (try? Data(contentsOf: url)).flatMap { try? JSONDecoder().decode(Content.self, from: $0) }
     }
 
     func save(_ content: Content) {

@@ -113,4 +113,13 @@ public struct ChatSession: Codable, Sendable, Equatable {
     public mutating func fillContext(dropsOldest: Bool) {
         interrupt(dropsOldest && asked.count > forgotten + 2 ? .context : .full)
     }
+
+    /// A stored session: nothing runs in it any more, whatever was going on when it was stored.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        turns = try values.decode([Turn].self, forKey: .turns)
+        state = try values.decode(State.self, forKey: .state)
+        forgotten = try values.decode(Int.self, forKey: .forgotten)
+        interrupt(.background)
+    }
 }

@@ -28,12 +28,23 @@ public struct RoomPlan: Sendable, Equatable {
     public static let margin = 200_000_000
 
     public init(files: [PackageFile], present: Int = 0, available: Int?) {
-        let bytes = files.reduce(0) { $0.addingReportingOverflow(max(0, $1.bytes)).partialValue }
-        needed = max(0, bytes - present) + bytes
+        let bytes = totalBytes(files)
+        needed = cappedSum(max(0, bytes - max(0, present)), bytes)
         self.available = available
     }
 
     public var fits: Bool { available.map { needed <= $0 - Self.margin } ?? true }
+}
+
+/// What all the files take. Sizes come from manifests, so that a sum may be more than an Int holds: then it is Int.max.
+func totalBytes(_ files: some Sequence<PackageFile>) -> Int {
+    files.reduce(0) { cappedSum($0, max(0, $1.bytes)) }
+}
+
+/// The sum of two sizes, at most Int.max.
+func cappedSum(_ one: Int, _ other: Int) -> Int {
+    let (sum, overflows) = one.addingReportingOverflow(other)
+    return overflows ? .max : sum
 }
 
 public enum InstallError: LocalizedError, Equatable {
@@ -44,7 +55,7 @@ public enum InstallError: LocalizedError, Equatable {
     public var errorDescription: String? {
         switch self {
         case .noRoom(let needed, let available):
-            "This needs \(bytesText(needed + RoomPlan.margin)) of free space and there are \(bytesText(available)): free some and try again."
+            "This needs \(bytesText(cappedSum(needed, RoomPlan.margin))) of free space and there are \(bytesText(available)): free some and try again."
         case .leadsOutside(let path):
             "The package names a file outside itself (\(path)): it is damaged or was tampered with. Convert it again."
         case .wrongSize(let path):

@@ -41,8 +41,8 @@ public struct PackageShelf: Sendable {
         let kept = staging.appending(path: "manifest.json")
         if (try? Data(contentsOf: kept)) != manifest { try? manager.removeItem(at: staging) }
         let missing = files.filter { size(of: staging.appending(path: $0.path)) != $0.bytes }
-        let total = files.reduce(0) { $0 + $1.bytes }
-        var done = total - missing.reduce(0) { $0 + $1.bytes }
+        let total = totalBytes(files)
+        var done = total - totalBytes(missing)
         let room = RoomPlan(files: files, present: done, available: available)
         guard room.fits else { throw InstallError.noRoom(needed: room.needed, available: room.available ?? 0) }
         do {
@@ -53,9 +53,9 @@ public struct PackageShelf: Sendable {
                 let target = staging.appending(path: file.path), before = done
                 try? manager.removeItem(at: target)
                 try manager.createDirectory(at: target.deletingLastPathComponent(), withIntermediateDirectories: true)
-                try await place(file, target) { progress(Double(before + $0) / Double(max(1, total))) }
+                try await place(file, target) { progress(Double(cappedSum(before, $0)) / Double(max(1, total))) }
                 guard size(of: target) == file.bytes else { throw InstallError.wrongSize(file.path) }
-                done += file.bytes
+                done = cappedSum(done, file.bytes)
                 progress(Double(done) / Double(max(1, total)))
             }
             let final = free(Self.plain(name))
@@ -75,11 +75,16 @@ public struct PackageShelf: Sendable {
         let output = try FileHandle(forWritingTo: target)
         defer { try? output.close() }
         var done = 0
-        while let piece = try input.read(upToCount: 4 << 20), !piece.isEmpty {
+        var isMore = true
+        while isMore {
             try Task.checkCancellation()
-            try output.write(contentsOf: piece)
-            done += piece.count
-            written(done)
+            isMore = try pooled {
+                guard let piece = try input.read(upToCount: 4 << 20), !piece.isEmpty else { return false }
+                try output.write(contentsOf: piece)
+                done += piece.count
+                written(done)
+                return true
+            }
         }
     }
 

@@ -42,6 +42,7 @@ public actor CoreMLEngine: InferenceEngine {
                 progress(done / steps)
             }
         }
+        try Task.checkCancellation()  // the last load takes its time too, and nobody may want the engine any more
         self.form = form
         self.corrected = corrected
         self.models = models

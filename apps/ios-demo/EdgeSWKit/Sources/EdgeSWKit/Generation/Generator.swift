@@ -43,8 +43,12 @@ public actor Generator {
         return stream
     }
 
-    /// Ends the answer that is being written.
-    public func stop() { running?.cancel() }
+    /// Ends the answer that is being written, and returns when it has ended: the engine then is at rest, and free for
+    /// others or to be given back. A step that the engine is in is waited for.
+    public func stop() async {
+        running?.cancel()
+        await running?.value
+    }
 
     private func answer(
         _ prompt: String, bos: Bool, _ options: GenerationOptions, tell: (GenerationEvent) -> Void
@@ -70,7 +74,8 @@ public actor Generator {
         let most = min(options.maximumTokens, context - tokens.count)
         var reason = most == options.maximumTokens ? FinishReason.maximumTokens : .contextFull
         while metrics.generatedTokens < most {
-            if logits.contains(where: \.isNaN) { throw GenerationError.notANumber }
+            // What is too large for float16 comes as infinity; minus infinity only says that a token is out of the question.
+            if logits.contains(where: { $0.isNaN || $0 == .infinity }) { throw GenerationError.notANumber }
             let token = sampler.next(logits, after: tokens)
             last = clock.now
             first = first ?? last
@@ -93,16 +98,20 @@ public actor Generator {
             }
             logits = next
         }
-        if reason != .stopSequence {
-            let rest = stops.push(text.end())
-            if rest.stopped { reason = .stopSequence }
-            let shown = rest.text + (rest.stopped ? "" : stops.end())
-            if !shown.isEmpty { tell(.text(shown)) }
-        }
         metrics.timeToFirstToken = first.map { $0 - start }
         if let first, let last, last > first {
             let chosen = metrics.generatedTokens - (reason == .endOfText ? 0 : 1)
             metrics.tokensPerSecond = Double(chosen) / ((last - first) / .seconds(1))
+        }
+        // After the figures, which count a token that ended the text.
+        if reason != .stopSequence {
+            var (shown, stopped) = stops.push(text.end())
+            if !stopped {
+                let held = stops.end()
+                (shown, stopped) = (shown + held.text, held.stopped)
+            }
+            if stopped { reason = .stopSequence }
+            if !shown.isEmpty { tell(.text(shown)) }
         }
         tell(.finished(reason, metrics))
     }

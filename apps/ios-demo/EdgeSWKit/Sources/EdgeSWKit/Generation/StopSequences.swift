@@ -19,8 +19,14 @@ struct StopSequences {
         return (take(held.count), false)
     }
 
-    /// What was held back and turned out to be text.
-    mutating func end() -> String { take(held.count) }
+    /// What was held back and turned out to be text, and whether a sequence came behind it: a shorter one may be whole
+    /// within the beginning of a longer one, which now never comes.
+    mutating func end() -> (text: String, stopped: Bool) {
+        for start in held.indices where sequences.contains(where: held[start...].starts(with:)) {
+            return (take(start), true)
+        }
+        return (take(held.count), false)
+    }
 
     private mutating func take(_ count: Int) -> String {
         defer { held.removeFirst(count) }

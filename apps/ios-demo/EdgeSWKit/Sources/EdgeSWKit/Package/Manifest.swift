@@ -4,6 +4,9 @@ import Foundation
 public struct Manifest: Decodable, Sendable {
     /// The version of the format that is read here.
     public static let format = 5
+    // Far more than any package has, and few enough that no sum of sizes overflows, which would end the app.
+    private static let mostFiles = 100_000
+    private static let mostBytes = 1 << 40
 
     public struct Source: Decodable, Sendable {
         public let name: String
@@ -93,7 +96,9 @@ public struct Manifest: Decodable, Sendable {
         files = try values.decode([String: File].self, forKey: .files)
         chat = try values.decodeIfPresent(ChatForm.self, forKey: .chat)
         if models.isEmpty { throw wrong(values, .models) }
-        if files.values.contains(where: { $0.bytes < 0 }) { throw wrong(values, .files) }
+        guard files.count <= Self.mostFiles, files.values.allSatisfy({ 0...Self.mostBytes ~= $0.bytes }) else {
+            throw wrong(values, .files)
+        }
     }
 }
 

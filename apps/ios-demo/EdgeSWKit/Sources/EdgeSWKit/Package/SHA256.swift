@@ -30,15 +30,6 @@ enum FileChecksum {
         }
         return hash.finalize().map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
     }
-
-    /// Gives back at once what Objective-C would keep until the end of the run loop: gigabytes, otherwise.
-    private static func pooled<Value>(_ work: () throws -> Value) rethrows -> Value {
-        #if canImport(ObjectiveC)
-        try autoreleasepool(invoking: work)
-        #else
-        try work()
-        #endif
-    }
 }
 
 /// SHA-256 (FIPS 180-4) where there is no CryptoKit.

@@ -101,7 +101,7 @@ struct JSONParser {
         let digits = parts[0].split(separator: ".", omittingEmptySubsequences: false)
         let decimals = digits.count > 1 ? digits[1].utf8.count : 0
         guard let exponent = parts.count > 1 ? Int(parts[1]) : 0, let number = UInt64(digits.joined().drop { $0 == "-" }),
-            abs(exponent) < 1_000, abs(exponent - decimals) <= 308, let power = Double("1e\(abs(exponent - decimals))")
+            -999...999 ~= exponent, abs(exponent - decimals) <= 308, let power = Double("1e\(abs(exponent - decimals))")
         else { return nil }
         let value = exponent < decimals ? Double(number) / power : Double(number) * power
         return text.hasPrefix("-") ? -value : value

@@ -128,6 +128,19 @@ struct PackageShelfTests {
         #expect(text.contains("1.5 GB") && text.contains("94.8 MB"))
     }
 
+    @Test("Sizes that no Int holds the sum of are too large, and do not end the app")
+    func absurdSizes() async throws {
+        defer { try? shelf.remove(shelf.folder) }
+        let files = ["a", "b", "c"].map { PackageFile(path: $0, bytes: .max) }
+        for count in 1...3 {
+            let room = RoomPlan(files: Array(files.prefix(count)), available: .max)
+            #expect(room.needed == .max && !room.fits)
+        }
+        let error = InstallError.noRoom(needed: .max, available: 1 << 40)
+        await #expect(throws: error) { try await add(files: files, available: 1 << 40) }
+        #expect(error.errorDescription?.contains("GB") == true)
+    }
+
     @Test("Piecewise copies are the same bytes, and say how far they are")
     func copies() throws {
         defer { try? shelf.remove(shelf.folder) }

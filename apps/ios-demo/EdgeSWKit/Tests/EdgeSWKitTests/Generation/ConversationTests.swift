@@ -40,6 +40,38 @@ struct ConversationTests {
         #expect(goneOn >= 25, "most prompts go on from the one before, so that the cache serves them")
     }
 
+    @Test("make room for an answer that is longer than half the context already")
+    func longAnswer() throws {
+        var chat = Conversation(form: form)
+        for turn in 0..<8 {
+            chat.messages.append(ChatMessage(role: .user, content: "Question \(turn)?"))
+            chat.messages.append(ChatMessage(role: .assistant, content: "Answer \(turn)."))
+        }
+        chat.messages.removeLast()
+        let all = try form.prompt(chat.messages)
+        let context = tokenizer.encode(all, bos: false).count * 2, stands = context * 3 / 5
+        let prompt = try chat.prompt(tokenizer: tokenizer, context: context, answer: 32 + stands)
+        #expect(tokenizer.encode(prompt, bos: false).count + stands + 32 <= context)
+        #expect(chat.dropped > 0 && prompt.contains("Question 7?"))
+        let tight = try chat.prompt(tokenizer: tokenizer, context: context, answer: context - 1)
+        #expect(tight.contains("Question 7?") && chat.dropped == 14, "the last question stays, whatever it leaves")
+    }
+
+    @Test("that are taken up again begin where their prompts began")
+    func restored() throws {
+        var chat = Conversation(form: form, dropped: 4)
+        for turn in 0..<4 {
+            chat.messages.append(ChatMessage(role: .user, content: "Question \(turn)?"))
+            chat.messages.append(ChatMessage(role: .assistant, content: "Answer \(turn)."))
+        }
+        chat.messages.removeLast()
+        let prompt = try chat.prompt(tokenizer: tokenizer, context: 2000)
+        #expect(chat.dropped == 4 && prompt.contains("Question 2?") && !prompt.contains("Question 1?"))
+        chat = Conversation(form: form, dropped: 9)  // of more messages than there are: the last question stays
+        chat.messages = [ChatMessage(role: .user, content: "Question?")]
+        #expect(try chat.prompt(tokenizer: tokenizer, context: 2000).contains("Question?") && chat.dropped == 0)
+    }
+
     @Test("whose last question alone is too long are refused")
     func tooLong() throws {
         var chat = Conversation(form: form)

@@ -84,76 +84,6 @@ struct GeneratorTests {
         #expect(await engine.cache == expected.ids + written)
     }
 
-    @Test("ends before a stop sequence, also where it begins and ends within tokens")
-    func stopSequences() async throws {
-        let expected = recording.cases[2]
-        let generator = Generator(engine: try ScriptedEngine(recording), tokenizer: tokenizer)
-        let characters = Array(expected.text)
-        for start in stride(from: 0, to: characters.count - 6, by: 3) {
-            let stop = String(characters[start..<start + 4])
-            let shown = expected.text[..<(try #require(expected.text.range(of: stop))).lowerBound]
-            let stream = await generator.generate(
-                prompt: expected.prompt, options: options(200, stop: ["never said", stop]))
-            let told = try await Told(stream)
-            #expect(told.text == shown, "stop sequence \(stop)")
-            #expect(told.reason == .stopSequence)
-        }
-        let stops = [String(expected.text.suffix(3)) + "!", String(expected.text.prefix(5)) + "\u{301}"]
-        let told = try await Told(generator.generate(prompt: expected.prompt, options: options(200, stop: stops)))
-        #expect(told.text == expected.text && told.reason == .contextFull, "what was held back is text after all")
-    }
-
-    @Test("stops between two tokens when asked to, and goes on rightly afterwards")
-    func stop() async throws {
-        let expected = recording.cases[2]
-        let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
-        let generator = Generator(engine: engine, tokenizer: tokenizer)
-        let stopped = try await Told(generator.generate(prompt: expected.prompt, options: options(200))) { event in
-            if case .text = event { await generator.stop() }
-        }
-        #expect(stopped.reason == .cancelled)
-        #expect(stopped.metrics.generatedTokens >= 1 && stopped.metrics.generatedTokens < expected.tokens.count)
-        #expect(!stopped.text.isEmpty && expected.text.hasPrefix(stopped.text))
-        let early = try await Told(
-            generator.generate(prompt: recording.cases[1].prompt, options: options(24, chunk: 1))
-        ) { event in
-            if case .promptProgress(let done, _) = event, done > 3 { await generator.stop() }
-        }
-        #expect(early.reason == .cancelled && early.metrics.generatedTokens == 0 && early.text.isEmpty)
-        #expect(early.metrics.timeToFirstToken == nil && early.metrics.tokensPerSecond == nil)
-        await engine.hurry()
-        let told = try await Told(generator.generate(prompt: expected.prompt, options: options(200)))
-        #expect(told.text == expected.text)
-    }
-
-    @Test("stops when the task that reads it is cancelled: else the phone computes for nobody")
-    func cancelledReader() async throws {
-        let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
-        let generator = Generator(engine: engine, tokenizer: tokenizer)
-        let expected = recording.cases[2]
-        let reader = Task {
-            try await Told(generator.generate(prompt: expected.prompt, options: options(200)))
-        }
-        while await engine.calls.count < 5 { try await Task.sleep(for: .milliseconds(1)) }
-        reader.cancel()
-        _ = try await reader.value
-        try await Task.sleep(for: .milliseconds(60))
-        let calls = await engine.calls.count
-        try await Task.sleep(for: .milliseconds(60))
-        #expect(await engine.calls.count == calls && calls < expected.tokens.count)
-    }
-
-    @Test("stops for the next request, and the two do not mix in the cache")
-    func nextRequest() async throws {
-        let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
-        let generator = Generator(engine: engine, tokenizer: tokenizer)
-        let first = await generator.generate(prompt: recording.cases[2].prompt, options: options(200))
-        while await engine.calls.count < 3 { try await Task.sleep(for: .milliseconds(1)) }
-        let second = await generator.generate(prompt: recording.cases[0].prompt, options: options(24))
-        #expect(try await Told(first).reason == .cancelled)
-        #expect(try await Told(second).text == recording.cases[0].text)
-    }
-
     @Test("refuses prompts that are empty or leave no room, in one clear line, and serves the next")
     func refused() async throws {
         let generator = Generator(engine: try ScriptedEngine(recording), tokenizer: tokenizer)
@@ -179,15 +109,28 @@ struct GeneratorTests {
         #expect(told.text == expected.text && told.metrics.reusedTokens == 0)
     }
 
-    @Test("says so where the logits are no numbers, and does not write what they would choose")
-    func notANumber() async throws {
+    @Test("says so where the logits are no numbers, and does not write what they would choose", arguments: [
+        Float.nan, .infinity,
+    ])
+    func notANumber(_ value: Float) async throws {
         let engine = try ScriptedEngine(recording)
         let expected = recording.cases[0]
-        await engine.spoil(expected.ids + [expected.tokens[0]])
+        await engine.spoil(expected.ids + [expected.tokens[0]], with: value)
         let generator = Generator(engine: engine, tokenizer: tokenizer)
         await #expect(throws: GenerationError.notANumber) {
             try await Told(generator.generate(prompt: expected.prompt, options: options(24)))
         }
+    }
+
+    @Test("takes a token of minus infinity for one that is never chosen, not for damage")
+    func impossibleToken() async throws {
+        let engine = try ScriptedEngine(recording)
+        let expected = recording.cases[0]
+        try #require(expected.tokens[1] != 7)
+        await engine.spoil(expected.ids + [expected.tokens[0]], with: -.infinity)
+        let generator = Generator(engine: engine, tokenizer: tokenizer)
+        let told = try await Told(generator.generate(prompt: expected.prompt, options: options(24)))
+        #expect(told.text == expected.text)
     }
 
     @Test("measures: the prompt's time is not the answer's")

@@ -47,6 +47,7 @@ actor ScriptedEngine: InferenceEngine {
     let context: Int
     private(set) var cache: [Int] = []
     private(set) var calls: [[Int]] = []
+    private(set) var isBusy = false
     private var table: [[Int]: [Float]]
     private let rewinds: Bool
     private var delay: Duration?
@@ -60,7 +61,10 @@ actor ScriptedEngine: InferenceEngine {
     }
 
     func logits(after tokens: [Int]) async throws -> [Float] {
-        if let delay { try? await Task.sleep(for: delay) }
+        isBusy = true
+        defer { isBusy = false }
+        // In a task of its own: like a model that computes, it does not end earlier when it is cancelled.
+        if let delay { await Task { try? await Task.sleep(for: delay) }.value }
         calls.append(tokens)
         cache += tokens
         if calls.count == failingCall { throw Unknown(tokens: cache) }
@@ -74,7 +78,7 @@ actor ScriptedEngine: InferenceEngine {
 
     func hurry() { delay = nil }
 
-    func spoil(_ tokens: [Int]) { table[tokens]?[7] = .nan }
+    func spoil(_ tokens: [Int], with value: Float) { table[tokens]?[7] = value }
 }
 
 /// All that a stream tells.

@@ -127,7 +127,8 @@ struct ModelPackageTests {
         (#""context": 2048"#, #""context": 0"#, "settings.context"), (#""row": 17"#, #""row": "17""#, "held_out.0.row"),
         (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 5,"#, "", "'format' is missing"),
         (#""layers": 2,"#, "", "decoder.layers"), ("{", "[", "no JSON"), (#""models": {"#, #""models": {}, "m": {"#, "models"),
-        (#""bytes": "#, #""bytes": -"#, "files"),
+        (#""bytes": "#, #""bytes": -"#, "files"), (#""bytes": "#, #""bytes": 1099511627777, "b": "#, "files"),
+        (#""bytes": "#, #""bytes": 9223372036854775807, "b": "#, "files"),
     ])
     func damaged(_ old: String, _ new: String, _ words: String) throws {
         let folder = try copy()
@@ -140,6 +141,16 @@ struct ModelPackageTests {
             let message = (error as? PackageError)?.errorDescription ?? "\(error)"
             #expect(message.contains(words) && message.contains("convert the package again") && !message.contains("\n"), "\(message)")
         }
+    }
+
+    @Test("A manifest of more files than any package has is refused: sums of their sizes could end the app")
+    func tooManyFiles() throws {
+        let folder = try copy()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let many = (0...100_000).map { #""f\#($0)": {"sha256": "", "bytes": 1}, "# }.joined()
+        try edit(folder, #""files": {"#, #""files": {"# + many)
+        let error = PackageError.damaged(file: "manifest.json", reason: "'files' is not what it should be")
+        #expect(throws: error) { try ModelPackage(folder: folder) }
     }
 
     @Test("A folder that is no package, and a package without its tokenizer, are told apart")

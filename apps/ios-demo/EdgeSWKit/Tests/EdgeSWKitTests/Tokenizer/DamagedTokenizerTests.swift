@@ -81,6 +81,16 @@ import Testing
         #expect(read > 100 && refused > 100, "\(read) read, \(refused) refused")
     }
 
+    @Test("Powers of ten at the ends of what an Int holds are read or refused: nothing traps", arguments: [
+        "1e-9223372036854775808", "-1.5e-9223372036854775808", "0e9223372036854775807", "1e9223372036854775807", "0.1e-9223372036854775807",
+    ])
+    func powers(_ number: String) {
+        let scored = Self.unigram.replacingOccurrences(of: "-1.25e0", with: number)
+        for json in [scored, "{\"a\": \(number)}"] {
+            do { _ = try Self.tokenizer(json) } catch { #expect(error is TokenizerError, "\(error)") }
+        }
+    }
+
     @Test("What is not built here is refused by its name", arguments: [
         (#""type": "NFC""#, #""type": "BertNormalizer""#), (#""type": "Split""#, #""type": "UnicodeScripts""#),
         (#""type": "BPE""#, #""type": "WordPiece""#), (#""type": "Strip""#, #""type": "CTC""#),
