@@ -1,20 +1,35 @@
 import Foundation
 import Testing
 
-/// The golden files that `python scripts/swift_goldens FOLDER` makes, in the folder that EDGESW_GOLDEN names.
+/// The golden files that `python scripts/swift_goldens FOLDER` makes, in the folder that EDGESW_GOLDEN names; where it names
+/// none, the few that are in the repository.
 enum Goldens {
-    static let folder = ProcessInfo.processInfo.environment["EDGESW_GOLDEN"].map { URL(fileURLWithPath: $0) }
-    static var isThere: Bool { folder != nil }
+    private static let made = ProcessInfo.processInfo.environment["EDGESW_GOLDEN"].map { URL(fileURLWithPath: $0) }
+    private static let kept = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Golden")
+
+    /// Whether all of them are there.
+    static var isThere: Bool { made != nil }
     static let hint: Comment = "run scripts/swift-test.sh, or set EDGESW_GOLDEN to what scripts/swift_goldens has made"
 
-    static func file(_ path: String) throws -> URL { try #require(folder, hint).appendingPathComponent(path) }
+    static func file(_ path: String) -> URL { (made ?? kept).appendingPathComponent(path) }
 
     /// Fails where the file is missing.
-    static func data(_ path: String) throws -> Data { try Data(contentsOf: file(path)) }
-
-    static func json<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) throws -> Value {
-        try JSONDecoder().decode(Value.self, from: data(path))
+    static func data(_ path: String) throws -> Data {
+        do {
+            return try Data(contentsOf: file(path))
+        } catch {
+            throw Missing(description: "\(file(path).path) is missing: \(hint)")
+        }
     }
+
+    /// Keys are in snake case.
+    static func json<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) throws -> Value {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try decoder.decode(Value.self, from: data(path))
+    }
+
+    struct Missing: Error, CustomStringConvertible { let description: String }
 
     /// Numbers between spaces, a list a line.
     static func numbers(_ path: String) throws -> [[Int]] {

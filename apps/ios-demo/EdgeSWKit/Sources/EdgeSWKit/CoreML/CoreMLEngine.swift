@@ -22,7 +22,7 @@ public actor CoreMLEngine: InferenceEngine {
         package: ModelPackage, corrected: Bool = true, units: MLComputeUnits? = nil, cache: URL,
         progress: @Sendable (Double) -> Void
     ) async throws {
-        let form = try CoreMLForm(package)
+        let form = try CoreMLForm(package.manifest)
         guard corrected || form.ablation else { throw EngineError.noUncorrectedFunctions }
         let chunks = try package.coreMLModels()
         let functions = form.functions(corrected: corrected)

@@ -1,5 +1,3 @@
-import Foundation
-
 /// How a package's Core ML models are shaped and called, as manifest.json says it (docs/formats.md).
 struct CoreMLForm: Equatable, Sendable {
     /// The units that the package is made for: gpu, ane, cpu or all.
@@ -16,16 +14,18 @@ struct CoreMLForm: Equatable, Sendable {
     /// Most tokens in a call of a program that takes any number: it bounds the logits in memory.
     static let longest = 512
 
-    /// Throws DecodingError for a manifest without the form of a Core ML package.
-    init(manifest: Data) throws {
-        let decoder = JSONDecoder()
-        decoder.keyDecodingStrategy = .convertFromSnakeCase
-        let found = try decoder.decode(Content.self, from: manifest)
-        compute = found.settings.form.compute
-        lengths = found.settings.form.lengths.filter { $0 > 0 }.sorted()
-        context = found.settings.context
-        ablation = found.settings.form.ablation
-        canRewind = found.decoder.layerWindows.allSatisfy { $0.map { $0 >= found.settings.context } ?? true }
+    /// Throws EngineError for a manifest without the form of a Core ML package.
+    init(_ manifest: Manifest) throws {
+        guard let form = manifest.settings.form else { throw EngineError.noModel("manifest.json does not say its form") }
+        self.init(form, context: manifest.settings.context, windows: manifest.decoder.layerWindows)
+    }
+
+    init(_ form: Manifest.Form, context: Int, windows: [Int?]) {
+        compute = form.compute
+        lengths = form.lengths.filter { $0 > 0 }.sorted()
+        ablation = form.ablation
+        self.context = context
+        canRewind = windows.allSatisfy { $0.map { $0 >= context } ?? true }
     }
 
     /// The names of the functions to load, with or without what was held out.
@@ -61,21 +61,6 @@ struct CoreMLForm: Equatable, Sendable {
         if compute == "gpu" || compute == "cpu" { return "main" }
         if length == 1 { return "decode" }
         return lengths.filter { $0 > 1 }.count == 1 ? "prefill" : "prefill_\(length)"
-    }
-
-    private struct Content: Decodable {
-        struct Settings: Decodable {
-            let form: Form
-            let context: Int
-        }
-        struct Form: Decodable {
-            let compute: String
-            let lengths: [Int]
-            let ablation: Bool
-        }
-        struct Decoder: Decodable { let layerWindows: [Int?] }
-        let settings: Settings
-        let decoder: Decoder
     }
 }
 

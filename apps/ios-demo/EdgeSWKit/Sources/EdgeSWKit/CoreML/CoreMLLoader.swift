@@ -48,14 +48,6 @@ struct CoreMLLoader {
 }
 
 extension CoreMLForm {
-    init(_ package: ModelPackage) throws {
-        do {
-            try self.init(manifest: Data(contentsOf: package.folder.appendingPathComponent("manifest.json")))
-        } catch {
-            throw EngineError.noModel("manifest.json does not say its form")
-        }
-    }
-
     /// The units that the package is made for, as edgesw.runtime.compute_plan has them.
     var units: MLComputeUnits {
         switch compute {

@@ -20,7 +20,19 @@ public struct Manifest: Decodable, Sendable {
         public let context: Int
         /// Bits a weight: what was asked for, or, where a size was asked for, what came of it.
         public let bits: Double
-        /// Whether the Core ML model has each function a second time without what is held out.
+        /// nil: there is no Core ML model.
+        public let form: Form?
+
+        public var ablation: Bool { form?.ablation ?? false }
+    }
+
+    /// How the Core ML model is shaped (docs/formats.md).
+    public struct Form: Decodable, Sendable, Equatable {
+        /// The units that it is made for: gpu, ane, cpu or all.
+        public let compute: String
+        /// How many tokens its functions take at once; none: any number.
+        public let lengths: [Int]
+        /// Whether each function is there a second time without what is held out.
         public let ablation: Bool
     }
 
@@ -50,12 +62,14 @@ public struct Manifest: Decodable, Sendable {
         public let maxPositions: Int
         /// Tokens that end a text, where the tokenizer's files name none.
         public let eosTokenIDs: [Int]
+        /// By layer, how many of the last tokens it attends to; nil: all.
+        public let layerWindows: [Int?]
 
         enum CodingKeys: String, CodingKey {
             case family, layers, heads
             case hiddenSize = "hidden_size", intermediateSize = "intermediate_size", kvHeads = "kv_heads"
             case headDim = "head_dim", vocabSize = "vocab_size", maxPositions = "max_positions"
-            case eosTokenIDs = "eos_token_ids"
+            case eosTokenIDs = "eos_token_ids", layerWindows = "layer_windows"
         }
     }
 
@@ -108,12 +122,10 @@ extension Manifest.Settings {
         case storedBits = "stored_bits"
     }
 
-    private struct Form: Decodable { let ablation: Bool }
-
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         context = try values.decode(Int.self, forKey: .context)
-        ablation = try values.decodeIfPresent(Form.self, forKey: .form)?.ablation ?? false  // no form: no Core ML model
+        form = try values.decodeIfPresent(Manifest.Form.self, forKey: .form)
         if let asked = try values.decodeIfPresent(Double.self, forKey: .bits) {
             bits = asked
         } else {

@@ -19,7 +19,7 @@ private struct Chats: Decodable {
 
 @Suite("Chat prompts")
 struct ChatFormTests {
-    private let golden: Chats = try! LoopGolden.json("chats.json")
+    private let golden: Chats = try! Goldens.json("chats.json")
 
     @Test("are those of transformers' apply_chat_template, byte for byte: one space more and a small model loses the thread")
     func prompts() throws {

@@ -19,10 +19,10 @@ struct CoreMLPlanTests {
 
     @Test("are those of edgesw's own runtime, for every form: another position or padding, and the caches hold nonsense")
     func calls() throws {
-        let cases: [Case] = try LoopGolden.json("coreml.json")
+        let cases: [Case] = try Goldens.json("coreml.json")
         #expect(cases.count > 80)
         for expected in cases {
-            let form = try CoreMLForm(manifest: Data(expected.manifest.utf8))
+            let form = try Self.form(manifest: expected.manifest)
             #expect(form.functions(corrected: true).sorted() == expected.functions.sorted())
             #expect(form.hasSeveralFunctions == (expected.functions.count > 1))
             var (made, count): ([CoreMLCall], Int) = ([], 0)
@@ -43,8 +43,24 @@ struct CoreMLPlanTests {
     }
 
     private func form(_ settings: String, windows: String = "[null]") throws -> CoreMLForm {
-        let manifest = #"{"settings": {\#(settings)}, "decoder": {"layer_windows": \#(windows)}}"#
-        return try CoreMLForm(manifest: Data(manifest.utf8))
+        try Self.form(manifest: #"{"settings": {\#(settings)}, "decoder": {"layer_windows": \#(windows)}}"#)
+    }
+
+    /// Of a manifest that has no more than what calls depend on.
+    private static func form(manifest: String) throws -> CoreMLForm {
+        struct Content: Decodable {
+            struct Settings: Decodable {
+                let form: Manifest.Form
+                let context: Int
+            }
+            struct Decoder: Decodable { let layerWindows: [Int?] }
+            let settings: Settings
+            let decoder: Decoder
+        }
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let found = try decoder.decode(Content.self, from: Data(manifest.utf8))
+        return CoreMLForm(found.settings.form, context: found.settings.context, windows: found.decoder.layerWindows)
     }
 
     @Test("without the correction go to the functions that lack it, and to no other")
@@ -70,35 +86,25 @@ struct CoreMLPlanTests {
 
     @Test("are read from a manifest that edgesw convert --compute ane wrote, and its chat form too")
     func converted() throws {
-        let manifest = try LoopGolden.file("generation/manifest.json")
-        let form = try CoreMLForm(manifest: manifest)
+        let manifest = try JSONDecoder().decode(Manifest.self, from: Goldens.data("generation/manifest.json"))
+        let form = try CoreMLForm(manifest)
         #expect(form.functions(corrected: true) == ["decode", "prefill"])
         #expect(form.compute == "ane" && form.lengths == [1, 64] && form.context == 96 && form.canRewind)
-        struct Content: Decodable {
-            let models: [String: String]
-            let files: [String: [String: Value]]
-            let chat: ChatForm
-        }
-        enum Value: Decodable {
-            case text(String), number(Int)
-            init(from decoder: any Decoder) throws {
-                let value = try decoder.singleValueContainer()
-                self = try (try? .number(value.decode(Int.self))) ?? .text(value.decode(String.self))
-            }
-        }
-        let content = try JSONDecoder().decode(Content.self, from: manifest)
-        let digests = content.files.compactMapValues { if case .text(let sum)? = $0["sha256"] { sum } else { nil } }
         let compiled = CompiledModels(folder: URL(fileURLWithPath: "/cache"))
-        let model = try #require(content.models["coreml"])
-        let place = try #require(compiled.place(of: model, files: digests))
+        let model = try #require(manifest.models["coreml"])
+        let place = try #require(compiled.place(of: model, files: manifest.files.mapValues(\.sha256)))
         #expect(place.lastPathComponent.count == 32 + 1 + 32 + ".mlmodelc".count, "of program and weights")
         let said = [ChatMessage(role: .system, content: "s"), ChatMessage(role: .user, content: "u")]
-        #expect(try content.chat.prompt(said) == "[system] s\n[user] u\n[assistant]")
+        #expect(try manifest.chat?.prompt(said) == "[system] s\n[user] u\n[assistant]")
     }
 
     @Test("of a package without a Core ML form are not made up")
-    func noForm() {
+    func noForm() throws {
         #expect(throws: DecodingError.self) { try form(#""context": 128"#) }
+        let whole = try String(decoding: Goldens.data("generation/manifest.json"), as: UTF8.self)
+        let without = whole.replacingOccurrences(of: #""form":"#, with: #""another":"#)
+        let manifest = try JSONDecoder().decode(Manifest.self, from: Data(without.utf8))
+        #expect(throws: EngineError.noModel("manifest.json does not say its form")) { try CoreMLForm(manifest) }
     }
 }
 

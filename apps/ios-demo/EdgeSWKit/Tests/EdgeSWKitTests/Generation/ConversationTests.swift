@@ -17,7 +17,7 @@ struct ConversationTests {
 
     init() throws {
         tokenizer = try Recording.tokenizer()
-        let chats: Chats = try LoopGolden.json("chats.json")
+        let chats: Chats = try Goldens.json("chats.json")
         form = try #require(chats.templates.first { $0.name == "chatml" }).chat
     }
 

@@ -5,15 +5,15 @@ import Testing
 
 @Suite("Generation")
 struct GeneratorTests {
-    private let recording: Recording
-    private let tokenizer: Tokenizer
+    let recording: Recording
+    let tokenizer: Tokenizer
 
     init() throws {
         recording = try Recording.load()
         tokenizer = try Recording.tokenizer()
     }
 
-    private func options(_ most: Int, chunk: Int = 64, stop: [String] = []) -> GenerationOptions {
+    func options(_ most: Int, chunk: Int = 64, stop: [String] = []) -> GenerationOptions {
         GenerationOptions(maximumTokens: most, stopSequences: stop, promptChunk: chunk)
     }
 

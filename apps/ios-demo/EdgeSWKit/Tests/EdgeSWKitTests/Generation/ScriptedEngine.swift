@@ -12,11 +12,11 @@ struct Recording: Decodable {
     let context, vocabulary: Int
     let cases: [Case]
 
-    static func load() throws -> Recording { try LoopGolden.json("generation/generation.json") }
+    static func load() throws -> Recording { try Goldens.json("generation/generation.json") }
 
     /// The logits after each run of tokens that was fed.
     func logits() throws -> [[Int]: [Float]] {
-        let bytes = try LoopGolden.file("generation/logits.bin")
+        let bytes = try Goldens.data("generation/logits.bin")
         var values = [Float](repeating: 0, count: bytes.count / 4)
         _ = values.withUnsafeMutableBytes { bytes.copyBytes(to: $0) }
         var (table, row): ([[Int]: [Float]], Int) = ([:], 0)
@@ -32,10 +32,10 @@ struct Recording: Decodable {
 
     static func tokenizer(eos: Int? = nil) throws -> Tokenizer {
         try Tokenizer(
-            json: LoopGolden.file("generation/tokenizer.json"),
-            config: LoopGolden.file("generation/tokenizer_config.json"),
+            json: Goldens.data("generation/tokenizer.json"),
+            config: Goldens.data("generation/tokenizer_config.json"),
             generationConfig: eos.map { Data(#"{"eos_token_id": \#($0)}"#.utf8) }
-                ?? LoopGolden.file("generation/generation_config.json"))
+                ?? Goldens.data("generation/generation_config.json"))
     }
 }
 

@@ -3,20 +3,8 @@ import Testing
 
 @testable import EdgeSWKit
 
-@Suite("The end of an answer")
-struct StoppingTests {
-    private let recording: Recording
-    private let tokenizer: Tokenizer
-
-    init() throws {
-        recording = try Recording.load()
-        tokenizer = try Recording.tokenizer()
-    }
-
-    private func options(_ most: Int, chunk: Int = 64, stop: [String] = []) -> GenerationOptions {
-        GenerationOptions(maximumTokens: most, stopSequences: stop, promptChunk: chunk)
-    }
-
+/// How an answer ends.
+extension GeneratorTests {
     @Test("ends before a stop sequence, also where it begins and ends within tokens")
     func stopSequences() async throws {
         let expected = recording.cases[2]

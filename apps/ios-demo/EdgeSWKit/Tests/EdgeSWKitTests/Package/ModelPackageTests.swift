@@ -11,7 +11,7 @@ struct ModelPackageTests {
     /// A copy of the golden package that a test may spoil.
     func copy() throws -> URL {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-        try FileManager.default.copyItem(at: try Goldens.file("package"), to: folder)
+        try FileManager.default.copyItem(at: Goldens.file("package"), to: folder)
         return folder
     }
 
@@ -24,7 +24,7 @@ struct ModelPackageTests {
 
     @Test("The manifest says what the package is, as the screens show it")
     func manifest() throws {
-        let package = try ModelPackage(folder: try Goldens.file("package"))
+        let package = try ModelPackage(folder: Goldens.file("package"))
         let manifest = package.manifest
         #expect(manifest.source.name == "smollm2-135m" && manifest.source.revision == nil && manifest.recipe == "smollm2-135m")
         #expect(manifest.settings.context == 2048 && manifest.settings.bits == 4.625 && manifest.settings.ablation)
@@ -38,7 +38,7 @@ struct ModelPackageTests {
 
     @Test("Chunks come in the order in which they run: the eleventh is not the second")
     func chunks() throws {
-        let models = try ModelPackage(folder: try Goldens.file("package")).coreMLModels()
+        let models = try ModelPackage(folder: Goldens.file("package")).coreMLModels()
         #expect(models.map(\.lastPathComponent) == (1...11).map { "\($0)-of-11.mlpackage" })
         let folder = try copy()
         defer { try? FileManager.default.removeItem(at: folder) }
@@ -50,7 +50,7 @@ struct ModelPackageTests {
 
     @Test("What was measured is what edgesw wrote, and figures that are no numbers are none")
     func validation() throws {
-        let validation = try #require(try ModelPackage(folder: try Goldens.file("package")).validation())
+        let validation = try #require(try ModelPackage(folder: Goldens.file("package")).validation())
         let good = try #require(validation.targets["coreml"]), broken = try #require(validation.uncorrected["coreml"])
         #expect(validation.windows == 2 && validation.tokensPerWindow == 51 && validation.passed)
         #expect(validation.maximumIncrease == 0.2 && validation.text == "validation text")
@@ -64,7 +64,7 @@ struct ModelPackageTests {
     @Test("A whole package passes, and progress goes from nothing to all without going back")
     func whole() throws {
         let seen = Shares()
-        try ModelPackage(folder: try Goldens.file("package")).verify { seen.add($0) }
+        try ModelPackage(folder: Goldens.file("package")).verify { seen.add($0) }
         let shares = seen.all
         #expect(shares.first == 0 && shares.last == 1 && shares.count > 12)
         #expect(zip(shares, shares.dropFirst()).allSatisfy { $0 <= $1 })
@@ -89,7 +89,7 @@ struct ModelPackageTests {
 
     @Test("A cancelled verification ends at once, and not as damage")
     func cancelled() async throws {
-        let package = try ModelPackage(folder: try Goldens.file("package"))
+        let package = try ModelPackage(folder: Goldens.file("package"))
         let task = Task {
             while !Task.isCancelled { await Task.yield() }
             try package.verify { _ in }
@@ -118,7 +118,7 @@ struct ModelPackageTests {
         try FileManager.default.createSymbolicLink(atPath: file.path, withDestinationPath: "moved")
         try ModelPackage(folder: folder).verify { _ in }
         try FileManager.default.removeItem(at: file)
-        try FileManager.default.createSymbolicLink(at: file, withDestinationURL: try Goldens.file("package/README.md"))
+        try FileManager.default.createSymbolicLink(at: file, withDestinationURL: Goldens.file("package/README.md"))
         #expect(throws: PackageError.leadsOutside("README.md")) { try ModelPackage(folder: folder) }
     }
 

@@ -52,7 +52,7 @@ extension Samplers.Case {
 
 @Suite("Sampling")
 struct SamplerTests {
-    private let golden: Samplers = try! LoopGolden.json("samplers.json")
+    private let golden: Samplers = try! Goldens.json("samplers.json")
 
     @Test("draws Python's random numbers: else a seed means another text there and here")
     func numbers() throws {
