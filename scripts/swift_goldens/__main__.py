@@ -14,7 +14,8 @@ def main() -> None:
         sys.exit("usage: python scripts/swift_goldens FOLDER")
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    sys.path.insert(0, str(Path(__file__).parents[2]))  # edgesw, where it is not installed
+    root = Path(__file__).parents[2]  # edgesw, where it is not installed, and what its tests make models of
+    sys.path[:0] = map(str, (root, root / "tests", root / "tests" / "checkpoint"))
     for name in MODULES:
         importlib.import_module(name).make(folder)
 

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from chat_templates import TEMPLATES
+from test_tokenizer import CONFIG, byte_level
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
 from edgesw.chat_pieces import derive_form
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-
-from chat_templates import TEMPLATES
-from test_tokenizer import CONFIG, byte_level
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
 USER = [

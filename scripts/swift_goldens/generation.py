@@ -6,23 +6,19 @@ The Swift tests replay these logits by the tokens that are fed, so that a loop w
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import coreml_calls
 import numpy as np
+import tiny
 
 from edgesw.generate import generate
 from edgesw.package import read_manifest
 from edgesw.runtime.package import PackagedDecoder
 from edgesw.targets import open_decoder
 from edgesw.tokenizer import Tokenizer
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-
-import tiny
 
 CONTEXT = 96
 # Prompt -> most tokens. The second begins with the first and what is written after it; the last one fills the context.

@@ -218,7 +218,7 @@ def _charsmap_table() -> bytes:
     """NFKC of the characters that it makes one or two others of, and some that go."""
     import unicodedata
 
-    from charsmap import charsmap
+    from charsmaps import charsmap
 
     changed: dict[str, str] = {
         "\t": " ",
