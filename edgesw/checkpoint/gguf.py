@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesw.checkpoint.gguf_file import Entry, read_head
 from edgesw.checkpoint.reader import Rows
-from edgesw.checkpoint.rows import count_rows, read_rows
+from edgesw.checkpoint.rows import read_rows
 from edgesw.errors import CheckpointError, UnsupportedError
 
 _AGAIN = "The file is truncated or damaged: download it again"
@@ -60,10 +60,11 @@ class GgufReader:
         flat = len(entry.shape) == 1
         shape, stored = ((1, *each) if flat else each for each in (entry.shape, entry.stored_shape))
         picked = None if flat else rows
-        values = np.empty((count_rows(picked, shape[0]), *shape[1:]), np.float32)
         try:
-            for place, part in read_rows(self.path, entry.offset, entry.dtype, stored, picked):
-                values[place] = dequantize(part, entry.type)
+            values = read_rows(
+                self.path, entry.offset, entry.dtype, stored, picked, shape[1:],
+                lambda part: dequantize(part, entry.type),
+            )  # fmt: skip
         except (OSError, EOFError) as error:
             raise CheckpointError(f"{self.path}: cannot read tensor '{name}': {error}. {_AGAIN}.") from error
         return values[0] if flat and rows is None else values[0][rows] if flat else values

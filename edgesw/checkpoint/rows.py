@@ -5,7 +5,7 @@ Not mapped: a file that is cut short while it is mapped ends the process at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
@@ -17,32 +17,36 @@ from edgesw.checkpoint.reader import Rows
 AT_ONCE = 1 << 20
 
 
-def count_rows(rows: Rows | None, length: int) -> int:
-    """How many rows of a tensor with `length` of them are asked for."""
-    return sum(stop - start for start, stop in _runs(rows, length))
-
-
 def read_rows(
-    path: Path, offset: int, dtype: np.dtype, shape: tuple[int, ...], rows: Rows | None
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """(their places among the rows asked for, rows) of the tensor of this type and shape that begins at byte `offset`.
+    path: Path,
+    offset: int,
+    dtype: np.dtype,
+    stored: tuple[int, ...],
+    rows: Rows | None,
+    columns: tuple[int, ...],
+    convert: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Rows of the tensor of this type and shape, `stored`, that begins at byte `offset`: float32 (rows, *columns).
+    `convert` makes them of rows as they are stored, some at a time.
 
     Raises OSError where the file cannot be read, EOFError where it ends too early.
     """
-    each, place = prod(shape[1:]), 0
+    runs, each, place = _runs(rows, stored[0]), prod(stored[1:]), 0
+    values = np.empty((sum(last - first for first, last in runs), *columns), np.float32)
     if not each:  # nothing, however many rows of it
-        return
+        return values
     step = max(1, AT_ONCE // each)
     with path.open("rb", buffering=0) as file:
-        for first, last in _runs(rows, shape[0]):
+        for first, last in runs:
             for start in range(first, last, step):
                 count = min(step, last - start)
                 file.seek(offset + start * each * dtype.itemsize)
-                values = np.fromfile(file, dtype, count * each)
-                if len(values) < count * each:
+                part = np.fromfile(file, dtype, count * each)
+                if len(part) < count * each:
                     raise EOFError("the file ends before its last value")
-                yield slice(place, place + count), values.reshape(count, *shape[1:])
+                values[place : place + count] = convert(part.reshape(count, *stored[1:]))
                 place += count
+    return values
 
 
 def _runs(rows: Rows | None, length: int) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from edgesw.checkpoint.reader import Rows
-from edgesw.checkpoint.rows import count_rows, read_rows
+from edgesw.checkpoint.rows import read_rows
 from edgesw.errors import CheckpointError, UnsupportedError
 from edgesw.json_file import read_json
 
@@ -49,14 +49,16 @@ class SafetensorsReader:
 
         entry = self._readable(name)
         shape = entry.shape or (1,)
-        values = torch.empty((count_rows(rows, shape[0]), *shape[1:]))
+
+        def widened(part: np.ndarray) -> np.ndarray:
+            stored = torch.from_numpy(part)
+            return (stored.view(torch.bfloat16) if entry.dtype == "BF16" else stored).float().numpy()
+
         try:
-            for place, part in read_rows(entry.path, entry.offset, DTYPES[entry.dtype], shape, rows):
-                stored = torch.from_numpy(part)
-                values[place] = stored.view(torch.bfloat16) if entry.dtype == "BF16" else stored
+            values = read_rows(entry.path, entry.offset, DTYPES[entry.dtype], shape, rows, shape[1:], widened)
         except (OSError, EOFError) as error:
             raise CheckpointError(f"{entry.path}: cannot read tensor '{name}': {error}. {_AGAIN}.") from error
-        return np.asarray(values.numpy()) if rows is not None else np.asarray(values.numpy()).reshape(entry.shape)
+        return values if rows is not None else values.reshape(entry.shape)
 
     def _readable(self, name: str) -> _Entry:
         entry = self._entries[name]

@@ -183,6 +183,7 @@ def convert(
     from edgesw.plans import Settings, make_plans
     from edgesw.report.measured import record as write_measured
     from edgesw.texts import load_text
+    from edgesw.validate.validate import model_bytes
     from edgesw.validate.validate import validate as measure
 
     if bits is not None and size is not None:
@@ -252,8 +253,8 @@ def convert(
         print_json({**told, **schemes, **held_out, "files": manifest.files, **measured})
         _end(report)
     for name, path in manifest.models.items():
-        files = (entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path))
-        click.echo(f"{output / path}  {megabytes(sum(files))}  {manifest.settings['schemes'][name]}")
+        taken = megabytes(model_bytes(manifest, name))
+        click.echo(f"{output / path}  {taken}  {manifest.settings['schemes'][name]}")
     if agreement is not None:
         click.echo(agreement.summary())
     held = [f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out]
