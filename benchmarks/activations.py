@@ -19,18 +19,18 @@ from numerics import Mixed
 from printing import megabytes, say, table, versions
 from rounded import FLOAT, NAIVE, Computed, RoundedOps, ways
 
+from edgesw.calibration.calibrate import calibrate
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.convert import convert
+from edgesw.conversion.convert import convert
+from edgesw.conversion.hold_out import find_held_out
+from edgesw.conversion.plans import Settings
 from edgesw.errors import EdgeswError
-from edgesw.held_out import find_held_out
-from edgesw.outliers.calibrate import calibrate
-from edgesw.outliers.find import find_outliers
-from edgesw.plans import Settings
-from edgesw.runtime.package import PackagedDecoder
+from edgesw.outliers.detect import find_outliers
+from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets import TARGETS
-from edgesw.texts import load_text, shipped_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.targets.targets import TARGETS
+from edgesw.text.texts import load_text, shipped_text, windows
+from edgesw.text.tokenizer import Tokenizer
 from edgesw.validate.measure import Agreement, measure
 
 COLUMNS = ("weights 8 bits a row; activations", "range", "perplexity", "over float", "won back", "KL, nats")

@@ -9,19 +9,19 @@ import numpy as np
 from numerics import Matrices, Mixed, NumericsDecoder
 from printing import say
 
+from edgesw.calibration.calibrate import Calibration, calibrate
 from edgesw.checkpoint.checkpoint import Checkpoint
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
-from edgesw.convert import convert
+from edgesw.conversion.convert import convert
+from edgesw.conversion.hold_out import HeldOut, find_held_out
+from edgesw.conversion.plans import Settings, make_plans
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
-from edgesw.held_out import HeldOut, find_held_out
-from edgesw.outliers.calibrate import Calibration, calibrate
-from edgesw.package import Manifest
-from edgesw.plans import Settings, make_plans
-from edgesw.targets import TARGETS
-from edgesw.texts import shipped_text
-from edgesw.tokenizer import Tokenizer
+from edgesw.package.package import Manifest
+from edgesw.targets.targets import TARGETS
+from edgesw.text.texts import shipped_text
+from edgesw.text.tokenizer import Tokenizer
 
 TOKENS = 512  # per window, BOS included
 

@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 from printing import table, versions
 
+from edgesw.calibration.calibrate import calibrate
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.bins import add_to_histogram, distinct_totals, empty_histogram
 from edgesw.compress.decoder import compress_matrix
 from edgesw.compress.kmeans import exact_clusters
 from edgesw.compress.matrix import CompressedMatrix, Scheme
 from edgesw.compress.palette import encode_palettes
+from edgesw.conversion.hold_out import HeldOut, find_held_out
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
 from edgesw.errors import EdgeswError
-from edgesw.held_out import HeldOut, find_held_out
-from edgesw.outliers.calibrate import calibrate
-from edgesw.quiet import coremltools
-from edgesw.texts import shipped_text
-from edgesw.tokenizer import Tokenizer
+from edgesw.system.log_filter import coremltools
+from edgesw.text.texts import shipped_text
+from edgesw.text.tokenizer import Tokenizer
 
 COLUMNS = ("palettes", "held out", "form", "more bytes than nothing", "operations", "weighted error")
 Var = Any

@@ -13,8 +13,8 @@ from printing import say, table, versions
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.outliers.detect import detect
-from edgesw.outliers.found import SuperOutliers
-from edgesw.tokenizer import Tokenizer
+from edgesw.outliers.results import SuperOutliers
+from edgesw.text.tokenizer import Tokenizer
 
 PROMPTS = Path(__file__).parents[1] / "tests" / "outliers" / "prompts.txt"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -14,17 +14,17 @@ import numpy as np
 from numerics import Mixed, NumericsDecoder
 from printing import say, table, versions
 
+from edgesw.calibration.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, input_mean_squares
+from edgesw.calibration.outlier_channels import TIMES_MEAN, columns_of, joined, spiking_columns
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.checkpoint.spec import Coordinates
 from edgesw.compress.decoder import compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.errors import EdgeswError
-from edgesw.outliers.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS, input_mean_squares
-from edgesw.outliers.columns import TIMES_MEAN, columns_of, joined, spiking_columns
-from edgesw.outliers.find import find_outliers
+from edgesw.outliers.detect import find_outliers
+from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import FloatLogits
-from edgesw.texts import load_text, shipped_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import load_text, shipped_text, windows
+from edgesw.text.tokenizer import Tokenizer
 from edgesw.validate.measure import measure
 
 WHOLE_ROW = 1 << 16  # longer than any row: cut to it

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from edgesw.outliers.detect import PROMPT
-from edgesw.texts import shipped_text
+from edgesw.text.texts import shipped_text
 
 SUPER_WEIGHT = (1, 2070, 7310)  # arXiv 2411.07191, table 2: layer, row, column
 CONFIG = {

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.ops import Weights
-from edgesw.runtime.package import CHUNK
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.runtime.packaged_decoder import CHUNK
 from edgesw.runtime.torch import FloatLogits
 
 Matrices = Callable[[str], np.ndarray]

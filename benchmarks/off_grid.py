@@ -14,9 +14,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.checkpoint.families import family_of
 from edgesw.checkpoint.places import find_places, hf_place
 from edgesw.errors import EdgeswError
+from edgesw.families.families import family_of
 
 # Factors of columns lie between 1 / FURTHEST and FURTHEST: an integer of 3 is off its grid by up to 0.75 then.
 FURTHEST = 1.25

@@ -168,8 +168,8 @@ def measure_quality(model: Path, packages: Sequence[Package], text: str | None, 
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.runtime.onnx import OnnxDecoder
     from edgesw.runtime.torch import FloatLogits
-    from edgesw.texts import load_text, windows
-    from edgesw.tokenizer import Tokenizer
+    from edgesw.text.texts import load_text, windows
+    from edgesw.text.tokenizer import Tokenizer
     from edgesw.validate.measure import measure
 
     checkpoint = open_checkpoint(str(model))

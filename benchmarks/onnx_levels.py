@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 from printing import say, table, versions
 
-from edgesw.bench import Speed, measure_speed
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.emit.onnx_linear import ACCURACY_LEVEL
-from edgesw.package import read_manifest
+from edgesw.package.package import read_manifest
 from edgesw.runtime.onnx import OnnxDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.texts import load_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import load_text, windows
+from edgesw.text.tokenizer import Tokenizer
+from edgesw.validate.bench import Speed, measure_speed
 from edgesw.validate.measure import measure
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 from tiny import unrounded
 
 LEVELS = (0, ACCURACY_LEVEL)

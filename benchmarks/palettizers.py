@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesw.compress.palette import encode_palettes, fit_palettes
-from edgesw.quiet import coremltools
+from edgesw.system.log_filter import coremltools
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
+from edgesw.decoder.spec import DecoderSpec
 
 Quantize = Callable[[np.ndarray], tuple[np.ndarray, float]]
 """Float32 (rows, columns) -> what is stored, dequantised, and its bytes: codes, scales, zero points, palettes."""

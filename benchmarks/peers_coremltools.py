@@ -13,7 +13,7 @@ import numpy as np
 from peers import ByMatrix, Peer
 
 from edgesw.compress.plan import nearest_divisor
-from edgesw.quiet import coremltools
+from edgesw.system.log_filter import coremltools
 
 
 def linear(weights: np.ndarray, block: int) -> tuple[np.ndarray, float]:

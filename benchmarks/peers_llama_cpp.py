@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from peers import ByMatrix, Peer, Source
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.spec import DecoderSpec
 
 SUPER_BLOCK = 256  # weights that a k-quant stores together
 _NAMES = {

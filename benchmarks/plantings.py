@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from printing import say, table, versions
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 from planted import FAMILIES, KINDS, Compared, compare, plant
 
 

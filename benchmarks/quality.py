@@ -23,8 +23,8 @@ from rows import Row, headline_layers, headline_rows, make_all, own_rows, packag
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.errors import EdgeswError
 from edgesw.runtime.torch import FloatLogits
-from edgesw.texts import Text, load_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import Text, load_text, windows
+from edgesw.text.tokenizer import Tokenizer
 from edgesw.validate.measure import measure
 
 AT_ONCE = 3  # rows measured side by side, then saved

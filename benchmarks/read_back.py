@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from edgesw.calibration.calibrate import calibrate
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.checkpoint.spec import LAYER_MATRICES
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.outliers.calibrate import calibrate
-from edgesw.package import read_manifest
-from edgesw.plans import Settings, make_plans
-from edgesw.texts import shipped_text
-from edgesw.tokenizer import Tokenizer
+from edgesw.conversion.plans import Settings, make_plans
+from edgesw.decoder.spec import LAYER_MATRICES
+from edgesw.package.package import read_manifest
+from edgesw.text.texts import shipped_text
+from edgesw.text.tokenizer import Tokenizer
 
 
 def main() -> None:

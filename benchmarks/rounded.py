@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from bench import TOKENS
 from numerics import Mixed
 
+from edgesw.calibration.calibrate import Calibration
 from edgesw.checkpoint.checkpoint import Checkpoint
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.decoder import decoder_head
-from edgesw.outliers.calibrate import Calibration
-from edgesw.outliers.found import SuperOutliers
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.outliers.results import SuperOutliers
 from edgesw.runtime.torch import TorchOps, residual_stream
 from edgesw.study.activations import super_activation_columns
 

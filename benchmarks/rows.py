@@ -14,15 +14,15 @@ from peers import Peer, Source
 from printing import say
 
 from edgesw.checkpoint.checkpoint import Checkpoint
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import CompressionPlan, nearest_divisor
-from edgesw.convert import compressed_decoder
-from edgesw.plans import Settings, make_plans
-from edgesw.recipes import Coordinates
-from edgesw.runtime.package import PackagedDecoder
-from edgesw.targets import TARGETS
+from edgesw.conversion.convert import compressed_decoder
+from edgesw.conversion.plans import Settings, make_plans
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.recipes.recipes import Coordinates
+from edgesw.runtime.packaged_decoder import PackagedDecoder
+from edgesw.targets.targets import TARGETS
 
 # Core ML's format has every setting measured as numerics, so its plans are the ones made.
 CORE_ML = TARGETS["coreml"]

@@ -17,15 +17,15 @@ from numerics import Matrices, Mixed
 from printing import say, table, versions
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.checkpoint.spec import Coordinates
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
-from edgesw.convert import compressed_decoder
+from edgesw.conversion.convert import compressed_decoder
+from edgesw.conversion.plans import Settings, make_plans
 from edgesw.errors import EdgeswError
-from edgesw.plans import Settings, make_plans
+from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
-from edgesw.texts import shipped_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import shipped_text, windows
+from edgesw.text.tokenizer import Tokenizer
 from edgesw.validate.measure import Agreement, measure
 
 FRACTION = 5e-4  # of each matrix's scalars, where some are held out by their harm

@@ -12,13 +12,13 @@ import sys
 import numpy as np
 from printing import say, table, versions
 
+from edgesw.calibration.calibrate import calibrate
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.errors import EdgeswError
-from edgesw.outliers.calibrate import calibrate
-from edgesw.texts import shipped_text
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import shipped_text
+from edgesw.text.tokenizer import Tokenizer
 
 COLUMNS = ("matrix", "palettes", "bits per weight", "weighted error", "bits of scalar palettes", "won")
 SCALAR = [(bits, group) for bits in (1, 2, 3, 4, 6) for group in (8, 16, 32, 64, 0)]

@@ -11,9 +11,9 @@ import pytest
 from tiny import edgesw
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.convert import convert
+from edgesw.conversion.convert import convert
+from edgesw.conversion.plans import Settings
 from edgesw.errors import CheckpointError
-from edgesw.plans import Settings
 
 
 def at(stage: str, do: Callable[[], object]) -> Callable[[str, str, int, int], None]:

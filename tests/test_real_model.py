@@ -10,27 +10,27 @@ import torch
 from tiny import unrounded
 
 import edgesw.emit.coreml as coreml
+from edgesw.calibration.calibrate import calibrate, calibration_text
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
-from edgesw.compress.kept import KeptMatrices
 from edgesw.compress.matrix import Scheme
+from edgesw.compress.matrix_store import KeptMatrices
 from edgesw.compress.plan import make_plan
-from edgesw.convert import compressed_decoder, convert
+from edgesw.conversion.convert import compressed_decoder, convert
+from edgesw.conversion.hold_out import HeldOut
+from edgesw.conversion.plans import Settings
 from edgesw.decoder.ops import Weights
-from edgesw.form import Form
-from edgesw.held_out import HeldOut
-from edgesw.outliers.calibrate import calibrate, calibration_text
-from edgesw.package import Manifest, read_manifest
-from edgesw.packaging import Packaging
-from edgesw.plans import Settings
+from edgesw.formats.coreml_layout import CoreMLLayout
+from edgesw.formats.write_options import WriteOptions
+from edgesw.package.package import Manifest, read_manifest
 from edgesw.runtime.coreml import CoreMLDecoder, open_coreml
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.onnx import OnnxDecoder
-from edgesw.runtime.package import PackagedDecoder, feed
+from edgesw.runtime.packaged_decoder import PackagedDecoder, feed
 from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
-from edgesw.targets import TARGETS, open_decoder
-from edgesw.texts import shipped_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.targets.targets import TARGETS, open_decoder
+from edgesw.text.texts import shipped_text, windows
+from edgesw.text.tokenizer import Tokenizer
 from edgesw.validate.measure import Agreement, measure
 
 pytestmark = pytest.mark.slow
@@ -212,7 +212,7 @@ def test_an_ordinary_norm_overflows_in_float16(
     """
     monkeypatch.setattr(coreml, "MilOps", OrdinaryNorm)
     decoder = CompressedDecoder(smollm2, make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 8))
-    coreml.write_coreml(decoder, smollm2.spec, Packaging(512, "ordinary"), tmp_path / "model.mlpackage")
+    coreml.write_coreml(decoder, smollm2.spec, WriteOptions(512, "ordinary"), tmp_path / "model.mlpackage")
     half, single = (
         agreement(smollm2, ids[:1, :128], interpreted(tmp_path / "model.mlpackage", precision))
         for precision in ("float16", "float32")
@@ -248,7 +248,7 @@ def test_a_super_activation_of_a_hundred_thousand_keeps_the_perplexity(
 
     def half(residual_max: float) -> Agreement:
         path = tmp_path / f"{residual_max:.0f}.mlpackage"
-        TARGETS["coreml"].write(decoder, smollm2.spec, Packaging(512, "tall", residual_max), path)
+        TARGETS["coreml"].write(decoder, smollm2.spec, WriteOptions(512, "tall", residual_max), path)
         return agreement(smollm2, ids[:1, :128], interpreted(path, "float16"))
 
     assert abs(half(largest).increase) < 0.05
@@ -257,12 +257,12 @@ def test_a_super_activation_of_a_hundred_thousand_keeps_the_perplexity(
 
 def test_the_neural_engine_form_survives_float16(smollm2: Checkpoint, ids: np.ndarray, tmp_path: Path) -> None:
     """The other layout has norms and products of its own, and the same super activation goes through them."""
-    target, form = TARGETS["coreml"], Form("ane", (1, 16))
+    target, form = TARGETS["coreml"], CoreMLLayout("ane", (1, 16))
     plan = make_plan(smollm2.spec, target.capabilities_for(form), 8)
     columns = {"layers.11.down_proj": (1229, 1487)}
     decoder = CompressedDecoder(smollm2, plan, None, SUPER_WEIGHTS, columns)
     path = tmp_path / target.path(form)
-    target.write(decoder, smollm2.spec, Packaging(64, "SmolLM2", 0.0, form), path)
+    target.write(decoder, smollm2.spec, WriteOptions(64, "SmolLM2", 0.0, form), path)
     package = open_coreml(path, 64, "float16")
     assert agreement(smollm2, ids[:1, :48], package).kl_divergence < 0.05
     package.reset()

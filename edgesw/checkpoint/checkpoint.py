@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.config import Config
-from edgesw.checkpoint.families import family_of, family_of_gguf
-from edgesw.checkpoint.family import Family
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
@@ -19,10 +16,13 @@ from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
 from edgesw.checkpoint.reader import Rows, TensorReader
 from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError
-from edgesw.json_file import read_json
-from edgesw.tokenizer import TOKENIZER_FILES
+from edgesw.families.config import Config
+from edgesw.families.families import family_of, family_of_gguf
+from edgesw.families.family import Family
+from edgesw.files.json_file import read_json
+from edgesw.text.tokenizer import TOKENIZER_FILES
 
 
 class Checkpoint:
@@ -181,3 +181,15 @@ def _files(folder: Path) -> dict[str, bytes]:
             f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
         )
     return files
+
+
+def check_ids(ids: np.ndarray, checkpoint: Checkpoint) -> None:
+    """CheckpointError for token ids that the model has no embedding for.
+
+    A tokenizer may know more tokens than the model has, as long as they do not occur in text.
+    """
+    if ids.max(initial=0) >= checkpoint.spec.vocab_size:
+        raise CheckpointError(
+            f"{checkpoint.source.path}: the tokenizer gives token {ids.max()} and the model has "
+            f"{checkpoint.spec.vocab_size}: they do not belong together. Download both again."
+        )

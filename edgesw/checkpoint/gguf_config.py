@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.family import Family, GgufValue
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_rope import rope_settings
 from edgesw.checkpoint.gguf_vocabulary import eos_ids, special_id
 from edgesw.errors import UnsupportedError
+from edgesw.families.family import Family, GgufValue
 
 # metadata key after "<architecture>." -> key in config.json
 _KEYS = {

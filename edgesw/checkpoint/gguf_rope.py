@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgesw.checkpoint.family import GgufValue
 from edgesw.checkpoint.gguf import GgufReader
+from edgesw.families.family import GgufValue
 
 # Divisors of the frequencies, one for each pair of channels. llama.cpp computes Llama 3's when it converts.
 _FACTORS, _LONG, _SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgesw.checkpoint.charsmap import check_charsmap
 from edgesw.checkpoint.gguf_vocabulary import Kind, Vocabulary
+from edgesw.text.charsmap import check_charsmap
 
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece spells a space
 _MERGED = (Kind.NORMAL, Kind.UNUSED, Kind.UNDEFINED)  # the others never come of merging

@@ -9,8 +9,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from edgesw.checkpoint.family import Family, Stored
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.families.family import Family, Stored
 
 
 @dataclass(frozen=True)

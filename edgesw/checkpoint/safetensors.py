@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from edgesw.checkpoint.reader import Rows
 from edgesw.checkpoint.rows import read_rows
 from edgesw.errors import CheckpointError, UnsupportedError
-from edgesw.json_file import read_json
+from edgesw.files.json_file import read_json
 
 INDEX = "model.safetensors.index.json"
 DTYPES = {name: np.dtype(kind) for name, kind in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<i2"}.items()}

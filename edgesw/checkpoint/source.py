@@ -11,7 +11,7 @@ from typing import Literal
 
 from edgesw.checkpoint.hub import download, download_config
 from edgesw.errors import CheckpointError, UsageError, near_names
-from edgesw.recipes import Recipe, RecipePackage, all_recipes, load_recipe
+from edgesw.recipes.recipes import Recipe, RecipePackage, all_recipes, load_recipe
 
 _TO_SAFETENSORS = (
     "pickled weights (.bin, .pt, .pth) can run code when loaded and are refused; convert them to safetensors once, "

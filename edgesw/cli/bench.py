@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from edgesw.cli.amounts import Lengths
+from edgesw.cli.param_types import Lengths
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import megabytes, print_json, print_table, warn
-from edgesw.form import UNITS
+from edgesw.formats.coreml_layout import UNITS
 
 
 @click.command()
@@ -36,11 +36,11 @@ def bench(
     as_json: bool,
 ) -> None:
     """How fast PACKAGE loads, reads prompts and writes tokens on this machine, and what memory it takes."""
-    from edgesw.bench import Benched
-    from edgesw.bench import bench as run
-    from edgesw.machine import machine
-    from edgesw.package import check_files, read_manifest
-    from edgesw.targets import TARGETS, check_target
+    from edgesw.package.package import check_files, read_manifest
+    from edgesw.system.machine import machine
+    from edgesw.targets.targets import TARGETS, check_target
+    from edgesw.validate.bench import Benched
+    from edgesw.validate.bench import bench as run
 
     manifest = read_manifest(package)
     check_files(package, manifest)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgesw.cli.measuring import text_option
 from edgesw.cli.progress import Bar
+from edgesw.cli.shared_options import text_option
 from edgesw.cli.tables import inform, megabytes, print_json, print_table
 
 
@@ -31,9 +31,9 @@ def compare(
     as_json: bool,
 ) -> None:
     """PACKAGES of one model side by side: size, bits, perplexity, KL divergence, speed."""
-    from edgesw.compare import compare as run
     from edgesw.report.plots import check_plot, save_plot, tradeoff_plot
-    from edgesw.texts import load_text
+    from edgesw.text.texts import load_text
+    from edgesw.validate.compare import compare as run
 
     if plot is not None:
         check_plot(plot)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgesw.activations import RANGES
-from edgesw.cli.amounts import Bits, Chunks, Lengths, Size
+from edgesw.cli.param_types import Bits, Chunks, Lengths, Size
 from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import megabytes, print_json, warn
 from edgesw.cli.validate import TOO_FAR, print_report
-from edgesw.form import UNITS
-from edgesw.targets import TARGETS
+from edgesw.formats.activation_quantization import RANGES
+from edgesw.formats.coreml_layout import UNITS
+from edgesw.targets.targets import TARGETS
 
 if TYPE_CHECKING:
-    from edgesw.plans import Plans
+    from edgesw.conversion.plans import Plans
     from edgesw.validate.validate import ValidationReport
 
 MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another bit for all
@@ -174,15 +174,15 @@ def convert(
     as_json: bool,
 ) -> None:
     """Compress MODEL and write a package for each target into one folder."""
+    from edgesw.calibration.calibrate import calibration_text
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.checkpoint.source import plain_name
-    from edgesw.convert import convert as run
+    from edgesw.conversion.convert import convert as run
+    from edgesw.conversion.plans import Settings, make_plans
     from edgesw.outliers.agreement import RecipeAgreement
-    from edgesw.outliers.calibrate import calibration_text
-    from edgesw.package import check_output
-    from edgesw.plans import Settings, make_plans
+    from edgesw.package.package import check_output
     from edgesw.report.measured import record as write_measured
-    from edgesw.texts import load_text
+    from edgesw.text.texts import load_text
     from edgesw.validate.validate import model_bytes
     from edgesw.validate.validate import validate as measure
 

@@ -22,7 +22,7 @@ def demo_app(package: Path, app: Path | None, force: bool, as_json: bool) -> Non
 
     The package is checked first. What comes next, in Xcode, is printed.
     """
-    from edgesw.demo_app import APP, copy_into_app
+    from edgesw.package.demo_app import APP, copy_into_app
 
     with Bar() as bar:
         copied = copy_into_app(package, app or APP, force=force, progress=bar)

@@ -12,7 +12,7 @@ from edgesw.cli.progress import Bar
 from edgesw.cli.tables import inform, print_json, print_table, warn
 
 if TYPE_CHECKING:
-    from edgesw.outliers.found import Scalar, SuperOutliers
+    from edgesw.outliers.results import Scalar, SuperOutliers
 
 MOST_COLUMNS = 12
 
@@ -37,11 +37,10 @@ def detect(
     """
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.outliers.agreement import compare
-    from edgesw.outliers.detect import PROMPT
-    from edgesw.outliers.find import find_outliers
-    from edgesw.recipe_file import check_recipe_path, measured_recipe, write_recipe
+    from edgesw.outliers.detect import PROMPT, find_outliers
+    from edgesw.outliers.recipe_file import check_recipe_path, measured_recipe, write_recipe
     from edgesw.report.plots import check_plot, detection_plot, save_plot
-    from edgesw.tokenizer import Tokenizer
+    from edgesw.text.tokenizer import Tokenizer
 
     if plot is not None:
         check_plot(plot)

@@ -11,8 +11,8 @@ from edgesw.cli.tables import megabytes, print_json, print_table
 from edgesw.errors import EdgeswError
 
 if TYPE_CHECKING:
-    from edgesw.doctor import Diagnosis
-    from edgesw.fit import ModelFit
+    from edgesw.conversion.doctor import Diagnosis
+    from edgesw.conversion.requirements import ModelFit
 
 
 @click.command()
@@ -26,13 +26,13 @@ def doctor(ctx: click.Context, model: str | None, as_json: bool) -> None:
 
     Exits with 1 when something that conversions need is missing, or when MODEL does not fit.
     """
-    from edgesw.doctor import diagnose
+    from edgesw.conversion.doctor import diagnose
 
     found = diagnose()
     fit: ModelFit | None = None
     failed: EdgeswError | None = None
     if model is not None and not found.to_do:  # without its libraries no conversion can be planned
-        from edgesw.fit import fit_model
+        from edgesw.conversion.requirements import fit_model
 
         try:
             fit = fit_model(model, found)

@@ -21,10 +21,10 @@ import click
 def generate(package: Path, prompt: str, target: str | None, max_tokens: int, uncorrected: bool, chat: bool) -> None:
     """Continue PROMPT with the model in PACKAGE, greedily, on the runtime at hand."""
     from edgesw.errors import PackageError
-    from edgesw.generate import generate as run
-    from edgesw.package import check_files, read_manifest
-    from edgesw.targets import open_decoder
-    from edgesw.tokenizer import Tokenizer
+    from edgesw.package.package import check_files, read_manifest
+    from edgesw.runtime.generate import generate as run
+    from edgesw.targets.targets import open_decoder
+    from edgesw.text.tokenizer import Tokenizer
 
     manifest = read_manifest(package)
     check_files(package, manifest)

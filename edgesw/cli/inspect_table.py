@@ -13,7 +13,7 @@ from edgesw.cli.plan_table import ranges
 from edgesw.cli.tables import megabytes, print_table
 
 if TYPE_CHECKING:
-    from edgesw.inspect.found import Found, Port, Weight
+    from edgesw.inspect.contents import Found, Port, Weight
 
 # The first number in a name that is a word of its own: by it equal rows are one. It is a layer's after such a word.
 _NUMBER = re.compile(r"(?:(?<=[._/])|^)\d+(?=[._/])")

@@ -8,7 +8,7 @@ from edgesw.cli.tables import megabytes, print_table
 
 if TYPE_CHECKING:
     from edgesw.compress.plan import CompressionPlan
-    from edgesw.plans import Plans
+    from edgesw.conversion.plans import Plans
 
 COLUMNS = ("matrices", "scheme", "layers", "count", "size")
 

@@ -18,8 +18,8 @@ from edgesw.cli.tables import megabytes, print_json, print_table
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def push(package: Path, repo: str, private: bool, dry_run: bool, as_json: bool) -> None:
     """Upload PACKAGE to the Hugging Face hub as REPO (OWNER/NAME), its model card as the repository's."""
-    from edgesw.push import files_to_push
-    from edgesw.push import push as run
+    from edgesw.package.push import files_to_push
+    from edgesw.package.push import push as run
 
     if dry_run:
         _, sizes = files_to_push(package)

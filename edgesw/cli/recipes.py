@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgesw.cli.tables import print_json, print_table
-from edgesw.recipes import SOURCES, Recipe, all_recipes, find_recipe
+from edgesw.recipes.recipes import SOURCES, Recipe, all_recipes, find_recipe
 
 
 @click.group()

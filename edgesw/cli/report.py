@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgesw.cli.measuring import against_option, most_option, text_option
 from edgesw.cli.progress import Bar
+from edgesw.cli.shared_options import against_option, most_option, text_option
 from edgesw.cli.validate import TOO_FAR
 
 
@@ -38,12 +38,12 @@ def report(
     Exits with 3, the file written, when a target's perplexity is more than the threshold above the float model's.
     """
     from edgesw.errors import UsageError
-    from edgesw.outliers.find import find_outliers
-    from edgesw.package import read_manifest
+    from edgesw.files.atomic_write import staged
+    from edgesw.outliers.detect import find_outliers
+    from edgesw.package.package import read_manifest
     from edgesw.report.html import report_html
-    from edgesw.staged import staged
-    from edgesw.texts import load_text
-    from edgesw.tokenizer import Tokenizer
+    from edgesw.text.texts import load_text
+    from edgesw.text.tokenizer import Tokenizer
     from edgesw.validate.validate import float_model, validate
 
     manifest = read_manifest(package)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgesw.cli.measuring import text_option
 from edgesw.cli.progress import Bar
+from edgesw.cli.shared_options import text_option
 from edgesw.cli.tables import inform, print_json, print_table
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def study(
     from edgesw.checkpoint.source import plain_name
     from edgesw.study.study import study as run
     from edgesw.study.write import check_folder, write_result
-    from edgesw.texts import load_text
-    from edgesw.tokenizer import Tokenizer
+    from edgesw.text.texts import load_text
+    from edgesw.text.tokenizer import Tokenizer
 
     folder = output or Path(f"study-{plain_name(model)}")
     check_folder(folder)

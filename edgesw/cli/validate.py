@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgesw.arm64.machine import CPUS
-from edgesw.cli.measuring import against_option, most_option, text_option
 from edgesw.cli.progress import Bar
+from edgesw.cli.shared_options import against_option, most_option, text_option
 from edgesw.cli.tables import megabytes, print_json, print_table
-from edgesw.form import UNITS
+from edgesw.formats.coreml_layout import UNITS
+from edgesw.runtime.arm_machine import CPUS
 
 if TYPE_CHECKING:
     from edgesw.validate.validate import ValidationReport
@@ -77,7 +77,7 @@ def validate(
     Exits with 3 when a target's perplexity is more than the threshold above the float model's.
     """
     from edgesw.report.measured import record as write_measured
-    from edgesw.texts import load_text
+    from edgesw.text.texts import load_text
     from edgesw.validate.validate import validate as run
 
     with Bar() as bar:

@@ -18,7 +18,7 @@ def verify(package: Path, as_json: bool) -> None:
 
     Exits with 1 and names the file where one is missing, altered or extra.
     """
-    from edgesw.package import check_files, read_manifest
+    from edgesw.package.package import check_files, read_manifest
 
     manifest = read_manifest(package)
     with Bar() as bar:

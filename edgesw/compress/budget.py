@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesw.compress.mix import MatrixPlan
+from edgesw.compress.mixed_precision import MatrixPlan
 from edgesw.errors import UsageError
 
 Options = Sequence[Sequence[MatrixPlan]]

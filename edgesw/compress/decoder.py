@@ -11,9 +11,9 @@ import numpy as np
 from edgesw.compress.blocks import fit_blocks
 from edgesw.compress.compensate import Moments, compensate
 from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars, Scheme, to_float16
+from edgesw.compress.matrix_file import find_matrix, kept_path, save_matrix
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
-from edgesw.compress.stored import find_matrix, kept_path, save_matrix
 from edgesw.compress.vectors import fit_vectors
 from edgesw.decoder.ops import Weights
 from edgesw.errors import CheckpointError

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.budget import bit_budget, byte_budget
 from edgesw.compress.matrix import Scheme
-from edgesw.compress.mix import MatrixPlan, Mix
+from edgesw.compress.mixed_precision import MatrixPlan, Mix
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
 
 BITS = range(2, 9)

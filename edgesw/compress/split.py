@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.plan import CompressionPlan
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
 
 # Beyond about 1.4 GB packages have failed to load on iPhones; half of that lets weights be mapped beside an app's own.

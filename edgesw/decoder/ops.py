@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.spec import DecoderSpec
 
 Tensor = TypeVar("Tensor")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesw.checkpoint.spec import Rotary
+from edgesw.decoder.spec import Rotary
 
 
 def rotary_tables(rotary: Rotary, positions: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.split import split_layers
 from edgesw.decoder.decoder import decoder_part
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.emit.mil_caches import plan_caches
 from edgesw.emit.mil_conv_ops import ConvOps
 from edgesw.emit.mil_frame import Frame, fixed_frame, flexible_frame
@@ -18,9 +18,9 @@ from edgesw.emit.mil_ops import MilOps
 from edgesw.emit.mil_weights import MilWeights, WeightStore
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
-from edgesw.form import COMPUTE_KEY, UNCORRECTED
-from edgesw.packaging import Packaging
-from edgesw.quiet import coremltools
+from edgesw.formats.coreml_layout import COMPUTE_KEY, UNCORRECTED
+from edgesw.formats.write_options import WriteOptions
+from edgesw.system.log_filter import coremltools
 
 Var = Any
 
@@ -30,7 +30,7 @@ ROOM = 32752.0
 MASK_SPARE = 1
 
 
-def write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
+def write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: WriteOptions, path: Path) -> None:
     """Write `path`, an .mlpackage for iOS 18 / macOS 15, or a folder of several where the form has chunks.
 
     A residual stream that float16 could not hold is kept divided by a power of two. docs/formats.md lists inputs,
@@ -43,7 +43,7 @@ def write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packa
 
 
 def _write_package(
-    decoder: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, layers: range, path: Path
+    decoder: CompressedDecoder, spec: DecoderSpec, packaging: WriteOptions, layers: range, path: Path
 ) -> None:
     coremltools()
     from coremltools.converters.mil.mil import Builder as mb
@@ -73,7 +73,7 @@ class _Function:
     def __init__(
         self,
         spec: DecoderSpec,
-        packaging: Packaging,
+        packaging: WriteOptions,
         layers: range,
         lengths: tuple[int, ...],
         store: WeightStore,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from edgesw.checkpoint.spec import DecoderSpec
-from edgesw.packaging import Packaging
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.formats.write_options import WriteOptions
 
 GENAI_CONFIG = "genai_config.json"
 
 
-def genai_config(spec: DecoderSpec, packaging: Packaging, filename: str) -> str:
+def genai_config(spec: DecoderSpec, packaging: WriteOptions, filename: str) -> str:
     """For the graph of `write_onnx` in the file `filename`. Names of inputs and outputs are genai's own defaults, said
     once more for those who read the file. Keys it does not know are errors.
 

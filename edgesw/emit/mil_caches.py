@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.decoder.spec import DecoderSpec
 
 # Dimensions of states that are no multiple of this have failed on the Neural Engine (coremltools issue #2631).
 STATE_MULTIPLE = 32

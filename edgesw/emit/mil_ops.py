@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.activations import Rounding
-from edgesw.checkpoint.spec import DecoderSpec, Rotary
 from edgesw.compress.matrix import ColumnCorrection
 from edgesw.decoder.rotary import rotary_tables
+from edgesw.decoder.spec import DecoderSpec, Rotary
 from edgesw.emit.mil_frame import Frame, closed
 from edgesw.emit.mil_weights import MilWeights, plain
+from edgesw.formats.activation_quantization import ActivationQuantization
 
 Var = Any
 
@@ -38,7 +38,7 @@ class MilOps:
         frame: Frame,
         ids: Var | None = None,
         divisor: float = 1.0,
-        rounding: Rounding | None = None,
+        rounding: ActivationQuantization | None = None,
     ) -> None:
         """`ids` int32 (1, q), where the embedding is wanted. `rounding` has static ranges."""
         from coremltools.converters.mil.mil import Builder as mb

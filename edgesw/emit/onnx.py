@@ -7,18 +7,18 @@ from typing import Any
 
 from onnx import TensorProto, helper
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.decoder.decoder import decoder
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.emit.external_data import ExternalData
 from edgesw.emit.genai import GENAI_CONFIG, genai_config
 from edgesw.emit.onnx_graph import OnnxGraph
 from edgesw.emit.onnx_ops import LOGITS_OFFSETS, OnnxOps
 from edgesw.emit.onnx_portable import PortableOps
-from edgesw.packaging import Packaging
+from edgesw.formats.write_options import WriteOptions
 
 
-def write_onnx(decoder_weights: CompressedDecoder, spec: DecoderSpec, packaging: Packaging, path: Path) -> None:
+def write_onnx(decoder_weights: CompressedDecoder, spec: DecoderSpec, packaging: WriteOptions, path: Path) -> None:
     """Write `path` (model.onnx), its external data and genai_config.json beside it, computing in float32.
 
     Inputs `input_ids` and `attention_mask` int64 (batch, q) and (batch, past + q), `past_key_values.N.key` and `.value`

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from edgesw.activations import Rounding
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.decoder.rotary import rotary_tables
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.emit.onnx_graph import MICROSOFT, OnnxGraph
 from edgesw.emit.onnx_linear import Blocks, corrected, product, same_input, write_blocks
-from edgesw.emit.onnx_rounded import rounded_product
+from edgesw.emit.onnx_w8a8 import w8a8_product
+from edgesw.formats.activation_quantization import ActivationQuantization
 
 # An input that may be left out: which tokens to give logits for, counted from the last one, 0.
 LOGITS_OFFSETS = "logits_offsets"
@@ -31,7 +31,7 @@ class OnnxOps:
         decoder_weights: CompressedDecoder,
         graph: OnnxGraph,
         context: int,
-        rounding: Rounding | None = None,
+        rounding: ActivationQuantization | None = None,
     ) -> None:
         self.spec, self._source, self.graph = spec, decoder_weights, graph
         self._ends: dict[str, Blocks] = {}
@@ -107,7 +107,7 @@ class OnnxOps:
             y = corrected(self.graph, x, self._dense(x, name, matrices), name, matrices)
         else:
             bounds = self._rounding.bounds.get(f"{stem}.{kinds[0]}")
-            y = rounded_product(self.graph, x, name, matrices, self._rounding.ranges, bounds)
+            y = w8a8_product(self.graph, x, name, matrices, self._rounding.ranges, bounds)
         return self._biased(y, stem, kinds)
 
     def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import UnreadableError
-from edgesw.form import COMPUTE_KEY
+from edgesw.formats.coreml_layout import COMPUTE_KEY
+from edgesw.inspect.contents import Found, Port
 from edgesw.inspect.coreml_weights import ProgramWeights
-from edgesw.inspect.found import Found, Port
-from edgesw.quiet import coremltools
 from edgesw.runtime.mil_plan import model_path, read_spec
+from edgesw.system.log_filter import coremltools
 
 # The first system that reads a specification version, where it has ML programs.
 _SYSTEMS = {6: "iOS 15", 7: "iOS 16", 8: "iOS 17", 9: "iOS 18", 10: "iOS 26"}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgesw.inspect.found import CODES, MASKS, PALETTES, SCALES, ZERO_POINTS, Piece, Shape, Tensor, piece
-from edgesw.inspect.words import block_words, palette_words
+from edgesw.inspect.contents import CODES, MASKS, PALETTES, SCALES, ZERO_POINTS, Piece, Shape, Tensor, piece
+from edgesw.inspect.scheme_text import block_words, palette_words
 
 # What the parameters of constexpr ops hold, of iOS 16 and of iOS 18.
 _KINDS = {

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import UnreadableError
-from edgesw.inspect.coreml_constexpr import Decoded, decode
-from edgesw.inspect.found import (
+from edgesw.inspect.contents import (
     OTHER,
     PLAIN,
     Piece,
@@ -20,6 +19,7 @@ from edgesw.inspect.found import (
     once,
     piece,
 )
+from edgesw.inspect.coreml_constexpr import Decoded, decode
 from edgesw.runtime.mil_plan import operation_name
 from edgesw.runtime.mil_weights import DTYPES, STRING, WeightFile, known_dtype
 

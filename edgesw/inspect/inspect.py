@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError, UnreadableError, UnsupportedError
-from edgesw.inspect.found import Found
-from edgesw.package import MANIFEST, Manifest, check_files, read_manifest
+from edgesw.inspect.contents import Found
+from edgesw.package.package import MANIFEST, Manifest, check_files, read_manifest
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, ValueInfoProto
 
 from edgesw.errors import UnreadableError
-from edgesw.inspect.found import Found, Port
+from edgesw.inspect.contents import Found, Port
 from edgesw.inspect.onnx_scope import scopes
 from edgesw.inspect.onnx_tensors import Tensors, type_name
 from edgesw.inspect.onnx_weights import find_weights

@@ -8,7 +8,7 @@ from itertools import chain
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
-from edgesw.inspect.found import Tensor
+from edgesw.inspect.contents import Tensor
 from edgesw.inspect.onnx_tensors import Tensors
 
 # These change neither which constant a value is nor how large its codes are.

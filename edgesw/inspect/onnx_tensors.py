@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from onnx import AttributeProto, NodeProto, TensorProto
 
 from edgesw.errors import UnreadableError
-from edgesw.inspect.found import Place, Tensor
+from edgesw.inspect.contents import Place, Tensor
 
 # Widths that their names do not tell.
 _NAMES = {"float": "float32", "double": "float64"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
-from edgesw.inspect.found import (
+from edgesw.inspect.contents import (
     CODES,
     OTHER,
     PLAIN,
@@ -22,7 +22,7 @@ from edgesw.inspect.found import (
     piece,
 )
 from edgesw.inspect.onnx_scope import Scope, integer
-from edgesw.inspect.words import block_words, blocks_of
+from edgesw.inspect.scheme_text import block_words, blocks_of
 
 # Where operators have their codes, scales and zero points among their inputs. None: products of integers, whose scales
 # come after them.

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
-from edgesw.outliers.found import SuperActivation, SuperWeight
-from edgesw.outliers.run import Spike
+from edgesw.outliers.results import SuperActivation, SuperWeight
+from edgesw.outliers.streamed_pass import Spike
 
 # A hidden state is massive above 100 and above 1,000 times the median magnitude of its layer (arXiv 2402.17762).
 MASSIVE, MASSIVE_RATIO = 100.0, 1000.0

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgesw.checkpoint.spec import Coordinates, DecoderSpec
-from edgesw.outliers.found import SuperOutliers
-from edgesw.recipes import Recipe
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.outliers.results import SuperOutliers
+from edgesw.recipes.coordinates import Coordinates
+from edgesw.recipes.recipes import Recipe
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from edgesw.checkpoint.spec import Coordinates
 from edgesw.outliers.activations import is_massive, makes, massive, median, stays, taken_out
-from edgesw.outliers.found import Scalar
-from edgesw.outliers.run import Part, Run, Spike
+from edgesw.outliers.results import Scalar
+from edgesw.outliers.streamed_pass import Part, Run, Spike
+from edgesw.recipes.coordinates import Coordinates
 
 # One scalar brings at least this share of what down_proj gives. Below that there is no scalar to hold out.
 SCALAR_SHARE = 0.1

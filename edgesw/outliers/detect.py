@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import DecoderSpec
+from edgesw.checkpoint.checkpoint import Checkpoint, check_ids
 from edgesw.decoder.ops import Weights
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.activations import is_massive, super_activations
 from edgesw.outliers.candidates import Candidates, find_candidates, first_made, is_massive_at
-from edgesw.outliers.found import (
+from edgesw.outliers.results import (
     CancellingScalar,
     Effect,
     FirstTokenCheck,
@@ -22,11 +23,32 @@ from edgesw.outliers.found import (
     SuperOutliers,
     SuperWeight,
 )
-from edgesw.outliers.judge import TIMES_NULL, measure
-from edgesw.outliers.run import Run
+from edgesw.outliers.significance import TIMES_NULL, measure
+from edgesw.outliers.streamed_pass import Run
+from edgesw.progress import Progress
+from edgesw.text.tokenizer import Tokenizer
 
 # The paper's own prompt (arXiv 2411.07191).
 PROMPT = "Apple Inc. is a worldwide tech company."
+
+
+def find_outliers(
+    checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progress, *, confirm: bool = True
+) -> SuperOutliers:
+    """Detection on the paper's prompt; without `confirm`, by magnitude alone.
+
+    CheckpointError when the tokenizer is another model's.
+    """
+    ids = np.array(tokenizer.encode(PROMPT, bos=False))
+    check_ids(ids, checkpoint)
+    layers = checkpoint.spec.layers
+    return detect(
+        checkpoint.spec,
+        checkpoint,
+        ids,
+        lambda stage, layer: progress("Finding super weights", f"{stage}, layer {layer}", layer, layers),
+        confirm=confirm,
+    )
 
 
 def detect(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgesw.package import Manifest
+from edgesw.package.package import Manifest
 from edgesw.validate.validate import ValidationReport
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgesw.outliers.found import SuperOutliers
-from edgesw.package import Manifest
+from edgesw.outliers.results import SuperOutliers
+from edgesw.package.package import Manifest
 from edgesw.report.figures import data_uri, heat_map, windows_plot
 from edgesw.report.plots import detection_plot
 from edgesw.validate.validate import ValidationReport

@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from edgesw.checksums import sha256
-from edgesw.json_text import json_text
-from edgesw.package import MANIFEST, read_manifest
-from edgesw.staged import staged
+from edgesw.files.atomic_write import staged
+from edgesw.files.checksums import sha256
+from edgesw.files.json_text import json_text
+from edgesw.package.package import MANIFEST, read_manifest
 from edgesw.validate.validate import ValidationReport
 
 CARD, FIGURES = "README.md", "validation.json"

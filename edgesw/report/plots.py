@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgesw.checkpoint.spec import Coordinates
 from edgesw.errors import UsageError
-from edgesw.outliers.found import SuperOutliers
-from edgesw.staged import staged
+from edgesw.files.atomic_write import staged
+from edgesw.outliers.results import SuperOutliers
+from edgesw.recipes.coordinates import Coordinates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

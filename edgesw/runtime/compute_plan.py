@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgesw.form import UNCORRECTED
-from edgesw.quiet import coremltools
+from edgesw.formats.coreml_layout import UNCORRECTED
 from edgesw.runtime.coreml_interface import read_interface
+from edgesw.system.log_filter import coremltools
 
 UNITS = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE", "cpu": "CPU_ONLY", "all": "ALL"}
 """What --compute calls them -> members of coremltools.ComputeUnit."""

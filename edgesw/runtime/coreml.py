@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgesw.errors import PackageError
-from edgesw.form import UNCORRECTED
-from edgesw.quiet import coremltools
+from edgesw.formats.coreml_layout import UNCORRECTED
 from edgesw.runtime.compute_plan import UNITS
 from edgesw.runtime.coreml_interface import Interface, packages, read_interface
 from edgesw.runtime.mil import MilProgram
-from edgesw.runtime.package import PackagedDecoder, check_room, last_logits
+from edgesw.runtime.packaged_decoder import PackagedDecoder, check_room, last_logits
+from edgesw.system.log_filter import coremltools
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError
-from edgesw.form import COMPUTE_KEY
+from edgesw.formats.coreml_layout import COMPUTE_KEY
 from edgesw.runtime.advice import advised
 from edgesw.runtime.mil_plan import model_path, read_spec
 

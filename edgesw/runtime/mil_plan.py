@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError, UnsupportedError
-from edgesw.inside import inside
-from edgesw.json_file import read_json
-from edgesw.quiet import coremltools
+from edgesw.files.json_file import read_json
+from edgesw.files.safe_path import inside
 from edgesw.runtime.mil_constexpr import CONSTEXPR_OPS, Argument, Constexpr
 from edgesw.runtime.mil_ops import OPS
 from edgesw.runtime.mil_weights import STRING, Constant, DType, WeightFile, known_dtype, read_constant
+from edgesw.system.log_filter import coremltools
 
 Dims = tuple[int | None, ...]
 READ, WRITE = "read_state", "write_state"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgesw.errors import PackageError
-from edgesw.runtime.package import check_room, pieces
+from edgesw.runtime.packaged_decoder import check_room, pieces
 
 # The input, which may be left out, that says which tokens to give logits for: 0 is the last one, -1 that before it.
 OFFSETS = "logits_offsets"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.torch import TorchOps
 
 # Tokens computed on at a time: enough to keep the cores busy, and their attention scores small.

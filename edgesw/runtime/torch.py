@@ -8,10 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.decoder import decoder_head, decoder_layer
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.rotary import rotary_tables
+from edgesw.decoder.spec import DecoderSpec
 
 Observer = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import Coordinates, DecoderSpec
+from edgesw.calibration.outlier_channels import columns_of, joined
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.columns import columns_of, joined
-from edgesw.outliers.found import SuperActivation
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.outliers.results import SuperActivation
+from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import TorchOps
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.result import ACCURACY, AGREEMENT, INCREASE, PERPLEXITY, Column, Findings

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import Coordinates, DecoderSpec
 from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
-from edgesw.outliers.found import SuperOutliers
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.outliers.results import SuperOutliers
 from edgesw.progress import Progress
+from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import HeadKept, TorchOps, residual_stream
 
 MakeOps = Callable[[DecoderSpec, Weights, np.ndarray], TorchOps]

@@ -8,8 +8,8 @@ from math import prod
 
 import numpy as np
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.study.weights import Places
 
 MOST = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from edgesw.checkpoint.spec import Coordinates
+from edgesw.recipes.coordinates import Coordinates
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.largest import how_many, largest_others
 from edgesw.study.result import ACCURACY, AGREEMENT, PERPLEXITY, Column, Findings

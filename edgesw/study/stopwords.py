@@ -8,7 +8,7 @@ import torch
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.result import Column, Findings, Row
 from edgesw.study.weights import multiplied, places_of
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.tokenizer import Tokenizer
 
 TITLE = "probability of stop words"
 WORDS = (" the", " a", " of", " and", " to", " in", " is", ",", " ,", ".", " .", "\n")

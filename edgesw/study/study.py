@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.checkpoint import Checkpoint, check_ids
 from edgesw.checkpoint.source import plain_name
 from edgesw.errors import EdgeswError
-from edgesw.outliers.find import check_ids, find_outliers
+from edgesw.outliers.detect import find_outliers
 from edgesw.progress import Progress
 from edgesw.study import activations, blocks, prune, scale, stopwords
 from edgesw.study.evaluation import Evaluation
 from edgesw.study.result import Findings, StudyResult
-from edgesw.texts import Text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import Text, windows
+from edgesw.text.tokenizer import Tokenizer
 
 EXPERIMENTS: dict[str, tuple[str, Callable[[Evaluation, Tokenizer], Findings]]] = {
     "prune": (prune.TITLE, lambda evaluation, _: prune.run(evaluation)),

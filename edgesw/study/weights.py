@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from edgesw.checkpoint.spec import Coordinates
 from edgesw.decoder.ops import Weights
+from edgesw.recipes.coordinates import Coordinates
 
 Places = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Scalars by the canonical name of their matrix: row numbers and column numbers, int64 (scalars,) each."""

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from edgesw.errors import UsageError
-from edgesw.staged import staged
+from edgesw.files.atomic_write import staged
 from edgesw.study.plots import plot
 from edgesw.study.result import StudyResult
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint
-from edgesw.checksums import content_hash
-from edgesw.machine import own_cache
+from edgesw.files.checksums import content_hash
 from edgesw.runtime.torch import FloatLogits
+from edgesw.system.machine import own_cache
 
 # How many passes are kept: the latest.
 KEPT = 16

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.ops import Weights
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.torch import TorchOps, residual_stream
-from edgesw.validate.stored import StoredMatrices
+from edgesw.validate.package_matrices import StoredMatrices
 
 
 @dataclass(frozen=True)

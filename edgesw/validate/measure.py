@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgesw.runtime.package import PackagedDecoder, feed
+from edgesw.runtime.packaged_decoder import PackagedDecoder, feed
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgesw.checkpoint.spec import DecoderSpec
 from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
-from edgesw.generate import generate
-from edgesw.runtime.package import PackagedDecoder
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.runtime.generate import generate
+from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import HeadKept, TorchOps, residual_stream
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.tokenizer import Tokenizer
 
 PROMPTS = ("The capital of France is", "To make tea, first", "The three primary colours are")
 

@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.arm64.decoder import Arm64Decoder
-from edgesw.arm64.machine import arm64
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.errors import UsageError
-from edgesw.package import Manifest, check_files, read_manifest
+from edgesw.package.package import Manifest, check_files, read_manifest
 from edgesw.progress import Progress
-from edgesw.runtime.package import PackagedDecoder
-from edgesw.targets import check_target, has_ablation, open_decoder
-from edgesw.texts import Text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.runtime.arm_decoder import Arm64Decoder
+from edgesw.runtime.arm_machine import arm64
+from edgesw.runtime.packaged_decoder import PackagedDecoder
+from edgesw.targets.targets import check_target, has_ablation, open_decoder
+from edgesw.text.texts import Text, windows
+from edgesw.text.tokenizer import Tokenizer
 from edgesw.validate.float_cache import float_logits
 from edgesw.validate.matrices import MatrixError, matrix_errors
 from edgesw.validate.measure import Agreement, measure
+from edgesw.validate.package_matrices import stored_matrices
 from edgesw.validate.samples import PROMPTS, Sample, samples
-from edgesw.validate.stored import stored_matrices
 
 WINDOWS, TOKENS, MOST_INCREASE = 8, 512, 0.2
 SAMPLE_TOKENS = 24
@@ -108,8 +108,8 @@ def validate(
 ) -> ValidationReport:
     """Measure `targets` (default: all in the package) over `count` windows of `tokens` tokens. On a Mac Core ML runs on
     the units `compute`, None for those that the package is made for. The ONNX model runs on each of the ARM processors
-    `cpus` too: see `edgesw.arm64.machine`. With `details` also what each model writes and how far off each matrix is:
-    some more passes of the float model, over few tokens."""
+    `cpus` too: see `edgesw.runtime.arm_machine`. With `details` also what each model writes and how far off each matrix
+    is: some more passes of the float model, over few tokens."""
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
     checkpoint = float_model(manifest, against)

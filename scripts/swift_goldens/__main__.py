@@ -15,7 +15,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     root = Path(__file__).parents[2]  # edgesw, where it is not installed, and what its tests make models of
-    sys.path[:0] = map(str, (root, root / "tests", root / "tests" / "checkpoint"))
+    sys.path[:0] = map(str, (root, root / "tests" / "helpers"))
     for name in MODULES:
         importlib.import_module(name).make(folder)
 

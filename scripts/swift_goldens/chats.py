@@ -15,7 +15,7 @@ from test_tokenizer import CONFIG, byte_level
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
-from edgesw.chat_pieces import derive_form
+from edgesw.text.chat_format_derive import derive_format
 
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
 USER = [
@@ -66,7 +66,7 @@ def _smollm2() -> dict[str, str]:
 
 def _case(tokenizer: Any, name: str, template: str) -> dict[str, Any]:
     bos = "<|im_start|>" if name == "smollm2" else CONFIG["bos_token"]
-    form = derive_form(template, {"bos_token": bos, "eos_token": CONFIG["eos_token"]})
+    form = derive_format(template, {"bos_token": bos, "eos_token": CONFIG["eos_token"]})
     assert form is not None, f"the template {name} has no form"
     chats = [
         {

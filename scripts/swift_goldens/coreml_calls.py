@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.form import Form
+from edgesw.formats.coreml_layout import CoreMLLayout
 from edgesw.runtime.coreml import CoreMLDecoder, FixedDecoder
 
 CONTEXT = 400
 FORMS = (
-    *(Form(compute, lengths) for compute in ("ane", "all") for lengths in ((1, 64), (1, 32, 256), (64,), (1,))),
-    *(Form(compute, lengths) for compute in ("gpu", "cpu") for lengths in ((), (1,), (1, 64), (16,))),
+    *(CoreMLLayout(compute, lengths) for compute in ("ane", "all") for lengths in ((1, 64), (1, 32, 256), (64,), (1,))),
+    *(CoreMLLayout(compute, lengths) for compute in ("gpu", "cpu") for lengths in ((), (1,), (1, 64), (16,))),
 )
 # How many tokens are fed, one after the other; the tokens are 1, 2, 3, ...
 FED = ((1,), (64,), (65, 1, 1), (5, 130, 1), (300, 1, 20), (1, 1, 256))
@@ -51,7 +51,7 @@ def make(folder: Path) -> None:
     (folder / "coreml.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
 
 
-def _case(form: Form, fed: tuple[int, ...]) -> dict[str, Any]:
+def _case(form: CoreMLLayout, fed: tuple[int, ...]) -> dict[str, Any]:
     calls: list[dict[str, Any]] = []
     functions = form.functions
     engines = {name: _Recorder(name, calls) for name in functions}

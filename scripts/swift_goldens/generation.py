@@ -14,11 +14,11 @@ import coreml_calls
 import numpy as np
 import tiny
 
-from edgesw.generate import generate
-from edgesw.package import read_manifest
-from edgesw.runtime.package import PackagedDecoder
-from edgesw.targets import open_decoder
-from edgesw.tokenizer import Tokenizer
+from edgesw.package.package import read_manifest
+from edgesw.runtime.generate import generate
+from edgesw.runtime.packaged_decoder import PackagedDecoder
+from edgesw.targets.targets import open_decoder
+from edgesw.text.tokenizer import Tokenizer
 
 CONTEXT = 96
 # Prompt -> most tokens. The second begins with the first and what is written after it; the last one fills the context.

@@ -9,12 +9,12 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from edgesw.chat_form import ChatForm, Slot
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.checkpoint.spec import DecoderSpec, Rotary
-from edgesw.form import Form
-from edgesw.package import MANIFEST, Manifest, list_files, read_manifest
+from edgesw.decoder.spec import DecoderSpec, Rotary
+from edgesw.formats.coreml_layout import CoreMLLayout
+from edgesw.package.package import MANIFEST, Manifest, list_files, read_manifest
 from edgesw.report.measured import CARD, record
+from edgesw.text.chat_format import ChatFormat, Slot
 from edgesw.validate.measure import Agreement
 from edgesw.validate.samples import Sample
 from edgesw.validate.validate import ValidationReport
@@ -75,7 +75,7 @@ def _package(folder: Path) -> None:
             "bits": None,
             "stored_bits": {"coreml": 4.625, "onnx": 4.5},
             "context": 2048,
-            "form": asdict(Form("gpu", (), 11, ablation=True)),
+            "form": asdict(CoreMLLayout("gpu", (), 11, ablation=True)),
         },
         versions={"edgesw": "0.1.0"},
         decoder=SPEC,
@@ -85,7 +85,7 @@ def _package(folder: Path) -> None:
         files=list_files(folder),
         held_out_columns={"layers.1.down_proj": [101, 150]},
         correction_bytes=512,
-        chat=ChatForm(user, None, None, user, Slot("", "<|im_end|>\n"), "<|im_start|>assistant\n", None),
+        chat=ChatFormat(user, None, None, user, Slot("", "<|im_end|>\n"), "<|im_start|>assistant\n", None),
     )
     (folder / MANIFEST).write_text(manifest.to_json())
     record(folder, _report())

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer as Backend
 from edgesw.checkpoint import gguf_bpe, gguf_sentencepiece
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.checkpoint.gguf_vocabulary import Kind, Vocabulary
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.tokenizer import Tokenizer
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 Files = dict[str, bytes]

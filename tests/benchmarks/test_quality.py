@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import quality
 
-from edgesw.texts import shipped_text
+from edgesw.text.texts import shipped_text
 
 
 @pytest.mark.slow

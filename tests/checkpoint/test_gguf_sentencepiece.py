@@ -16,7 +16,7 @@ from charsmaps import charsmap
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
 from edgesw.errors import CheckpointError, EdgeswError
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.tokenizer import Tokenizer
 
 MARKS = {"<think>": v.USER_DEFINED, "</think>": v.USER_DEFINED, "<|mark|>": v.CONTROL}
 SPACES = {"  ": v.USER_DEFINED, v.SPACE * 3: v.USER_DEFINED, "\n\n": v.USER_DEFINED}

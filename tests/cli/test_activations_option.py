@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import assert_one_line, edgesw, unchanged
 
-from edgesw.package import read_manifest
+from edgesw.package.package import read_manifest
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import assert_one_line, edgesw
 
-from edgesw.package import read_manifest
+from edgesw.package.package import read_manifest
 
 BOTH = ("--target", "coreml", "--target", "onnx")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tiny import SUPER_WEIGHT, assert_one_line, edgesw
 
-from edgesw.package import read_manifest
-from edgesw.texts import shipped_text
+from edgesw.package.package import read_manifest
+from edgesw.text.texts import shipped_text
 
 WEIGHTS = "model.onnx.data"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tiny import assert_one_line, edgesw, tree, unchanged
 
-from edgesw.package import check_files, read_manifest
+from edgesw.package.package import check_files, read_manifest
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from tiny import SUPER_WEIGHT, assert_one_line, edgesw, unchanged
 
-from edgesw.outliers.found import SuperOutliers
+from edgesw.outliers.results import SuperOutliers
 
 
 def test_says_how_far_the_super_weight_is_from_the_null(tiny_llama: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny import assert_one_line, compressed_llama, edgesw, logits_of, unrounded
 
-from edgesw.package import read_manifest
-from edgesw.targets import TARGETS
+from edgesw.package.package import read_manifest
+from edgesw.targets.targets import TARGETS
 
 BOTH = ("--target", "coreml", "--target", "onnx")
 

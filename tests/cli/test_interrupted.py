@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tiny import edgesw, save_llama
 
-from edgesw.package import check_files, read_manifest
+from edgesw.package.package import check_files, read_manifest
 
 PATIENCE = 120  # seconds, for machines that are busy with other things
 

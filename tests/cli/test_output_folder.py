@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny import assert_one_line, edgesw, unchanged
 
-from edgesw.package import check_files, read_manifest
+from edgesw.package.package import check_files, read_manifest
 
 
 def convert(model: Path, output: Path, *more: str, target: str = "onnx") -> list[object]:

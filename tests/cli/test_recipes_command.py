@@ -7,7 +7,7 @@ import json
 import pytest
 from tiny import assert_one_line, edgesw
 
-from edgesw.recipes import all_recipes
+from edgesw.recipes.recipes import all_recipes
 
 
 def test_list_has_every_recipe_once() -> None:

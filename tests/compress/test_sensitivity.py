@@ -9,15 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from edgesw.calibration.calibrate import input_mean_squares
+from edgesw.calibration.gradients import output_gradients
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.sensitivity import expected_harm, matrix_harms, measure_harms, sample_rows
 from edgesw.decoder.decoder import decoder
-from edgesw.outliers.calibrate import input_mean_squares
-from edgesw.outliers.gradients import output_gradients
 from edgesw.runtime.torch import TorchOps
-from edgesw.texts import shipped_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import shipped_text, windows
+from edgesw.text.tokenizer import Tokenizer
 
 PALETTES = [Scheme("palette", bits, 16) for bits in (2, 4, 6)]
 

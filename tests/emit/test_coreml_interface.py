@@ -18,9 +18,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
-from edgesw.packaging import Packaging
+from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.mil import MilProgram
-from edgesw.targets import TARGETS
+from edgesw.targets.targets import TARGETS
 
 CONTEXT = 1100  # more than one unit of the token counter
 VOCABULARY = 96
@@ -46,7 +46,7 @@ def save(folder: Path, window: int | None = None) -> tuple[Path, Any]:
     checkpoint = open_checkpoint(str(folder / "model"))
     path = folder / "model.mlpackage"
     weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, TARGETS["coreml"].capabilities, 8))
-    TARGETS["coreml"].write(weights, checkpoint.spec, Packaging(CONTEXT, "Tiny/Tiny"), path)
+    TARGETS["coreml"].write(weights, checkpoint.spec, WriteOptions(CONTEXT, "Tiny/Tiny"), path)
     return path, model
 
 

@@ -14,12 +14,12 @@ from tiny_families import VARIANTS, save
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
-from edgesw.packaging import Packaging
+from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
-from edgesw.runtime.package import PackagedDecoder
+from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets import TARGETS
+from edgesw.targets.targets import TARGETS
 
 CONTEXT = 64
 IDS = np.random.default_rng(5).integers(0, 96, 60)
@@ -39,7 +39,7 @@ def test_packages_equal_what_they_stand_for(variant: str, target: str, tmp_path:
     checkpoint, entry = open_checkpoint(str(tmp_path)), TARGETS[target]
     weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, entry.capabilities, bits=4))
     path = tmp_path / entry.file
-    entry.write(weights, checkpoint.spec, Packaging(CONTEXT, "tiny"), path)
+    entry.write(weights, checkpoint.spec, WriteOptions(CONTEXT, "tiny"), path)
     with torch.inference_mode():
         model = with_matrices(variant, stored_matrices(target, path))
         expected = model(torch.from_numpy(IDS)[None]).logits[0].numpy()
@@ -74,7 +74,7 @@ def test_columns_and_scalars_held_out_of_every_matrix(variant: str, target: str,
         assert off[:, held].max() < 1e-3
         assert off[each.rows, each.columns].max() < 1e-3
     path = tmp_path / entry.file
-    entry.write(weights, spec, Packaging(CONTEXT, "tiny"), path)
+    entry.write(weights, spec, WriteOptions(CONTEXT, "tiny"), path)
     expected = next(iter(FloatLogits(spec, weights, IDS[None])))
     largest = max(1, np.abs(expected).max())
     assert (

@@ -13,11 +13,11 @@ from tiny_families import make
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
-from edgesw.packaging import Packaging
+from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
-from edgesw.targets import TARGETS
+from edgesw.targets.targets import TARGETS
 
 IDS = np.random.default_rng(7).integers(0, 96, 20)
 CONTEXT = 64
@@ -49,7 +49,7 @@ def test_a_stream_that_float16_cannot_hold_still_gives_the_models_logits(variant
 
     def half(residual_max: float) -> np.ndarray:
         path = tmp_path / f"{residual_max:.0f}.mlpackage"
-        TARGETS["coreml"].write(weights, spec, Packaging(CONTEXT, "tiny", residual_max), path)
+        TARGETS["coreml"].write(weights, spec, WriteOptions(CONTEXT, "tiny", residual_max), path)
         return CoreMLDecoder(MilProgram(path, precision="float16"), CONTEXT, "interpreter").step(IDS)
 
     def right(logits: np.ndarray) -> int:

@@ -11,16 +11,16 @@ from onnx.reference import ReferenceEvaluator
 from tiny import assert_one_line, edgesw
 from tiny_families import VARIANTS, save
 
-from edgesw.arm64.guest import session
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
-from edgesw.form import ANY_LENGTH
-from edgesw.package import read_manifest
-from edgesw.packaging import Packaging
+from edgesw.formats.coreml_layout import FLEXIBLE
+from edgesw.formats.write_options import WriteOptions
+from edgesw.package.package import read_manifest
+from edgesw.runtime.arm_guest import session
 from edgesw.runtime.onnx import OnnxDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets import TARGETS
+from edgesw.targets.targets import TARGETS
 
 CONTEXT = 64
 IDS = np.random.default_rng(5).integers(0, 96, 60)
@@ -31,12 +31,12 @@ def write(variant: str, folder: Path, bits: int = 4, embedding_bits: int = 8) ->
     save(variant, folder)
     checkpoint, entry = open_checkpoint(str(folder)), TARGETS["onnx"]
     spec = checkpoint.spec
-    can = entry.capabilities_for(ANY_LENGTH, portable=True)
+    can = entry.capabilities_for(FLEXIBLE, portable=True)
     columns = {name: (1, spec.matrix_shape(name)[1] - 1) for name in spec.matrices()}
     plan = make_plan(spec, can, bits, embedding_bits=embedding_bits)
     weights = CompressedDecoder(checkpoint, plan, columns=columns, fraction=0.01)
     path = folder / entry.file
-    entry.write(weights, spec, Packaging(CONTEXT, "tiny", portable=True), path)
+    entry.write(weights, spec, WriteOptions(CONTEXT, "tiny", portable=True), path)
     return path, weights
 
 

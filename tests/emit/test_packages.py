@@ -20,12 +20,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
-from edgesw.packaging import Packaging
+from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
-from edgesw.runtime.package import PackagedDecoder
+from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets import TARGETS
+from edgesw.targets.targets import TARGETS
 
 CONTEXT = 64
 HELD_OUT = [(1, 5, 100), (1, 9, 100), (1, 5, 7)]
@@ -69,7 +69,7 @@ class Made:
             checkpoint, make_plan(checkpoint.spec, entry.capabilities, **options), None, HELD_OUT, columns=COLUMNS
         )
         self.path = folder / entry.file
-        entry.write(self.decoder, checkpoint.spec, Packaging(CONTEXT, "tiny"), self.path)
+        entry.write(self.decoder, checkpoint.spec, WriteOptions(CONTEXT, "tiny"), self.path)
 
     @property
     def tolerance(self) -> float:
@@ -228,7 +228,9 @@ def test_what_is_held_out_takes_the_room_that_the_manifest_says(
     def size(name: str, **held_out: Any) -> int:
         path = tmp_path / name / entry.file
         path.parent.mkdir()
-        entry.write(CompressedDecoder(checkpoint, plan, **held_out), checkpoint.spec, Packaging(CONTEXT, "tiny"), path)
+        entry.write(
+            CompressedDecoder(checkpoint, plan, **held_out), checkpoint.spec, WriteOptions(CONTEXT, "tiny"), path
+        )
         return sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
 
     columns = {"layers.1.down_proj": (7, 100)}

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
-from edgesw.quiet import coremltools
+from edgesw.system.log_filter import coremltools
 
 
 def write_package(package: Path) -> None:

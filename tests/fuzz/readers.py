@@ -18,15 +18,15 @@ from gguf_fields import Metadata, fields_of, file_of
 from hypothesis import strategies as st
 from mil_package import edit_proto, write_package
 
-from edgesw.chat_pieces import derive_form
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.checkpoint.safetensors import INDEX, SafetensorsReader
-from edgesw.checkpoint.spec import DecoderSpec, Rotary
-from edgesw.package import MANIFEST, Manifest, check_files, list_files, read_manifest
-from edgesw.recipes import read_recipes
+from edgesw.decoder.spec import DecoderSpec, Rotary
+from edgesw.package.package import MANIFEST, Manifest, check_files, list_files, read_manifest
+from edgesw.recipes.recipes import read_recipes
 from edgesw.runtime.coreml_interface import read_interface
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.mil_plan import read_spec
+from edgesw.text.chat_format_derive import derive_format
 
 SOUND = "sound"
 
@@ -280,7 +280,7 @@ def _prepare_manifest(folder: Path) -> None:
     manifest = Manifest(
         {"name": "tiny", "origin": "local folder", "revision": None}, None, settings, {"edgesw": "1"}, spec,
         {"onnx": "model.onnx"}, ({"layer": 0, "row": 1, "column": 2, "value": 1.5},), None, list_files(folder),
-        held_out_columns={"layers.0.down_proj": [2]}, correction_bytes=20, chat=derive_form(CHATML, {}),
+        held_out_columns={"layers.0.down_proj": [2]}, correction_bytes=20, chat=derive_format(CHATML, {}),
     )  # fmt: skip
     (folder.parent / "sound.json").write_text(manifest.to_json())
 

@@ -17,7 +17,7 @@ from tiny import assert_one_line, edgesw, unchanged
 import edgesw as library
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.errors import EdgeswError, UsageError
-from edgesw.recipes import read_recipes
+from edgesw.recipes.recipes import read_recipes
 
 SOURCES = sorted(Path(library.__file__).parent.rglob("*.py"))
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}

@@ -13,10 +13,10 @@ import pytest
 from tiny import edgesw
 
 from edgesw.errors import UnreadableError
+from edgesw.inspect.contents import REST, Found
 from edgesw.inspect.coreml import inspect_coreml
-from edgesw.inspect.found import REST, Found
 from edgesw.inspect.inspect import inspect
-from edgesw.package import read_manifest
+from edgesw.package.package import read_manifest
 
 logging.getLogger("coremltools").setLevel(logging.ERROR)
 pytest.importorskip("coremltools.libmilstoragepython", reason="coremltools has no native build for this machine")

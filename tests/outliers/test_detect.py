@@ -12,9 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.outliers.detect import PROMPT, detect
-from edgesw.outliers.found import SuperOutliers
-from edgesw.outliers.judge import TIMES_NULL
-from edgesw.tokenizer import Tokenizer
+from edgesw.outliers.results import SuperOutliers
+from edgesw.outliers.significance import TIMES_NULL
+from edgesw.text.tokenizer import Tokenizer
 
 SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487)]
 PROMPTS = (Path(__file__).parent / "prompts.txt").read_text(encoding="utf-8").splitlines()

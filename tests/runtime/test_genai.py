@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from tiny import BOS, EOS
 
-from edgesw.generate import generate
-from edgesw.package import read_manifest
-from edgesw.targets import open_decoder
-from edgesw.tokenizer import Tokenizer
+from edgesw.package.package import read_manifest
+from edgesw.runtime.generate import generate
+from edgesw.targets.targets import open_decoder
+from edgesw.text.tokenizer import Tokenizer
 
 og = pytest.importorskip("onnxruntime_genai")
 PROMPT = "The county's brass was"

@@ -9,9 +9,9 @@ import pytest
 import tiny_families
 import torch
 
+from edgesw.calibration.gradients import output_gradients
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.decoder.decoder import decoder
-from edgesw.outliers.gradients import output_gradients
 from edgesw.runtime import streams
 from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
+import study_reference as reference
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.outliers.find import find_outliers
+from edgesw.outliers.detect import find_outliers
 from edgesw.study.evaluation import Evaluation
-from edgesw.texts import shipped_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import shipped_text, windows
+from edgesw.text.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="session")

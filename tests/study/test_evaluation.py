@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
+import study_reference as reference
 import tiny_families
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.outliers.find import find_outliers
-from edgesw.outliers.found import SuperOutliers
+from edgesw.outliers.detect import find_outliers
+from edgesw.outliers.results import SuperOutliers
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.weights import multiplied, places_of
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.tokenizer import Tokenizer
 
 SECOND = (1, 3, 7)  # a scalar of the second layer
 

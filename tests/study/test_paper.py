@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.outliers.find import find_outliers
+from edgesw.outliers.detect import find_outliers
 from edgesw.study import activations, blocks, prune, scale, stopwords
 from edgesw.study.evaluation import Evaluation
-from edgesw.texts import shipped_text, windows
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.texts import shipped_text, windows
+from edgesw.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.slow
 

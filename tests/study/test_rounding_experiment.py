@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
+import study_reference as reference
 import torch
 
 from edgesw.study import blocks

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
+import study_reference as reference
 
 from edgesw.study import scale
 from edgesw.study.evaluation import Evaluation

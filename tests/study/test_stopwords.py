@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
+import study_reference as reference
 import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
 from edgesw.study import stopwords
 from edgesw.study.evaluation import Evaluation
-from edgesw.tokenizer import Tokenizer
+from edgesw.text.tokenizer import Tokenizer
 
 
 def mean_probabilities(model: Any, ids: np.ndarray) -> torch.Tensor:

@@ -15,12 +15,12 @@ from tiny_families import save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.package import read_manifest
-from edgesw.targets import open_decoder
+from edgesw.package.package import read_manifest
+from edgesw.targets.targets import open_decoder
 from edgesw.validate import float_cache
 from edgesw.validate.float_cache import float_logits
+from edgesw.validate.package_matrices import stored_matrices
 from edgesw.validate.samples import float_greedy
-from edgesw.validate.stored import stored_matrices
 
 PROMPTS = [[1, 40, 41], [1, 77], [1, 60, 61, 62, 63, 64, 65]]
 
@@ -115,8 +115,8 @@ def test_a_matrix_that_is_wrong_is_the_one_that_is_named(tiny_llama: Path, tmp_p
 )
 def test_what_files_hold_is_what_was_compressed(words: tuple[object, ...], tiny_llama: Path, tmp_path: Path) -> None:
     """Read wrongly, a good package is called broken. Codes alone are 0.2% to 40% off; held-out values are exact."""
-    from edgesw.outliers.columns import columns_of
-    from edgesw.plans import Settings, make_plans
+    from edgesw.calibration.outlier_channels import columns_of
+    from edgesw.conversion.plans import Settings, make_plans
 
     ran = edgesw("convert", tiny_llama, *words, "--calibrate", "none", "-o", tmp_path / "p")
     assert ran.code == 0, ran.err

@@ -14,7 +14,7 @@ from tiny import BOS, CONTEXT, Ran, assert_one_line, edgesw, logits_of
 from tokenizers import Tokenizer as Backend
 
 from edgesw.cli.tables import print_json
-from edgesw.texts import shipped_text
+from edgesw.text.texts import shipped_text
 from edgesw.validate.measure import Agreement
 from edgesw.validate.validate import ValidationReport
 

@@ -1,0 +1,141 @@
+"""DecoderSpec: what a decoder is, in numbers and switches. What stands right of the checkpoint reads only this."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+# The matrices of one layer, in the order in which a forward pass meets them.
+LAYER_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """A rotary position embedding (arXiv 2104.09864), whatever its scaling, as what it comes to."""
+
+    frequencies: tuple[float, ...]
+    """Radians a position, for each of the head_dim / 2 pairs of channels; pairs with zero come last and stay as they
+    are."""
+    scale: float = 1.0
+    """Cosines and sines are multiplied by it."""
+    long_frequencies: tuple[float, ...] = ()
+    """Taken instead, for every position, where there are more than `long_from` positions. Empty: never."""
+    long_from: int = 0
+
+    @property
+    def still(self) -> int:
+        """How many pairs of a head are not rotated."""
+        return self.frequencies.count(0.0)
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """Shape and switches of a decoder-only transformer. The defaults of the switches are Llama's.
+
+    Canonical tensor names, used everywhere: `embed_tokens`, `norm`, `lm_head` and, after `layers.N.`, the matrices
+    `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`, their biases (`q_proj.bias`, ...) and
+    the norms `attention_norm`, `q_norm`, `k_norm`, `attention_output_norm`, `mlp_norm`, `mlp_output_norm`. Matrices are
+    (rows, columns) = (output channels, input channels), as stored by Hugging Face, rotary halves not interleaved. Where
+    only some channels of a head are rotated, those come first in each half.
+    Norms are what the normalised channels are multiplied by.
+    """
+
+    family: str
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_positions: int
+    norm_eps: float
+    tied_head: bool
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+    rotaries: tuple[Rotary, ...]
+    layer_rotary: tuple[int | None, ...]
+    """Which of `rotaries` each layer has; None for no position embedding."""
+    layer_windows: tuple[int | None, ...]
+    """How many tokens, itself included, a token of each layer attends to; None for all before it."""
+    norm: Literal["rms", "layer"] = "rms"
+    """Root mean square norms with weights, or layer norms without any."""
+    norm_before: bool = True
+    """Norms before attention and MLP."""
+    norm_after: bool = False
+    """Norms after attention and MLP, before they are added to the residual stream."""
+    qk_norm: Literal["none", "head", "whole"] = "none"
+    """Norms of queries and keys before they are rotated: head by head, or all heads as one."""
+    biased: tuple[str, ...] = ()
+    """Kinds of matrices with a bias."""
+    activation: Literal["silu", "gelu_tanh"] = "silu"
+    embedding_scale: float = 1.0
+    attention_scale: float | None = None
+    """What scores are multiplied by; None for head_dim^-0.5."""
+    attention_softcap: float | None = None
+    """Scores s become c * tanh(s / c)."""
+    logit_softcap: float | None = None
+    clip_qkv: float | None = None
+    """Queries, keys and values are clipped to this magnitude."""
+
+    @property
+    def score_scale(self) -> float:
+        """What attention multiplies the products of queries and keys by."""
+        return self.head_dim**-0.5 if self.attention_scale is None else self.attention_scale
+
+    def rotary(self, layer: int) -> Rotary | None:
+        """The position embedding of a layer, None where it has none."""
+        index = self.layer_rotary[layer]
+        return None if index is None else self.rotaries[index]
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """(rows, columns) of a matrix, (channels,) of a norm or bias; None where this decoder has no such tensor."""
+        *_, kind = name.split(".")
+        if kind == "bias":
+            matrix = name.split(".")[-2]
+            return self.matrix_shape(matrix)[:1] if matrix in self.biased else None
+        if not kind.endswith("norm"):
+            return None if kind == "lm_head" and self.tied_head else self.matrix_shape(kind)
+        if kind in ("q_norm", "k_norm"):
+            heads = self.heads if kind == "q_norm" else self.kv_heads
+            return {"none": None, "head": (self.head_dim,), "whole": (heads * self.head_dim,)}[self.qk_norm]
+        there = {"norm": True, "attention_norm": self.norm_before, "mlp_norm": self.norm_before}
+        return (self.hidden_size,) if self.norm == "rms" and there.get(kind, self.norm_after) else None
+
+    def matrix_shape(self, name: str) -> tuple[int, int]:
+        """(rows, columns) of the matrix with this canonical name. KeyError for a name that is no matrix."""
+        hidden, inner = self.hidden_size, self.intermediate_size
+        query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "q_proj": (query, hidden),
+            "k_proj": (key, hidden),
+            "v_proj": (key, hidden),
+            "o_proj": (hidden, query),
+            "gate_proj": (inner, hidden),
+            "up_proj": (inner, hidden),
+            "down_proj": (hidden, inner),
+            "embed_tokens": (self.vocab_size, hidden),
+            "lm_head": (self.vocab_size, hidden),
+        }[name.rsplit(".", 1)[-1]]
+
+    def matrices(self) -> list[str]:
+        """Canonical names of all matrices of the layers, in forward order (without embedding and head)."""
+        return [f"layers.{layer}.{kind}" for layer in range(self.layers) for kind in LAYER_MATRICES]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DecoderSpec:
+        """The inverse of `to_dict`, also after a way through JSON. KeyError or TypeError for what is not one."""
+        known = {field.name for field in fields(cls)}
+        picked = {key: value for key, value in values.items() if key in known}
+        for key in ("eos_token_ids", "layer_rotary", "layer_windows", "biased"):
+            picked[key] = tuple(picked[key])
+        picked["rotaries"] = tuple(_rotary(rotary) for rotary in picked["rotaries"])
+        return cls(**picked)
+
+
+def _rotary(values: dict[str, Any]) -> Rotary:
+    lists: dict[str, Any] = {key: tuple(values[key]) for key in ("frequencies", "long_frequencies")}
+    return Rotary(**{**values, **lists})

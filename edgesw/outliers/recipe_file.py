@@ -1,0 +1,76 @@
+"""Writes a recipe: what detection found in a model, as a file that `read_recipes` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgesw import __version__
+from edgesw.checkpoint.source import Source
+from edgesw.errors import UsageError
+from edgesw.files.atomic_write import staged
+from edgesw.outliers.results import SuperOutliers
+from edgesw.recipes.recipes import Recipe, SuperWeight
+
+
+def measured_recipe(name: str, source: Source, found: SuperOutliers, prompt: str) -> Recipe:
+    """A recipe for the model at `source` whose super weights are those that `prompt` brought out.
+
+    It holds no path of this machine: a model from a local folder has no hub id in it, unless a recipe knew one.
+    """
+    known = source.recipe
+    origin = f"{source.origin}, revision {source.revision}" if source.revision else source.origin
+    what = "Detected" if found.super_weights else "None detected"
+    how = "confirmed by effect" if found.confirmed else "by magnitude alone, effects not measured"
+    return Recipe(
+        name,
+        hub_id=source.hub_id,
+        package=known.package if known else None,
+        super_weights=tuple(SuperWeight(weight.coordinates, ("measured",)) for weight in found.super_weights),
+        cancels_at=found.cancels_at,
+        notes=f"{what} by edgesw {__version__} on the prompt {prompt!r}, {how}, {origin}.",
+        license=known.license if known else None,
+    )
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The recipe as YAML, which `read_recipes` reads back as it was."""
+    values: dict[str, Any] = {
+        "name": recipe.name,
+        "hub_id": recipe.hub_id,
+        "aliases": list(recipe.aliases),
+        "license": recipe.license,
+        "package": recipe.package and vars(recipe.package),
+        "super_weights": [_entry(weight) for weight in recipe.super_weights],
+        "cancels_at": [list(at) for at in recipe.cancels_at],
+        "notes": recipe.notes,
+    }
+    given = {key: value for key, value in values.items() if value}
+    return yaml.safe_dump(given, sort_keys=False, default_flow_style=None, width=118, allow_unicode=True)
+
+
+def check_recipe_path(path: Path) -> None:
+    """UsageError when a recipe cannot be written to `path`: to be called before the work begins."""
+    if path.suffix != ".yaml" or not path.stem:
+        raise UsageError(
+            f"'{path}' is no name for a recipe: it ends with .yaml, and the rest is the recipe's name, as "
+            "my-model.yaml."
+        )
+    if path.exists() or path.is_symlink():
+        raise UsageError(f"'{path}' exists: remove it or choose another name.")
+    if not path.parent.is_dir():
+        raise UsageError(f"folder '{path.parent}' does not exist: make it first.")
+
+
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """Write `recipe` to a new file. UsageError when there is one already."""
+    check_recipe_path(path)
+    with staged(path) as (partial,):
+        partial.write_text(recipe_yaml(recipe), encoding="utf-8")
+
+
+def _entry(weight: SuperWeight) -> dict[str, Any]:
+    entry: dict[str, Any] = {"at": list(weight.coordinates), "source": list(weight.sources)}
+    return {**entry, "disputed": weight.disputed} if weight.disputed else entry

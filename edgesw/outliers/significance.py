@@ -1,0 +1,117 @@
+"""Which candidates are super weights: those whose loss changes what the model says, far more than that of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edgesw.calibration.outlier_channels import down_proj
+from edgesw.decoder.ops import Weights
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.outliers.ablation_kl import Removal, divergences
+from edgesw.outliers.activations import carriers
+from edgesw.outliers.candidates import Candidates
+from edgesw.outliers.results import Effect, Scalar
+
+# A super weight has at least this many times the effect of its null. docs/detection.md has the margins it was set by.
+TIMES_NULL = 5.0
+# The null is at least this, in nats, so that rounding alone never looks like an effect.
+NULL_FLOOR = 0.005
+# What a scalar brings on top of others counts when it is at least this share of what all bring: a model that others
+# have destroyed says something else again after any further change.
+DECIDING_SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Candidates that act on the same token and may stand in for each other, and as many ordinary scalars."""
+
+    scalars: tuple[Scalar, ...]
+    positions: tuple[int, ...]
+    ordinary: Removal
+
+    def removals(self) -> list[Removal]:
+        """All that is measured: each alone, all, all but one, the first few, the last few, and the null."""
+        places = [scalar.coordinates for scalar in self.scalars]
+        count = range(len(places))
+        chosen = [{places[i]} for i in count] + [{*places[:i], *places[i + 1 :]} for i in count]
+        chosen += [set(places[: i + 1]) for i in count] + [set(places[i:]) for i in count]
+        return [frozenset(one) for one in chosen if one] + [self.ordinary, self.ordinary | frozenset(places)]
+
+    def effect(self, index: int, measured: dict[Removal, np.ndarray]) -> Effect:
+        """The effect of the scalar with this index."""
+        places = [scalar.coordinates for scalar in self.scalars]
+
+        def of(*removed: tuple[int, int, int]) -> float:
+            if not removed:
+                return 0.0
+            return float(measured[frozenset(removed)][list(self.positions)].mean())
+
+        joint, alone = of(*places), of(places[index])
+        before, after = places[:index], places[index + 1 :]
+        gains = [
+            of(*others, places[index], *also) - of(*others, *also)
+            for others, also in ((before, after), (before, []), ([], after))
+            if others or also
+        ]
+        on_top = max((gain for gain in gains if gain >= DECIDING_SHARE * joint), default=0.0)
+        null, null_on_top = of(*self.ordinary), abs(of(*self.ordinary, *places) - joint)
+        return Effect(alone, joint, on_top, max(null, NULL_FLOOR), max(null_on_top, NULL_FLOOR))
+
+
+def measure(
+    spec: DecoderSpec,
+    weights: Weights,
+    ids: np.ndarray,
+    stream: Sequence[torch.Tensor],
+    candidates: Candidates,
+    dtype: torch.dtype,
+    progress: Callable[[int], None] | None,
+) -> dict[Scalar, Effect]:
+    """The effect of each candidate on the prompt `ids` (tokens,), whose float residual stream is (tokens, hidden)."""
+    together: dict[int, tuple[Scalar, ...]] = {}
+    for scalar in (*candidates.made, *candidates.passing):
+        together[scalar.token] = (*together.get(scalar.token, ()), scalar)
+    single = (*candidates.cancelling, *(scalar for scalar, _ in candidates.ruled_out))
+    sets = [*together.values(), *((scalar,) for scalar in single)]
+    if not sets:
+        return {}
+    ordinary = _largest_ordinary(weights, sets, candidates.behind)
+    groups = [
+        _Group(scalars, _later({scalar.row for scalar in scalars}, stream), null)
+        for scalars, null in zip(sets, ordinary, strict=True)
+    ]
+    removals = [removal for group in groups for removal in group.removals()]
+    measured = divergences(spec, weights, ids, [x[None] for x in stream], removals, dtype, progress)
+    return {scalar: group.effect(index, measured) for group in groups for index, scalar in enumerate(group.scalars)}
+
+
+def _later(channels: Iterable[int], stream: Sequence[torch.Tensor]) -> tuple[int, ...]:
+    """The positions at which an effect counts: those after the first that carries a super activation in these channels,
+    without those that carry one. There the scalar acts on what the model makes of a text; at the carrier it also
+    decides what follows the carrier alone, and so does any scalar that takes the activation out again. All positions,
+    where none is left."""
+    tokens = len(stream[0])
+    carrying = set().union(*(carriers(channel, stream) for channel in channels))
+    later = [token for token in range(min(carrying, default=-1) + 1, tokens) if token not in carrying]
+    return tuple(later or range(tokens))
+
+
+def _largest_ordinary(weights: Weights, sets: Sequence[Sequence[Scalar]], behind: Removal) -> list[Removal]:
+    """For each set of candidates, equally many scalars of the same matrices: the largest that are behind no spike."""
+    chosen: list[set[tuple[int, int, int]]] = [set() for _ in sets]
+    for layer in sorted({scalar.layer for scalars in sets for scalar in scalars}):
+        values = np.abs(weights.tensor(down_proj(layer)))
+        for _, row, column in (place for place in behind if place[0] == layer):
+            values[row, column] = 0
+        counts = [sum(scalar.layer == layer for scalar in scalars) for scalars in sets]
+        most = min(max(counts), values.size)
+        largest = np.argpartition(values, values.size - most, axis=None)[values.size - most :]
+        largest = largest[np.argsort(-values.ravel()[largest], kind="stable")]
+        for removal, count in zip(chosen, counts, strict=True):
+            rows, columns = np.unravel_index(largest[:count], values.shape)
+            removal.update((layer, int(row), int(column)) for row, column in zip(rows, columns, strict=True))
+    return [frozenset(removal) for removal in chosen]

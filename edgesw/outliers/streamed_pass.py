@@ -1,0 +1,193 @@
+"""A streamed pass over a few prompts at once, with some scalars of `down_proj` zeroed, and what it saw."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from edgesw.calibration.outlier_channels import down_proj, spiking
+from edgesw.decoder.ops import Weights
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.outliers.results import LayerPeak, SpikingColumn
+from edgesw.recipes.coordinates import Coordinates
+from edgesw.runtime.torch import TorchOps, residual_stream
+
+# How many scalars of a layer are looked at as parts of its spike.
+PARTS = 8
+
+
+class Without:
+    """Weights with these scalars of `down_proj` zeroed."""
+
+    def __init__(self, weights: Weights, removed: Iterable[Coordinates]) -> None:
+        self._weights, self._removed = weights, tuple(removed)
+
+    def tensor(self, name: str) -> np.ndarray:
+        values = self._weights.tensor(name)
+        for layer, row, column in self._removed:
+            if name == down_proj(layer):
+                values[row, column] = 0
+        return values
+
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self._weights.rows(name, rows)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One scalar's part in a spike of `down_proj`."""
+
+    column: int
+    input: float
+    weight: float
+
+    @property
+    def product(self) -> float:
+        return self.input * self.weight
+
+
+@dataclass(frozen=True)
+class Spike:
+    """Where a layer's MLP adds most to the residual stream of one prompt, and which scalars that comes from."""
+
+    layer: int
+    token: int
+    row: int
+    added: float
+    """What reaches the residual stream, behind a norm where the decoder has one there."""
+    output: float
+    """What `down_proj` gives."""
+    parts: tuple[Part, ...]
+    """The scalars of the row with the largest products, largest first."""
+
+    def share(self, part: Part) -> float:
+        return abs(part.product / self.output) if self.output else 0.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one layer showed: the spike of each prompt, and of the first the largest activations and the columns whose
+    input spikes."""
+
+    spikes: tuple[Spike, ...]
+    peak: LayerPeak
+    columns: tuple[SpikingColumn, ...]
+
+
+class Recorder(TorchOps):
+    """TorchOps that looks at the inputs of a layer's matrices, at its `down_proj` and at what its MLP adds to the
+    residual stream.
+
+    A norm may stand between the two, so the row of a spike is read where it meets the stream. Until then the matrix is
+    kept: nothing but that norm is read in between.
+    """
+
+    def __init__(
+        self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__(spec, weights, ids, self._look, dtype=dtype)
+        self.seen: dict[int, Seen] = {}
+        self._pending: tuple[int, torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._columns: list[SpikingColumn] = []
+
+    def _look(self, name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
+        if not name.startswith("layers."):
+            return
+        self._columns += _spiking_columns(name, x[0])
+        if name.endswith(".down_proj"):
+            self._pending = int(name.split(".")[1]), x, weight, y
+
+    def add(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        total = super().add(a, b)
+        if self._pending is not None:
+            layer, x, weight, y = self._pending
+            self._pending = None
+            spikes = tuple(_spike(layer, *of_prompt, weight) for of_prompt in zip(b, x, y, strict=True))
+            self.seen[layer] = Seen(spikes, _peak(layer, x[0], y[0], total[0], spikes[0]), tuple(self._columns))
+            self._columns = []
+        return total
+
+
+def _spiking_columns(name: str, x: torch.Tensor) -> list[SpikingColumn]:
+    """Those of a matrix with the input `x` (tokens, columns)."""
+    magnitudes = x.abs().float().numpy()
+    mean_squares = np.square(magnitudes).mean(0)
+    tokens, mean = magnitudes.argmax(0), float(mean_squares.mean())
+    return [
+        SpikingColumn(
+            *(name, column, float(magnitudes[tokens[column], column])),
+            *(int(tokens[column]), float(mean_squares[column]) / mean),
+        )
+        for column in spiking(mean_squares)
+    ]
+
+
+def _spike(layer: int, added: torch.Tensor, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> Spike:
+    token, row = _largest(added)
+    products = x[token].float() * weight[row].float()
+    columns = products.abs().topk(min(PARTS, len(products))).indices.tolist()
+    parts = tuple(Part(column, float(x[token, column]), float(weight[row, column])) for column in columns)
+    return Spike(layer, token, row, float(added[token, row]), float(y[token, row]), parts)
+
+
+def _peak(layer: int, x: torch.Tensor, y: torch.Tensor, stream: torch.Tensor, spike: Spike) -> LayerPeak:
+    input_token, column = _largest(x)
+    output_token, row = _largest(y)
+    return LayerPeak(
+        layer,
+        abs(float(x[input_token, column])),
+        input_token,
+        column,
+        abs(float(y[output_token, row])),
+        output_token,
+        row,
+        float(stream.abs().max()),
+        (layer, spike.row, spike.parts[0].column),
+    )
+
+
+def _largest(x: torch.Tensor) -> tuple[int, int]:
+    """(row, column) of the largest magnitude in a matrix."""
+    return divmod(int(x.abs().argmax()), x.shape[-1])
+
+
+class Run:
+    """The residual streams of prompts before each layer and after the last, and what each layer showed."""
+
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        weights: Weights,
+        ids: np.ndarray,
+        dtype: torch.dtype,
+        progress: Callable[[str, int], None] | None,
+    ) -> None:
+        self.spec, self._weights, self._ids, self._dtype, self._progress = spec, weights, ids, dtype, progress
+        self.stream: list[torch.Tensor] = []  # (prompts, tokens, hidden) each
+        self.seen: dict[int, Seen] = {}
+        self.passes = 0
+
+    def forward(self, first: int, removed: Sequence[Coordinates] = ()) -> None:
+        """Run from layer `first` on, on the stream as it is before that layer, without the removed scalars."""
+        self.passes += 1
+        ops = Recorder(self.spec, Without(self._weights, removed), self._ids, self._dtype)
+        start = self.stream[first] if first else None
+        # New lists and dicts: what the first pass saw is kept by whoever asked for it.
+        self.stream = self.stream[:first]
+        for layer, x in enumerate(residual_stream(ops, first, start), start=first):
+            self.stream.append(x)
+            if self._progress:
+                self._progress(f"pass {self.passes}", layer)
+        self.seen = {**self.seen, **ops.seen}
+
+    def stream_of(self, prompt: int) -> list[torch.Tensor]:
+        """One prompt's residual stream, (tokens, hidden) each."""
+        return [x[prompt] for x in self.stream]
+
+    def copy(self) -> Run:
+        """This run as it is now: later passes replace what it holds, and change nothing of it."""
+        return copy.copy(self)

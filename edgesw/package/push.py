@@ -1,0 +1,53 @@
+"""Uploads packages to the Hugging Face hub, whole and checked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgesw.errors import EdgeswError, UsageError
+from edgesw.package.package import MANIFEST, Manifest, check_files, read_manifest
+from edgesw.progress import Progress
+from edgesw.system.log_filter import only_errors
+
+REPO = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def files_to_push(package: Path) -> tuple[Manifest, dict[str, int]]:
+    """The package's files by path, with their bytes: those of its manifest and the manifest, nothing else that lies
+    there. PackageError for one that is missing or not as it was written."""
+    manifest = read_manifest(package)
+    check_files(package, manifest, contents=True)
+    sizes = {name: int(entry["bytes"]) for name, entry in manifest.files.items()}
+    return manifest, {MANIFEST: (package / MANIFEST).stat().st_size, **sizes}
+
+
+def push(package: Path, repo: str, *, private: bool, progress: Progress) -> str:
+    """Upload in one commit, into a repository that is made where there is none; the commit's address.
+
+    UsageError for a name that is none, EdgeswError with what the hub says where it refuses or cannot be reached.
+    """
+    if not REPO.fullmatch(repo):
+        raise UsageError(f"'{repo}' is no repository: give OWNER/NAME.")
+    progress("Checking", package.name, 0, 1)
+    _, sizes = files_to_push(package)
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    api = HfApi()
+    progress("Uploading", repo, 0, 1)
+    try:
+        with only_errors("huggingface_hub"):
+            api.create_repo(repo, private=private, exist_ok=True)
+            commit = api.create_commit(
+                repo,
+                [CommitOperationAdd(name, package / name) for name in sizes],
+                commit_message=f"edgesw package {package.resolve().name}",
+            )
+    except Exception as error:  # of huggingface_hub and of the HTTP client inside it, a class for each case
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        login = " Log in with `hf auth login`, or set HF_TOKEN." if status in (401, 403) or "token" in said else ""
+        raise EdgeswError(f"the hub did not take it: {said.rstrip('.')}.{login}") from error
+    return str(commit.commit_url)

@@ -1,0 +1,6 @@
+"""Where a super weight is."""
+
+from __future__ import annotations
+
+Coordinates = tuple[int, int, int]
+"""(layer, row, column) of a scalar of `down_proj.weight` as stored by Hugging Face: row is the output channel."""

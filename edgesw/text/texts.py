@@ -1,0 +1,98 @@
+"""Texts to measure and to calibrate on: the two that ship with edgesw, a file, or WikiText-2 from the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from edgesw.errors import EdgeswError, UsageError
+from edgesw.system.log_filter import only_errors
+from edgesw.text.tokenizer import Tokenizer
+
+# llama.cpp's copy of the raw test set: one small zip, where the data set itself is in Parquet.
+WIKITEXT_REPO, WIKITEXT_FILE = "ggml-org/ci", "wikitext-2-raw-v1.zip"
+WIKITEXT_MEMBER = "wikitext-2-raw/wiki.test.raw"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and how to name it in a report."""
+
+    name: str
+    content: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+
+def shipped_text(name: str) -> Text:
+    """`validation` (measured on) or `calibration` (never measured on); both written for this project."""
+    return Text(
+        f"shipped {name} text", files("edgesw.text").joinpath("data", f"{name}.txt").read_text(encoding="utf-8")
+    )
+
+
+def load_text(name: str | None) -> Text:
+    """The shipped validation text for None, WikiText-2 for `wikitext2`, else a UTF-8 file. UsageError, EdgeswError."""
+    if name is None:
+        return shipped_text("validation")
+    if name == "wikitext2" and not Path(name).exists():
+        return Text("WikiText-2 test", _wikitext2())
+    return load_file(name, "--text", "wikitext2")
+
+
+def load_file(name: str, option: str, *others: str) -> Text:
+    """A UTF-8 file, given by `option`, which also takes `others`. UsageError for one that cannot be read."""
+    path = Path(name)
+    try:
+        return Text(path.name, path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"'{name}' is not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8."
+        ) from error
+    except OSError as error:
+        give = ", or ".join(("a text file", *others))
+        raise UsageError(f"{option} '{name}': {error.strerror}. Give {give}.") from error
+
+
+def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.ndarray:
+    """The first `count` windows of the text, int64 (windows, tokens), each begun by the BOS token where there is one.
+
+    Windows follow each other without overlap; a text too short for `count` gives fewer, and one too short for a single
+    window gives one short window. UsageError for a text with less than two tokens.
+    """
+    ids = tokenizer.encode(text.content, bos=False)
+    start = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    each = tokens - len(start)
+    whole = min(count, len(ids) // each)
+    rows = [start + ids[at * each : (at + 1) * each] for at in range(whole)] or [start + ids]
+    if len(rows[0]) < 2:
+        raise UsageError(f"{text.name}: too short to measure on, with {len(ids)} tokens: give a longer text.")
+    return np.array(rows, np.int64)
+
+
+def wikitext_from_zip(path: Path) -> str:
+    """The test set as the GPTQ papers join it: rows with a blank line between, empty rows kept."""
+    with zipfile.ZipFile(path) as archive:
+        lines = archive.read(WIKITEXT_MEMBER).decode("utf-8").splitlines(keepends=True)
+    return "\n\n".join(line if line.strip() else "" for line in lines)
+
+
+def _wikitext2() -> str:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        with only_errors("huggingface_hub"):  # it tells of each of its attempts
+            return wikitext_from_zip(Path(hf_hub_download(WIKITEXT_REPO, WIKITEXT_FILE, repo_type="dataset")))
+    except Exception as error:  # whatever the HTTP client inside huggingface_hub raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EdgeswError(
+            f"WikiText-2 cannot be fetched from the hub ({reason}): leave out --text to use the shipped text, "
+            "or give a file."
+        ) from error

@@ -1,0 +1,200 @@
+"""Tokenizer: text to token ids and back, from the files a package or checkpoint carries."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from tokenizers import Tokenizer as Backend
+
+from edgesw.errors import CheckpointError, EdgeswError, UsageError
+from edgesw.files.json_file import parse_json
+from edgesw.text.charsmap import check_charsmap
+from edgesw.text.chat import Message, render_chat
+from edgesw.text.chat_format import ChatFormat
+from edgesw.text.chat_format_sandbox import derive_format_sandboxed
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "generation_config.json",
+)
+
+
+class Tokenizer:
+    """What a package needs at run time. Get one from `from_files` or `from_folder`."""
+
+    bos_id: int | None
+    """Id of the token that begins a text; None for models without one."""
+    eos_ids: tuple[int, ...]
+    """Ids that end a text or a turn."""
+    vocab_size: int
+    """Number of tokens, added ones included. The model's embedding may be padded beyond it."""
+    chat_template: str | None
+
+    def __init__(self, backend: Backend, settings: Mapping[str, Any], eos: Iterable[int], template: str | None) -> None:
+        self._backend = backend
+        self._bos, self._eos = _token(settings, "bos_token"), _token(settings, "eos_token")
+        # A tokenizer.json may leave these out of its special tokens; they never are text.
+        backend.add_special_tokens([t for t in (self._bos, self._eos) if t and backend.token_to_id(t) is not None])
+        self.bos_id = backend.token_to_id(self._bos) if self._bos else None
+        own = backend.token_to_id(self._eos) if self._eos else None
+        self.eos_ids = tuple(dict.fromkeys([*([] if own is None else [own]), *eos]))
+        self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
+        self.chat_template = template
+        self._special_ids = frozenset(n for n, token in backend.get_added_tokens_decoder().items() if token.special)
+
+    @classmethod
+    def from_files(
+        cls, files: Mapping[str, bytes], where: str = "tokenizer", error: type[EdgeswError] = CheckpointError
+    ) -> Tokenizer:
+        """From file names and contents (see TOKENIZER_FILES; only tokenizer.json is needed).
+
+        Raises `error` in one line that begins with `where`, for a file that is missing or damaged.
+        """
+        if "tokenizer.json" not in files:
+            raise error(f"{where}: tokenizer.json is missing: {error.again}.")
+        try:
+            _check_charsmaps(files["tokenizer.json"])
+            backend = Backend.from_str(files["tokenizer.json"].decode("utf-8"))
+        except Exception as cause:  # the tokenizers library raises plain Exception
+            raise error(
+                f"{where}: tokenizer.json is damaged ({' '.join(str(cause).split())}): {error.again}."
+            ) from cause
+        backend.no_truncation()
+        backend.no_padding()
+        settings = _table(files, "special_tokens_map.json", where, error)
+        settings |= {key: v for key, v in _table(files, "tokenizer_config.json", where, error).items() if v is not None}
+        eos = _table(files, "generation_config.json", where, error).get("eos_token_id")
+        try:
+            file = files.get("chat_template.jinja")
+            template = _template(settings.get("chat_template")) if file is None else file.decode("utf-8")
+        except UnicodeDecodeError as cause:
+            raise error(f"{where}: chat_template.jinja is damaged ({cause}): {error.again}.") from cause
+        ends = [number for number in (eos if isinstance(eos, list) else [eos]) if type(number) is int]
+        return cls(backend, settings, ends, template)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, error: type[EdgeswError] = CheckpointError) -> Tokenizer:
+        """From the folder of a checkpoint, or of a package (pass PackageError). Raises `error`, see `from_files`."""
+        folder = Path(folder)
+        files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
+        return cls.from_files(files, str(folder), error)
+
+    def encode(self, text: str, *, bos: bool) -> list[int]:
+        """Token ids of a text. Special tokens spelled out in it are recognised.
+
+        `bos` puts the BOS token in front where the model has one, unless the text (a rendered chat) begins with it.
+        """
+        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        if bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
+            return [self.bos_id, *ids]
+        return ids
+
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of token ids; special tokens are left out unless `special`."""
+        return self._backend.decode(list(ids), skip_special_tokens=not special)
+
+    def stream(self, *, special: bool = False) -> TextStream:
+        """Text of tokens that come one by one."""
+        return TextStream(self, frozenset() if special else self._special_ids)
+
+    def chat_prompt(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        """The prompt for a chat, by the model's template. UsageError when there is none or it refuses the messages."""
+        if self.chat_template is None:
+            raise UsageError("this model has no chat template: give it a plain prompt, without --chat.")
+        try:
+            return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **self._names)
+        except jinja2.TemplateError as error:
+            why = str(error).rstrip(".")
+            raise UsageError(
+                f"the model's chat template refuses these messages: {why}. Give a plain prompt."
+            ) from error
+
+    def chat_format(self) -> ChatFormat | None:
+        """The model's template as pieces; None when there is none or pieces cannot tell it."""
+        return None if self.chat_template is None else derive_format_sandboxed(self.chat_template, self._names)
+
+    @property
+    def _names(self) -> dict[str, Any]:
+        """What templates call the special tokens."""
+        return {"bos_token": self._bos or "", "eos_token": self._eos or ""}
+
+
+class TextStream:
+    """Token ids in, text out, whole characters only: what `push` and `end` give adds up to the decoded text."""
+
+    # A character has at most four bytes and a token at least one, so more tokens than this are no half character.
+    _LONGEST = 4
+
+    def __init__(self, tokenizer: Tokenizer, skipped: frozenset[int]) -> None:
+        self._tokenizer, self._skipped = tokenizer, skipped
+        self._shown: list[int] = []  # the last tokens whose text is out: decoders treat a text's beginning differently
+        self._held: list[int] = []  # tokens whose text is not out yet
+
+    def push(self, token: int) -> str:
+        """The text this token completes; empty while a character is still incomplete."""
+        if token in self._skipped:
+            return ""
+        self._held.append(token)
+        text = self._pending()
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(self._held) < self._LONGEST:
+            return ""
+        return self._out(text)
+
+    def end(self) -> str:
+        """What is still held back: nothing, unless the last character never was completed."""
+        return self._out(self._pending())
+
+    def _pending(self) -> str:
+        before = self._tokenizer.decode(self._shown, special=True)
+        return self._tokenizer.decode(self._shown + self._held, special=True)[len(before) :]
+
+    def _out(self, text: str) -> str:
+        # A token without text of its own (the space that begins a text) stays as context for the next.
+        self._shown, self._held = (self._held if text else self._shown + self._held), []
+        return text
+
+
+def _check_charsmaps(content: bytes) -> None:
+    """Raises ValueError where a table of characters to replace would end the process when the library reads it."""
+    # A file takes a tenth of a second to parse, so only one that has such a table, or may spell its name in escapes.
+    if b"precompiled_charsmap" not in content and b"\\u00" not in content:
+        return
+    places = [parse_json(content)]
+    while places:
+        place = places.pop()
+        if isinstance(place, dict) and isinstance(table := place.get("precompiled_charsmap"), str):
+            check_charsmap(base64.b64decode(table, validate=True))
+        places += place.values() if isinstance(place, dict) else place if isinstance(place, list) else ()
+
+
+def _table(files: Mapping[str, bytes], name: str, where: str, error: type[EdgeswError]) -> dict[str, Any]:
+    """The content of a JSON file, empty when there is none."""
+    try:
+        table = parse_json(files.get(name, b"{}"))
+    except ValueError as cause:
+        raise error(f"{where}: {name} is damaged ({cause}): {error.again}.") from cause
+    if not isinstance(table, dict):
+        raise error(f"{where}: {name} is damaged (not a table): {error.again}.")
+    return table
+
+
+def _token(settings: Mapping[str, Any], key: str) -> str | None:
+    """A special token's text; some versions write `{"content": text, ...}`."""
+    value = settings.get(key)
+    value = value.get("content") if isinstance(value, dict) else value
+    return value if isinstance(value, str) and value else None
+
+
+def _template(value: Any) -> str | None:
+    """The chat template of tokenizer_config.json: a text, or a list of named ones."""
+    if isinstance(value, list):
+        named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
+        value = named.get("default")
+    return value if isinstance(value, str) else None

@@ -1,0 +1,102 @@
+"""How fast a package is: loading, reading a prompt, writing tokens, and the memory it takes."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgesw.errors import UsageError
+from edgesw.package.package import Manifest
+from edgesw.runtime.compute_plan import load_plans, unit_shares
+from edgesw.runtime.coreml_interface import packages
+from edgesw.runtime.packaged_decoder import PackagedDecoder
+from edgesw.system.workers import worker_processes
+from edgesw.targets.targets import TARGETS, open_decoder
+
+
+@dataclass(frozen=True)
+class Speed:
+    """With a prompt of `prompt` tokens before what is written."""
+
+    prompt: int
+    first_token_seconds: float
+    """From the prompt to the logits of what comes next."""
+    prefill_per_second: float
+    decode_per_second: float
+
+
+@dataclass(frozen=True)
+class Benched:
+    """What one model of a package did on one choice of units, in a process of its own."""
+
+    target: str
+    compute: str | None
+    runtime: str
+    load_seconds: float
+    peak_bytes: int
+    """Resident memory of the process at most, libraries included."""
+    speeds: tuple[Speed, ...]
+    unit_shares: dict[str, float] | None
+    """The share of operations on each unit; only Core ML tells."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.target} ({self.compute})" if self.compute else self.target
+
+
+def bench(
+    package: Path,
+    manifest: Manifest,
+    target: str,
+    units: tuple[str, ...],
+    prompts: tuple[int, ...],
+    tokens: int,
+) -> Iterator[Benched]:
+    """Times `target`, Core ML on each of `units` (none: what the package is made for), over each length of prompt.
+
+    UsageError for a prompt that leaves no room in the package's context.
+    """
+    for prompt in prompts:
+        if prompt + tokens > manifest.context:
+            raise UsageError(
+                f"a prompt of {prompt} tokens and {tokens} more do not fit: the package holds {manifest.context}. "
+                "Ask for fewer."
+            )
+    for compute in units if TARGETS[target].has_forms and units else (None,):
+        # A process of its own: peak memory is one for the whole life of a process.
+        with worker_processes(1) as process:
+            yield process.submit(_bench_one, package, manifest, target, compute, prompts, tokens).result()
+
+
+def _bench_one(
+    package: Path, manifest: Manifest, target: str, compute: str | None, prompts: tuple[int, ...], tokens: int
+) -> Benched:
+    began = time.perf_counter()
+    decoder = open_decoder(package, manifest, target, compute=compute)
+    loaded = time.perf_counter() - began
+    ids = np.random.default_rng(0).integers(0, manifest.decoder.vocab_size, max(prompts))
+    speeds = tuple(measure_speed(decoder, ids[:prompt], tokens) for prompt in prompts)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    shares = None
+    if TARGETS[target].has_forms and sys.platform == "darwin":
+        shares = unit_shares(load_plans(packages(package / manifest.models[target]), compute))
+    return Benched(target, compute, decoder.runtime, loaded, peak, speeds, shares)
+
+
+def measure_speed(decoder: PackagedDecoder, prompt: np.ndarray, tokens: int) -> Speed:
+    """Feed `prompt` (tokens,) twice, the first time to warm up, then write `tokens` tokens one by one."""
+    for _ in range(2):
+        decoder.reset()
+        began = time.perf_counter()
+        logits = decoder.prefill(prompt)
+        first = time.perf_counter() - began
+    began = time.perf_counter()
+    for _ in range(tokens):
+        logits = decoder.step(np.array([int(logits.argmax())]))[-1]
+    return Speed(len(prompt), first, len(prompt) / first, tokens / (time.perf_counter() - began))

@@ -1,0 +1,76 @@
+"""Packages of one model side by side: size, quality, speed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgesw.errors import UsageError
+from edgesw.package.package import Manifest, read_manifest
+from edgesw.progress import Progress
+from edgesw.targets.targets import TARGETS
+from edgesw.text.texts import Text
+from edgesw.validate.bench import bench
+from edgesw.validate.measure import Agreement
+from edgesw.validate.validate import model_bytes, validate
+
+PROMPT, TOKENS = 64, 32
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One model of one package."""
+
+    package: str
+    target: str
+    bytes: int
+    stored_bits: float
+    """Per weight of the layers' matrices, without corrections."""
+    agreement: Agreement
+    prefill_per_second: float | None
+    """None where the target does not run at its own speed here."""
+    decode_per_second: float | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.package}, {self.target}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "increase": self.agreement.increase}
+
+
+def compare(
+    packages: list[Path], text: Text, *, against: str | None, count: int, speed: bool, progress: Progress
+) -> list[Compared]:
+    """Each model of each package beside the float model, over the same windows. The float model runs once; speeds are
+    each in a process of its own, one after the other.
+
+    UsageError for packages of different models.
+    """
+    manifests = [read_manifest(package) for package in packages]
+    first = manifests[0]
+    for package, manifest in zip(packages, manifests, strict=True):
+        if against is None and _source(manifest) != _source(first):
+            raise UsageError(
+                f"'{package}' was made from {manifest.source['name']} and '{packages[0]}' from {first.source['name']}: "
+                "packages of one model can be compared."
+            )
+    found = []
+    for package, manifest in zip(packages, manifests, strict=True):
+        report = validate(package, text, against=against, count=count, progress=progress)
+        for target, agreement in report.targets.items():
+            prefill = decode = None
+            if speed and (sys.platform == "darwin" or not TARGETS[target].has_forms):
+                progress("Timing", f"{package}, {target}", 0, 1)
+                (timed,) = bench(package, manifest, target, (), (min(PROMPT, manifest.context - TOKENS),), TOKENS)
+                prefill, decode = timed.speeds[0].prefill_per_second, timed.speeds[0].decode_per_second
+            bits = manifest.settings["stored_bits"][target]
+            size = model_bytes(manifest, target)
+            found.append(Compared(str(package), target, size, bits, agreement, prefill, decode))
+    return found
+
+
+def _source(manifest: Manifest) -> tuple[Any, ...]:
+    return manifest.source["name"], manifest.source["origin"], manifest.source["revision"]

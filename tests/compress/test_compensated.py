@@ -1,0 +1,125 @@
+"""Layers compressed one after the other, against transformers run with the compressed layers before."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from edgesw.calibration.calibrate import input_mean_squares
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.compress.compensate import Moments
+from edgesw.compress.compensated import StreamedDecoder
+from edgesw.compress.decoder import CompressedDecoder, compress_matrix
+from edgesw.compress.matrix import CompressedMatrix
+from edgesw.compress.plan import make_plan
+from edgesw.runtime.torch import FloatLogits
+from edgesw.targets.targets import TARGETS
+from edgesw.text.texts import shipped_text, windows
+from edgesw.text.tokenizer import Tokenizer
+
+
+def decoder(folder: Path, **options: Any) -> StreamedDecoder:
+    """The tiny model at 2 bits, where layers show what those before them have lost."""
+    checkpoint = open_checkpoint(str(folder))
+    plan = make_plan(checkpoint.spec, TARGETS["coreml"].capabilities, 2)
+    return StreamedDecoder(checkpoint.spec, checkpoint, plan, token_ids(folder), **options)
+
+
+def token_ids(folder: Path) -> np.ndarray:
+    return windows(shipped_text("calibration"), Tokenizer.from_folder(folder), 4, 128)
+
+
+def moments_in_the_second_layer(folder: Path, first: StreamedDecoder) -> Moments:
+    """Of what transformers feeds to q_proj of layer 1, its layer 0 from `first`, and of what it feeds in float."""
+    model = LlamaForCausalLM.from_pretrained(folder)
+    seen: list[np.ndarray] = []
+    model.model.layers[1].self_attn.q_proj.register_forward_hook(
+        lambda module, args, y: seen.append(args[0].flatten(0, 1).double().numpy())
+    )
+    with torch.inference_mode():
+        model(torch.from_numpy(token_ids(folder)))
+        for kind in ("q", "k", "v", "o", "gate", "up", "down"):
+            part = getattr(model.model.layers[0], "self_attn" if kind in "qkvo" else "mlp")
+            weight = getattr(part, f"{kind}_proj").weight
+            weight.copy_(torch.from_numpy(first.tensor(f"layers.0.{kind}_proj")))
+        model(torch.from_numpy(token_ids(folder)))
+    floating, x = seen
+    return Moments(x.T @ x / len(x), floating.T @ x / len(x), len(x))
+
+
+def test_the_second_layer_is_fitted_to_what_the_first_one_makes_as_stored(tiny_llama: Path) -> None:
+    """On the float model's inputs it would make up for errors that are not there, and not for those that are."""
+    ours, name = decoder(tiny_llama), "layers.1.q_proj"
+    weights, scheme = open_checkpoint(str(tiny_llama)).tensor(name), ours.plan.scheme(name)
+    moments = moments_in_the_second_layer(tiny_llama, ours)
+    shares = []
+    for taken in (moments, Moments(moments.own, moments.own, moments.tokens)):
+        expected = compress_matrix(weights, scheme, moments=taken)
+        shares.append(float((expected.codes == ours.matrix(name).codes).mean()))
+    assert shares[0] > 0.99
+    assert shares[1] < 0.95, "what layer 0 lost makes no difference here, so this tests nothing"
+
+
+def test_outputs_come_nearer_to_those_of_the_float_model(tiny_llama: Path) -> None:
+    """The whole purpose: on the text, what the stored layers give is nearer to what the float ones give."""
+    checkpoint = open_checkpoint(str(tiny_llama))
+    ids = token_ids(tiny_llama)
+    plain = CompressedDecoder(
+        checkpoint, decoder(tiny_llama).plan, input_mean_squares(checkpoint.spec, checkpoint, ids)
+    )
+    exact, *others = (
+        np.stack(list(FloatLogits(checkpoint.spec, weights, ids)))
+        for weights in (checkpoint, plain, decoder(tiny_llama))
+    )
+    errors = [float(np.square(other - exact).mean()) for other in others]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_no_more_than_one_layer_is_in_memory(tiny_llama: Path) -> None:
+    """A model of 7 billion weights is converted on a laptop that could not hold its codes."""
+    alive = []
+
+    def count(name: str) -> None:
+        alive.append(sum(type(thing) is CompressedMatrix for thing in gc.get_objects()) - before)
+
+    gc.collect()
+    before = sum(type(thing) is CompressedMatrix for thing in gc.get_objects())
+    ours = decoder(tiny_llama)
+    ours.progress = count
+    for name in open_checkpoint(str(tiny_llama)).spec.matrices():
+        ours.matrix(name)
+    assert len(alive) == 14, "seven matrices a layer, each compressed once"
+    assert max(alive) == 6, "those of the same layer before it"
+
+
+@pytest.mark.parametrize("name", ["layers.0.down_proj", "layers.1.up_proj"])
+def test_a_matrix_is_the_same_whenever_it_is_asked_for(name: str, tiny_llama: Path) -> None:
+    """Validation and a second target ask again, and in their own order."""
+    ours = decoder(tiny_llama)
+    first = ours.matrix(name).codes
+    ours.matrix("layers.1.down_proj")
+    assert (ours.matrix(name).codes == first).all()
+
+
+def test_what_is_held_out_is_held_out_of_a_streamed_matrix_too(tiny_llama: Path) -> None:
+    """A super weight that the compensated path forgot would be lost in the package."""
+    checkpoint = open_checkpoint(str(tiny_llama))
+    name = "layers.0.down_proj"
+    ours = decoder(tiny_llama, held_out=[(0, 17, 101)], columns={name: [3], "layers.1.up_proj": [7]})
+    matrix, weights = ours.matrix(name), checkpoint.tensor(name)
+    each = matrix.held_out_scalars
+    assert each is not None and (each.rows.tolist(), each.columns.tolist()) == ([17], [101])
+    assert matrix.held_out_columns is not None and matrix.held_out_columns.columns.tolist() == [3]
+    exact = matrix.dequantize()
+    # They are free to make up for what the layers before have lost, so they are near to what they were, not the same.
+    assert np.corrcoef(exact[:, 3], weights[:, 3])[0, 1] > 0.7
+    assert exact[17, 101] == pytest.approx(float(weights[17, 101]), rel=0.2)
+    assert np.abs(exact[:, 3] - matrix.held_out_columns.values[0]).max() < 1e-3, "not on the 2-bit grid"
+    correction = ours.matrix("layers.1.up_proj").corrections().columns
+    assert correction is not None and correction.columns.tolist() == [7]

@@ -1,0 +1,148 @@
+"""Matrices compressed by other processes, as `convert --workers` does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.parallel import AheadMatrices, MatrixTask
+from edgesw.compress.plan import make_plan
+from edgesw.errors import CheckpointError, EdgeswError
+from edgesw.system.workers import worker_processes
+from edgesw.targets.targets import TARGETS
+
+
+def convert(model: Path, output: Path, *options: object) -> dict[str, bytes]:
+    """Every file of the package, by name."""
+    ran = tiny.edgesw("convert", model, "--calibrate", "none", *options, "-o", output)
+    assert ran.code == 0, ran.err
+    return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--target", "coreml", "--target", "onnx"),
+        ("--target", "coreml", "--bits", "3", "--hold-out-fraction", "1e-3", "--chunks", "2"),
+    ],
+    ids=["blocks for two targets", "palettes, scalars, and an embedding that two chunks ask for"],
+)
+def test_any_number_of_workers_gives_the_same_bytes(tiny_llama: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Packages are compared and attested by their checksums."""
+    one = convert(tiny_llama, tmp_path / "one", *options)
+    for workers in (2, 3):
+        assert convert(tiny_llama, tmp_path / str(workers), *options, "--workers", workers) == one
+
+
+class Watched(ThreadPoolExecutor):
+    """Any executor will do: this one keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.tasks: list[MatrixTask] = []
+
+    def submit(self, work: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        self.tasks += arguments
+        return super().submit(work, *arguments, **named)
+
+
+def made(model: Path, folder: Path, executor: Any, workers: int = 1) -> AheadMatrices:
+    checkpoint = open_checkpoint(str(model))
+    plan = make_plan(checkpoint.spec, TARGETS["onnx"].capabilities, 4)
+    importance = {
+        name: np.arange(1, checkpoint.spec.matrix_shape(name)[1] + 1.0) for name in checkpoint.spec.matrices()
+    }
+    decoder = CompressedDecoder(checkpoint, plan, importance, [(0, 17, 101)], {"layers.1.q_proj": (3,)})
+    return AheadMatrices(decoder, checkpoint.source.path, executor, workers, folder, keep=False)
+
+
+def all_of(ahead: AheadMatrices) -> None:
+    for matrix in ahead.plan.matrices:
+        ahead.matrix(matrix.name)
+
+
+def test_tasks_are_paths_and_places_and_few_are_under_way(tiny_llama: Path, tmp_path: Path) -> None:
+    """A tensor in a task would be sent through a pipe, and too many tasks would fill the disk with results."""
+    with Watched() as executor:
+        ahead = made(tiny_llama, tmp_path, executor)
+        names = [matrix.name for matrix in ahead.plan.matrices]
+        for done, name in enumerate(names, 1):
+            matrix, alone = ahead.matrix(name), ahead._decoder.matrix(name)
+            assert np.array_equal(matrix.codes, alone.codes) and np.array_equal(matrix.dequantize(), alone.dequantize())
+            assert len(executor.tasks) <= done + 2
+            assert len(list(tmp_path.glob("*.npz"))) <= 4, "with the importances"
+        assert [task.name for task in executor.tasks] == names
+
+        def simple(value: Any) -> bool:
+            return not isinstance(value, np.ndarray) and len(repr(value)) < 500
+
+        assert all(simple(value) for task in executor.tasks for value in vars(task).values())
+        assert np.array_equal(ahead.matrix(names[0]).codes, ahead._decoder.matrix(names[0]).codes), "asked for again"
+
+
+def test_an_error_in_a_worker_is_the_users_one_line(tmp_path: Path, tiny_llama: Path) -> None:
+    import shutil
+
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_llama, folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = np.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with worker_processes(2) as executor:
+        ahead = made(folder, scratch, executor, 2)
+        with pytest.raises(CheckpointError, match=r"layers\.1\.up_proj' holds NaN"):
+            all_of(ahead)
+
+
+def test_a_worker_that_is_killed_ends_in_one_line(tiny_llama: Path, tmp_path: Path) -> None:
+    """As the kernel does when memory runs out."""
+    with worker_processes(1) as executor:
+        pid = executor.submit(os.getpid).result()
+        ahead = made(tiny_llama, tmp_path, executor)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(EdgeswError, match="fewer --workers"):
+            all_of(ahead)
+
+
+def test_workers_do_not_outlive_who_they_work_for(tmp_path: Path) -> None:
+    """A conversion that is killed must not leave processes that hold gigabytes."""
+    program = (
+        "import os, time\n"
+        "from edgesw.system.workers import worker_processes\n"
+        "if __name__ == '__main__':\n"
+        "    with worker_processes(1) as executor:\n"
+        "        print(executor.submit(os.getpid).result(), flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(program)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{worker}/stat").exists() and Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
+            return  # dead, and nobody has asked for it yet
+        time.sleep(0.1)
+    raise AssertionError("the worker lives on")

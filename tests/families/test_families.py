@@ -1,0 +1,146 @@
+"""From config.json to a DecoderSpec: what transformers would build, or one line that names the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tiny_models import SIZES
+
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.errors import CheckpointError, UnsupportedError, UsageError
+from edgesw.families.config import Config
+from edgesw.families.families import FAMILIES, family_of
+
+LLAMA: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], **SIZES, "rms_norm_eps": 1e-5}
+
+
+def spec_of(config: dict[str, Any]) -> DecoderSpec:
+    family = family_of(config, "config.json")
+    return family.spec(Config("config.json", config, family.defaults))
+
+
+def theta(spec: DecoderSpec) -> float:
+    """Base of the rotary frequencies theta^(-2i / head_dim)."""
+    return spec.rotaries[0].frequencies[1] ** (-spec.head_dim / 2)
+
+
+def test_keys_a_config_leaves_out_are_taken_as_transformers_takes_them() -> None:
+    from transformers import LlamaConfig
+
+    theirs = LlamaConfig(**SIZES)
+    sizes = {key: value for key, value in LLAMA.items() if key not in ("num_key_value_heads", "rms_norm_eps")}
+    ours = spec_of(sizes)
+    assert (ours.norm_eps, ours.tied_head) == (theirs.rms_norm_eps, theirs.tie_word_embeddings)
+    assert theta(ours) == pytest.approx(theirs.rope_parameters["rope_theta"])
+    assert ours.head_dim == theirs.head_dim
+    assert (ours.bos_token_id, ours.eos_token_ids) == (theirs.bos_token_id, (theirs.eos_token_id,))
+    assert ours.kv_heads == ours.heads, "an old Llama without grouped heads would be read wrongly"
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_theta": 5e5},
+        {"rope_theta": 5e5, "rope_scaling": None},
+        {"rope_theta": 500000, "rope_scaling": {"type": "default"}},
+        {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}},
+        {"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}},
+    ],
+)
+def test_rope_theta_of_old_and_new_transformers(rope: dict[str, Any]) -> None:
+    assert theta(spec_of({**LLAMA, **rope})) == pytest.approx(5e5)
+
+
+def test_an_unknown_rope_type_is_named_beside_the_known() -> None:
+    with pytest.raises(UnsupportedError, match=r"rope type 'spiral' is not supported. Supported: .*llama3.*yarn"):
+        spec_of({**LLAMA, "rope_scaling": {"rope_type": "spiral", "factor": 8.0}})
+
+
+@pytest.mark.parametrize(
+    ("rope", "said"),
+    [
+        ({"rope_type": "llama3", "factor": 8.0, "high_freq_factor": 4.0}, "'low_freq_factor' is missing"),
+        ({"rope_type": "linear", "factor": "2"}, "'factor' is '2'"),
+        ({"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}, "'short_factor' is .* list of 8"),
+        ({"rope_type": "default", "partial_rotary_factor": 0.01}, "'partial_rotary_factor' is 0.01"),
+        ({"rope_type": "default", "partial_rotary_factor": 2}, "'partial_rotary_factor' is 2"),
+    ],
+)
+def test_rope_settings_that_make_no_sense_are_named(rope: dict[str, Any], said: str) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        spec_of({**LLAMA, "rope_parameters": {"rope_theta": 1e4, **rope}})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_act", "gelu"),
+        ("quantization_config", {"quant_method": "gptq", "bits": 4}),
+    ],
+)
+def test_a_switch_we_do_not_have_is_named(key: str, value: Any) -> None:
+    """Ignored, each of these would give a package that talks nonsense."""
+    with pytest.raises(UnsupportedError, match=rf"config\.json: '{key}' is "):
+        spec_of({**LLAMA, key: value})
+
+
+def test_end_tokens_may_be_one_or_many_or_none() -> None:
+    assert spec_of({**LLAMA, "eos_token_id": 7}).eos_token_ids == (7,)
+    assert spec_of({**LLAMA, "eos_token_id": [7, 9]}).eos_token_ids == (7, 9)
+    assert spec_of({**LLAMA, "eos_token_id": None, "bos_token_id": None}).eos_token_ids == ()
+
+
+@pytest.mark.parametrize("key", [key for key in SIZES if key != "num_key_value_heads"])
+def test_a_missing_size_is_named(key: str) -> None:
+    with pytest.raises(CheckpointError, match=f"config.json: '{key}' is missing"):
+        spec_of({name: value for name, value in LLAMA.items() if name != key})
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "64", True, [64], 1 << 40])
+@pytest.mark.parametrize("key", [*SIZES, "head_dim"])
+def test_a_senseless_size_is_named(key: str, value: Any) -> None:
+    with pytest.raises(CheckpointError, match=f"config.json: '{key}' is .*; it must be a whole number"):
+        spec_of({**LLAMA, key: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_attention_heads": 3, "num_key_value_heads": 2}, "'num_attention_heads' is 3.*multiple of"),
+        ({"num_attention_heads": 6, "num_key_value_heads": 2}, "'hidden_size' is 64; it must be a multiple of"),
+        ({"head_dim": 15}, "'head_dim' is 15; it must be even"),
+        ({"rms_norm_eps": 0}, "'rms_norm_eps' is 0"),
+        ({"rms_norm_eps": float("nan")}, "'rms_norm_eps' is nan"),
+        ({"rope_theta": "10000"}, "'rope_theta' is '10000'"),
+        ({"rope_parameters": [1]}, "'rope_parameters' is"),
+        ({"tie_word_embeddings": "yes"}, "'tie_word_embeddings' is 'yes'"),
+        ({"eos_token_id": -1}, "'eos_token_id' is -1"),
+        ({"bos_token_id": [1, 2]}, "'bos_token_id' is"),
+        ({"num_hidden_layers": 100_000}, "'num_hidden_layers' is 100000"),
+    ],
+)
+def test_what_cannot_be_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(CheckpointError, match=said):
+        spec_of({**LLAMA, **changes})
+
+
+@pytest.mark.parametrize("named", [["GPT2LMHeadModel"], [], None, "LlamaForCausalLM", [7]])
+def test_an_unknown_architecture_lists_the_known(named: Any) -> None:
+    with pytest.raises(UsageError, match=r"config\.json: .*Supported: LlamaForCausalLM, MistralForCausalLM"):
+        spec_of({**LLAMA, "architectures": named})
+
+
+def test_mistral_slides_its_window_only_where_it_has_one() -> None:
+    """Version 0.1 has a window of 4,096 and the later ones none: a long text would be read wrongly."""
+    mistral = {**LLAMA, "architectures": ["MistralForCausalLM"]}
+    assert spec_of({**mistral, "sliding_window": None}).layer_windows == (None, None)
+    assert spec_of({**mistral, "sliding_window": 32}).layer_windows == (32, 32)
+    assert spec_of(mistral).layer_windows == (4096, 4096), "the default window is 4096"
+
+
+def test_every_family_names_the_same_tensors_in_both_formats() -> None:
+    for family in FAMILIES:
+        for canonical, stored in family.tensors.items():
+            names = (stored.hf, stored.gguf)
+            assert all(("{layer}" in name) == ("{layer}" in canonical) for name in names), f"{family.name} {canonical}"

@@ -1,0 +1,74 @@
+"""`edgesw detect --write-recipe`: what was found, as a recipe that can be read, shared and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import SUPER_WEIGHT, assert_one_line, edgesw, unchanged
+
+import edgesw as library
+from edgesw.outliers.detect import PROMPT
+from edgesw.outliers.recipe_file import recipe_yaml
+from edgesw.recipes import recipes
+from edgesw.recipes.recipes import Recipe, SuperWeight, all_recipes, read_recipes
+
+
+def test_what_is_detected_is_what_the_recipe_says(tiny_llama: Path, tmp_path: Path) -> None:
+    """A coordinate lost or swapped on the way would send the next reader to an ordinary scalar."""
+    ran = edgesw("detect", tiny_llama, "--write-recipe", tmp_path / "mine.yaml")
+    assert ran.code == 0, ran.err
+    assert ran.err == f"Wrote {tmp_path / 'mine.yaml'}\n"
+    (recipe,) = read_recipes(tmp_path)
+    assert (recipe.name, recipe.hub_id, recipe.license) == ("mine", None, None)
+    assert recipe.super_weights == (SuperWeight(SUPER_WEIGHT, ("measured",)),)
+    assert f"edgesw {library.__version__}" in recipe.notes and PROMPT in recipe.notes
+    assert str(tiny_llama) not in (tmp_path / "mine.yaml").read_text(), "where it lay is nobody's business"
+
+
+def test_a_recipe_written_without_a_hub_id_says_so_when_its_model_is_wanted(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model from a folder has no place that others could find: that must not end in a traceback."""
+    edgesw("detect", tiny_llama, "--write-recipe", tmp_path / "mine.yaml")
+    monkeypatch.setattr(recipes, "_recipes_folder", lambda: tmp_path)
+    all_recipes.cache_clear()
+    try:
+        assert_one_line(edgesw("detect", "mine"), 2, "recipe 'mine' does not say where its model is")
+        assert "mine" in edgesw("recipes", "list").out
+        assert edgesw("recipes", "show", "mine").code == 0
+    finally:
+        all_recipes.cache_clear()
+
+
+def test_a_model_without_super_weights_gets_a_recipe_that_says_so(tmp_path: Path) -> None:
+    """ "None" is a finding too."""
+    import tiny
+
+    tiny.save_llama(tmp_path / "plain", steps=0)
+    (tmp_path / "index").mkdir()
+    ran = edgesw("detect", tmp_path / "plain", "--write-recipe", tmp_path / "index" / "plain.yaml", "--json")
+    assert ran.code == 0
+    (recipe,) = read_recipes(tmp_path / "index")
+    assert recipe.super_weights == () and recipe.notes.startswith("None detected by edgesw")
+
+
+@pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.name)
+def test_every_field_survives_writing_and_reading(recipe: Recipe, tmp_path: Path) -> None:
+    """A field that is dropped is knowledge that is lost: who disputes a coordinate, what takes the activation out."""
+    (tmp_path / f"{recipe.name}.yaml").write_text(recipe_yaml(recipe))
+    assert read_recipes(tmp_path) == (recipe,)
+
+
+def test_a_file_is_never_replaced_and_said_so_before_the_work(tmp_path: Path) -> None:
+    """Somebody's notes are in it. And who waits for a model of 60 GB must not learn at the end that the name was wrong:
+    no such model is asked for here, so the line that comes shows which was looked at first."""
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    with unchanged(tmp_path):
+        for path, said in (
+            ("mine.yaml", "exists"),
+            ("mine.json", "ends with .yaml"),
+            (".yaml", "ends with .yaml"),
+            ("no/mine.yaml", "does not exist"),
+        ):
+            assert_one_line(edgesw("detect", "nosuchmodel", "--write-recipe", tmp_path / path), 2, said)

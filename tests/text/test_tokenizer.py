@@ -1,0 +1,220 @@
+"""Text in, ids out and back, with whole characters while it streams; bad files are one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from edgesw.errors import CheckpointError, PackageError, UsageError
+from edgesw.text.tokenizer import Tokenizer
+
+TEXT = "Zoé said: “naïve” 日本語 👩‍👧 🎉!\n"
+
+
+def byte_level() -> bytes:
+    """Every byte a token, and special tokens: the hardest case for streaming."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Backend(models.BPE(vocab={token: number for number, token in enumerate(alphabet)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(["<s>", "</s>", "<end>"])
+    return made.to_str().encode()
+
+
+def sentencepiece() -> bytes:
+    """Like Llama 2: spaces as ▁, other characters as byte tokens, BOS added by tokenizer.json, none marked special."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abcdeinorst"]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    made = Backend(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return made.to_str().encode()
+
+
+CONFIG: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+def tokenizer(kind: Any = byte_level, config: dict[str, Any] | None = None, **files: bytes) -> Tokenizer:
+    config = CONFIG if config is None else config
+    named = {"tokenizer.json": kind(), "tokenizer_config.json": json.dumps(config).encode()}
+    return Tokenizer.from_files({**named, **{name.replace("__", "."): content for name, content in files.items()}})
+
+
+@pytest.mark.parametrize("kind", [byte_level, sentencepiece])
+def test_text_comes_back_and_bos_comes_once(kind: Any) -> None:
+    made = tokenizer(kind)
+    ids = made.encode(TEXT, bos=True)
+    assert ids[0] == made.bos_id
+    assert ids.count(made.bos_id) == 1, "tokenizer.json adds BOS of its own"
+    assert made.encode(TEXT, bos=False) == ids[1:]
+    assert made.decode(ids) == TEXT == made.decode(ids[1:])
+
+
+def test_bos_is_not_doubled_before_a_rendered_chat() -> None:
+    made = tokenizer()
+    assert made.encode("<s>a", bos=True) == made.encode("a", bos=True)
+
+
+def test_a_model_without_bos_gets_none() -> None:
+    made = tokenizer(config={"eos_token": "</s>", "bos_token": None})
+    assert made.bos_id is None
+    assert made.encode("ab", bos=True) == made.encode("ab", bos=False)
+
+
+def test_special_tokens_are_recognised_and_are_no_text() -> None:
+    for kind in (byte_level, sentencepiece):
+        made = tokenizer(kind)
+        ids = made.encode("a</s>", bos=False)
+        assert ids[-1] == made.eos_ids[0], "the model would be fed the letters of its end token"
+        assert made.decode(ids) == "a"
+        assert made.decode(ids, special=True) == "a</s>"
+
+
+def test_ends_come_from_both_files() -> None:
+    """A chat model ends a turn with another token than a text; missing it, generation runs on."""
+    made = tokenizer(generation_config__json=json.dumps({"eos_token_id": [257, 258]}).encode())
+    assert made.eos_ids == (257, 258)
+    assert made.vocab_size == 259
+    assert tokenizer(generation_config__json=b'{"eos_token_id": 258}').eos_ids == (257, 258)
+
+
+def test_tokens_spelled_as_tables_and_in_the_old_map() -> None:
+    made = tokenizer(config={"bos_token": {"content": "<s>"}}, special_tokens_map__json=b'{"eos_token": "</s>"}')
+    assert made.bos_id == 256
+    assert made.eos_ids == (257,)
+
+
+@pytest.mark.parametrize("kind", [byte_level, sentencepiece])
+@pytest.mark.parametrize("special", [False, True])
+def test_a_stream_adds_up_and_never_splits_a_character(kind: Any, special: bool) -> None:
+    made = tokenizer(kind)
+    ids = [*made.encode("<s>" + TEXT, bos=False), *made.encode("</s>", bos=False), *made.encode("🎉 é", bos=False)]
+    stream = made.stream(special=special)
+    parts = [stream.push(number) for number in ids]
+    assert not any("\ufffd" in part for part in parts), f"half a character was shown: {parts}"
+    assert "".join(parts) + stream.end() == made.decode(ids, special=special)
+    assert any("🎉" in part for part in parts)
+
+
+def test_a_stream_holds_through_special_tokens_inside_a_character() -> None:
+    made = tokenizer()
+    emoji = made.encode("🎉", bos=False)
+    stream = made.stream()
+    parts = [stream.push(number) for number in (256, 257, *emoji[:2], 258, *emoji[2:])]
+    assert "".join(parts) + stream.end() == "🎉"
+    assert parts[-1] == "🎉"
+
+
+def test_a_stream_is_not_held_up_by_bytes_that_never_become_a_character() -> None:
+    made = tokenizer()
+    lone = made.encode("é", bos=False)[1]
+    stream = made.stream()
+    text = "".join(stream.push(number) for number in [*made.encode("ab", bos=False), *[lone] * 9])
+    assert text.startswith("ab\ufffd"), "a model that talks nonsense would seem to hang"
+    text += stream.push(made.encode("c", bos=False)[0]) + stream.end()
+    assert text.endswith("c")
+
+
+def test_an_unfinished_character_at_the_end_is_told() -> None:
+    made = tokenizer()
+    stream = made.stream()
+    assert stream.push(made.encode("é", bos=False)[0]) == ""
+    assert stream.end() == "\ufffd"
+    assert stream.end() == ""
+
+
+TEMPLATE = """{{ bos_token }}
+{%- for message in messages %}
+    {% if message.role == 'tool' %}
+        {{- raise_exception('no tools here') }}
+    {% endif %}
+[{{ message['role'] }}] {{ message['content'] | trim }}{{ eos_token }}
+{% endfor %}
+{% if add_generation_prompt %}
+{% generation %}[assistant]{% endgeneration %}
+{% endif %}
+{{ {'a': '<ü>'} | tojson }} {{ strftime_now('%Y') | length }}{% for i in [1, 2] %}{% break %}{% endfor %}"""
+
+MESSAGES = [{"role": "user", "content": " hi <b> "}, {"role": "assistant", "content": "yes"}]
+
+
+@pytest.mark.parametrize("generate", [True, False])
+def test_chats_are_rendered_as_transformers_renders_them(tmp_path: Path, generate: bool) -> None:
+    """One space or line more than in training and a small model loses the thread."""
+    from transformers import PreTrainedTokenizerFast
+
+    (tmp_path / "tokenizer.json").write_bytes(byte_level())
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizer.json"), **CONFIG, chat_template=TEMPLATE)
+    theirs.save_pretrained(tmp_path)
+    ours = Tokenizer.from_folder(tmp_path)
+    expected = theirs.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=generate)
+    assert ours.chat_prompt(MESSAGES, add_generation_prompt=generate) == expected
+    assert (ours.bos_id, ours.eos_ids) == (theirs.bos_token_id, (theirs.eos_token_id,))
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ bos_token }}!", [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "<s>!"}]]
+)
+def test_templates_in_the_config(template: Any) -> None:
+    assert tokenizer(config={**CONFIG, "chat_template": template}).chat_prompt(MESSAGES) == "<s>!"
+
+
+def test_the_file_goes_before_the_config() -> None:
+    made = tokenizer(config={**CONFIG, "chat_template": "old"}, chat_template__jinja=b"new")
+    assert made.chat_prompt(MESSAGES) == "new"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (TEMPLATE, "no tools here"),
+        ("{{ messages[7].role }}", "no element 7"),
+        ("{{ messages + 1 }}", "TypeError"),
+        ("{% for %}", "Expected"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),
+        ("{{ messages.append(1) }}", "unsafe"),
+    ],
+)
+def test_a_template_that_refuses_or_misbehaves_is_one_line(template: str, said: str) -> None:
+    """A template is code from the internet: it may fail, and must not reach the machine."""
+    made = tokenizer(chat_template__jinja=template.encode())
+    with pytest.raises(UsageError, match=f"chat template refuses these messages: .*{said}"):
+        made.chat_prompt([{"role": "tool", "content": "x"}])
+
+
+def test_a_model_without_template_says_so() -> None:
+    with pytest.raises(UsageError, match="no chat template"):
+        tokenizer().chat_prompt(MESSAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("tokenizer.json", None, "tokenizer.json is missing"),
+        ("tokenizer.json", b"{", "tokenizer.json is damaged"),
+        ("tokenizer.json", b"\xff\xfe", "tokenizer.json is damaged"),
+        ("tokenizer.json", b'{"model": {"type": "Other"}}', "tokenizer.json is damaged"),
+        ("tokenizer_config.json", b"{", "tokenizer_config.json is damaged"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json is damaged"),
+        ("generation_config.json", b"\xff", "generation_config.json is damaged"),
+        ("chat_template.jinja", b"\xff", "chat_template.jinja is damaged"),
+    ],
+)
+@pytest.mark.parametrize("kind", [CheckpointError, PackageError])
+def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes | None, said: str, kind: Any) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(byte_level())
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(kind, match=f"{tmp_path}: {said}") as error:
+        Tokenizer.from_folder(tmp_path, kind)
+    assert "\n" not in str(error.value)
