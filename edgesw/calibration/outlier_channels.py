@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from edgesw.decoder.names import down_proj
 from edgesw.recipes.coordinates import Coordinates
 
 # A column is held out when the mean square of its input is at least this many times the mean over its matrix's columns.
@@ -17,11 +18,6 @@ TIMES_MEAN = 12.0
 # docs/activations.md.
 MOST_NOISE, MOST_COLUMNS = 1e-3, 1 / 32
 LEVELS = 255
-
-
-def down_proj(layer: int) -> str:
-    """Canonical name of the matrix that super weights are in."""
-    return f"layers.{layer}.down_proj"
 
 
 def spiking(mean_squares: np.ndarray, times_mean: float = TIMES_MEAN) -> tuple[int, ...]:

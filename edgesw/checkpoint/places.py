@@ -9,6 +9,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.families.family import Family, Stored
 
@@ -33,9 +34,10 @@ def find_places(
     """Canonical name -> place, of every tensor that this decoder has. `place_of` is `hf_place` or `gguf_place`."""
     places = {}
     for canonical, stored in family.tensors.items():
-        if spec.shape(canonical) is None:
+        first = canonical.format(layer=0)  # alike in all layers
+        if spec.shape(first) is None:
             continue
-        place = _halved(spec, canonical, place_of(spec, canonical, stored))
+        place = _halved(spec, first, place_of(spec, first, stored))
         for layer in range(spec.layers if "{layer}" in canonical else 1):
             places[canonical.format(layer=layer)] = replace(place, name=place.name.format(layer=layer))
     return places
@@ -60,7 +62,7 @@ def _fused_place(spec: DecoderSpec, canonical: str, name: str, fused: tuple[str,
     if not fused:
         return Place(name)
     starts = dict(zip(fused, accumulate((spec.matrix_shape(part)[0] for part in fused), initial=0), strict=False))
-    start, rows = starts[canonical.rsplit(".", 1)[-1]], spec.matrix_shape(canonical)[0]
+    start, rows = starts[TensorName.parse(canonical).kind], spec.matrix_shape(canonical)[0]
     return Place(name, partial(np.arange, start, start + rows), sum(spec.matrix_shape(part)[0] for part in fused))
 
 
@@ -70,7 +72,7 @@ def _halved(spec: DecoderSpec, canonical: str, place: Place) -> Place:
     Attention is the same in any order that queries and keys share; all interpreters rotate pairs half a head apart.
     """
     still = spec.rotaries[0].still
-    if not still or not canonical.startswith(("layers.{layer}.q_proj", "layers.{layer}.k_proj")):
+    if not still or not TensorName.parse(canonical).kind.startswith(("q_proj", "k_proj")):
         return place
     shape = spec.shape(canonical)
     assert shape is not None

@@ -10,6 +10,7 @@ import click
 
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import inform, print_json, print_table, warn
+from edgesw.decoder.names import TensorName
 
 if TYPE_CHECKING:
     from edgesw.outliers.results import Scalar, SuperOutliers
@@ -123,9 +124,10 @@ def _print_columns(found: SuperOutliers) -> None:
     """The strongest; matrices that read one tensor share a line."""
     lines: dict[tuple[int, int, float, int], tuple[float, list[str]]] = {}
     for spike in found.spiking_columns:
-        _, layer, kind = spike.matrix.split(".")
-        line = lines.setdefault((int(layer), spike.column, spike.input, spike.token), (spike.times_mean, []))
-        line[1].append(kind)
+        name = TensorName.parse(spike.matrix)
+        assert name.layer is not None
+        line = lines.setdefault((name.layer, spike.column, spike.input, spike.token), (spike.times_mean, []))
+        line[1].append(name.kind)
     if not lines:
         return
     strongest = sorted(lines.items(), key=lambda line: -line[1][0])[:MOST_COLUMNS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgesw.cli.tables import megabytes, print_table
+from edgesw.decoder.names import TensorName
 
 if TYPE_CHECKING:
     from edgesw.compress.plan import CompressionPlan
@@ -33,16 +34,17 @@ def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
     """What each kind of matrix becomes, in forward order; where a measurement is to decide it, what it may become."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for matrix in plan.matrices:
-        kind, scheme = matrix.name.rsplit(".", 1)[-1], matrix.words
-        if plan.mix and "." in matrix.name:
+        name = TensorName.parse(matrix.name)
+        kind, scheme = name.kind, matrix.words
+        if plan.mix and name.layer is not None:
             widths = [option.bits for option in plan.mix.schemes[matrix.name]]
             scheme = f"{matrix.scheme.kind} {', '.join(map(str, widths[:-1]))} or {widths[-1]} bits, by measurement"
         new = {"matrices": kind, "count": 0, "scheme": scheme, "layers": [], "stored_bytes": 0}
         row = rows.setdefault((kind, scheme), new)
         row["count"] += 1
         row["stored_bytes"] += matrix.stored_bytes
-        if "." in matrix.name:
-            row["layers"].append(int(matrix.name.split(".")[1]))
+        if name.layer is not None:
+            row["layers"].append(name.layer)
     return list(rows.values())
 
 

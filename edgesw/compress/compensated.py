@@ -13,6 +13,7 @@ from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.decoder import decoder_layer
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.streams import Stream, StreamOps
@@ -47,9 +48,9 @@ class StreamedDecoder(CompressedDecoder):
 
     def matrix(self, name: str) -> CompressedMatrix:
         """The compressed matrix. CheckpointError for one that holds NaN or infinity."""
-        if not name.startswith("layers."):
+        layer = TensorName.parse(name).layer
+        if layer is None:
             return super().matrix(name)
-        layer = int(name.split(".")[1])
         if layer < self._layer:
             self._layer, self._stream = -1, None
         while self._layer < layer:

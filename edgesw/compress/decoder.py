@@ -15,6 +15,7 @@ from edgesw.compress.matrix_file import find_matrix, kept_path, save_matrix
 from edgesw.compress.palette import encode_palettes, fit_palettes
 from edgesw.compress.plan import CompressionPlan
 from edgesw.compress.vectors import fit_vectors
+from edgesw.decoder.names import TensorName, down_proj
 from edgesw.decoder.ops import Weights
 from edgesw.errors import CheckpointError
 
@@ -136,7 +137,7 @@ class CompressedDecoder:
         path = None if self.kept_in is None else kept_path(self.kept_in, name)
         if path is not None and (kept := find_matrix(path, self.plan.scheme(name))) is not None:
             return kept
-        places = [(row, column) for layer, row, column in self.held_out if name == f"layers.{layer}.down_proj"]
+        places = [(row, column) for layer, row, column in self.held_out if name == down_proj(layer)]
         matrix = compress_matrix(
             self._finite(name),
             self.plan.scheme(name),
@@ -144,7 +145,7 @@ class CompressedDecoder:
             places,
             self.columns.get(name, ()),
             moments,
-            self.fraction if name.startswith("layers.") else 0.0,
+            0.0 if TensorName.parse(name).layer is None else self.fraction,
         )
         if path is not None:
             save_matrix(path, matrix)

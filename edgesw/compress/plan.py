@@ -9,6 +9,7 @@ from functools import cached_property
 from edgesw.compress.budget import bit_budget, byte_budget
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.mixed_precision import MatrixPlan, Mix
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
 
@@ -70,7 +71,7 @@ class CompressionPlan:
     @property
     def layers(self) -> tuple[MatrixPlan, ...]:
         """The layers' matrices, without embedding and head."""
-        return tuple(matrix for matrix in self.matrices if "." in matrix.name)
+        return tuple(matrix for matrix in self.matrices if TensorName.parse(matrix.name).layer is not None)
 
     @property
     def summary(self) -> str:
@@ -171,7 +172,7 @@ def _matrix(
     rows, columns = spec.matrix_shape(name)
     vector = _vector(rows, bits, cluster_dim, can) if kind == "palette" else 1
     axis = rows if kind == "palette" else columns
-    if can.whole_rows and name.startswith("layers."):
+    if can.whole_rows and TensorName.parse(name).layer is not None:
         scheme = Scheme(kind, bits, columns)
         return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns))
     if group is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgesw.compress.plan import CompressionPlan
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
 
@@ -41,8 +42,9 @@ def _sizes(spec: DecoderSpec, plan: CompressionPlan) -> list[int]:
     """Bytes of each layer, those of embedding and head with the first and last."""
     sizes = [0] * spec.layers
     for matrix in plan.matrices:
+        own = TensorName.parse(matrix.name).layer
         ends = {"embed_tokens": [0, -1] if spec.tied_head else [0], "lm_head": [-1]}
-        for layer in ends.get(matrix.name) or [int(matrix.name.split(".")[1])]:
+        for layer in ends[matrix.name] if own is None else [own]:
             sizes[layer] += matrix.stored_bytes
     return sizes
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgesw.calibration.outlier_channels import columns_of, joined, range_columns, spiking_columns
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.decoder.names import down_proj
 from edgesw.outliers.agreement import RecipeAgreement, compare
 from edgesw.outliers.detect import find_outliers
 from edgesw.progress import Progress
@@ -48,5 +49,5 @@ def find_held_out(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: Progre
     values = {weight.coordinates: weight.value for weight in outliers.super_weights}
     agreement = compare(checkpoint.source.recipe, outliers, checkpoint.spec)
     for layer, row, column in agreement.only_recipe if agreement else ():
-        values[layer, row, column] = float(checkpoint.tensor(f"layers.{layer}.down_proj")[row, column])
+        values[layer, row, column] = float(checkpoint.tensor(down_proj(layer))[row, column])
     return HeldOut(values, {}, fraction, agreement, max(peak.residual for peak in outliers.peaks))

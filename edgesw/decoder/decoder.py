@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.ops import Ops, Tensor
 
 
 def decoder_layer(ops: Ops[Tensor], layer: int, x: Tensor) -> Tensor:
     """One layer: attention and gated MLP, each normed before, after or both, and added to the residual stream."""
-    spec, name = ops.spec, f"layers.{layer}"
-    h = ops.norm(x, f"{name}.attention_norm") if spec.norm_before else x
-    query, key, value = (ops.linear(h, f"{name}.{kind}_proj") for kind in "qkv")
+    spec = ops.spec
+
+    def named(kind: str) -> str:
+        return str(TensorName(layer, kind))
+
+    h = ops.norm(x, named("attention_norm")) if spec.norm_before else x
+    query, key, value = (ops.linear(h, named(f"{kind}_proj")) for kind in "qkv")
     if spec.clip_qkv is not None:
         query, key, value = (ops.clip(part, spec.clip_qkv) for part in (query, key, value))
     if spec.qk_norm == "whole":
-        query, key = ops.norm(query, f"{name}.q_norm"), ops.norm(key, f"{name}.k_norm")
+        query, key = ops.norm(query, named("q_norm")), ops.norm(key, named("k_norm"))
     elif spec.qk_norm == "head":
-        query, key = ops.head_norm(query, f"{name}.q_norm"), ops.head_norm(key, f"{name}.k_norm")
-    h = ops.linear(ops.attention(layer, query, key, value), f"{name}.o_proj")
-    x = ops.add(x, ops.norm(h, f"{name}.attention_output_norm") if spec.norm_after else h)
-    h = ops.norm(x, f"{name}.mlp_norm") if spec.norm_before else x
-    h = ops.gated(ops.linear(h, f"{name}.gate_proj"), ops.linear(h, f"{name}.up_proj"))
-    h = ops.linear(h, f"{name}.down_proj")
-    return ops.add(x, ops.norm(h, f"{name}.mlp_output_norm") if spec.norm_after else h)
+        query, key = ops.head_norm(query, named("q_norm")), ops.head_norm(key, named("k_norm"))
+    h = ops.linear(ops.attention(layer, query, key, value), named("o_proj"))
+    x = ops.add(x, ops.norm(h, named("attention_output_norm")) if spec.norm_after else h)
+    h = ops.norm(x, named("mlp_norm")) if spec.norm_before else x
+    h = ops.gated(ops.linear(h, named("gate_proj")), ops.linear(h, named("up_proj")))
+    h = ops.linear(h, named("down_proj"))
+    return ops.add(x, ops.norm(h, named("mlp_output_norm")) if spec.norm_after else h)
 
 
 def decoder_head(ops: Ops[Tensor], x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from edgesw.decoder.names import TensorName
+
 # The matrices of one layer, in the order in which a forward pass meets them.
 LAYER_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -90,9 +92,9 @@ class DecoderSpec:
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """(rows, columns) of a matrix, (channels,) of a norm or bias; None where this decoder has no such tensor."""
-        *_, kind = name.split(".")
-        if kind == "bias":
-            matrix = name.split(".")[-2]
+        kind = TensorName.parse(name).kind
+        if kind.endswith(".bias"):
+            matrix = kind.removesuffix(".bias")
             return self.matrix_shape(matrix)[:1] if matrix in self.biased else None
         if not kind.endswith("norm"):
             return None if kind == "lm_head" and self.tied_head else self.matrix_shape(kind)
@@ -116,11 +118,11 @@ class DecoderSpec:
             "down_proj": (hidden, inner),
             "embed_tokens": (self.vocab_size, hidden),
             "lm_head": (self.vocab_size, hidden),
-        }[name.rsplit(".", 1)[-1]]
+        }[TensorName.parse(name).kind]
 
     def matrices(self) -> list[str]:
         """Canonical names of all matrices of the layers, in forward order (without embedding and head)."""
-        return [f"layers.{layer}.{kind}" for layer in range(self.layers) for kind in LAYER_MATRICES]
+        return [str(TensorName(layer, kind)) for layer in range(self.layers) for kind in LAYER_MATRICES]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgesw.compress.matrix import ColumnCorrection
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.rotary import rotary_tables
 from edgesw.decoder.spec import DecoderSpec, Rotary
 from edgesw.emit.mil_frame import Frame, closed
@@ -90,7 +91,7 @@ class MilOps:
         return self.mb.reshape(x=self.norm(apart, name), shape=[1, -1, x.shape[-1]])
 
     def linear(self, x: Var, name: str) -> Var:
-        mb, kind = self.mb, name.rsplit(".", 1)[-1]
+        mb, kind = self.mb, TensorName.parse(name).kind
         weight, corrections = self._weights.matrix(
             "embed_tokens" if kind == "lm_head" and self.spec.tied_head else name
         )

@@ -9,6 +9,7 @@ from onnx import TensorProto
 
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.rotary import rotary_tables
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.emit.onnx_graph import MICROSOFT, OnnxGraph
@@ -88,13 +89,15 @@ class OnnxOps:
         give "", and `attention` and `gated` take it apart."""
         if name == "lm_head":
             return self._head(x, name)
-        stem, kind = name.rsplit(".", 1)
+        own = TensorName.parse(name)
+        kind = own.kind
         kinds = next((kinds for kinds in JOINED if kind in kinds and self._whole(kinds)), (kind,))
-        together = f"{stem}.{JOINED.get(kinds, kind)}"
+        together = str(own.sibling(JOINED.get(kinds, kind)))
         if kind != kinds[0] and together in self.graph:
             return ""
         if kind == kinds[0]:
-            matrices = {f"{stem}.{each}": self._source.matrix(f"{stem}.{each}") for each in kinds}
+            names = [str(own.sibling(each)) for each in kinds]
+            matrices = {each: self._source.matrix(each) for each in names}
             if same_input(list(matrices.values())):
                 return self._product(x, together, list(matrices.values()), kinds)
             self._waiting = matrices
@@ -102,13 +105,13 @@ class OnnxOps:
 
     def _product(self, x: str, name: str, matrices: list[CompressedMatrix], kinds: tuple[str, ...]) -> str:
         """With these matrices, their outputs side by side: what is held out of them and their biases included."""
-        stem, _, _ = name.rpartition(".")
+        own = TensorName.parse(name)
         if self._rounding is None:
             y = corrected(self.graph, x, self._dense(x, name, matrices), name, matrices)
         else:
-            bounds = self._rounding.bounds.get(f"{stem}.{kinds[0]}")
+            bounds = self._rounding.bounds.get(str(own.sibling(kinds[0])))
             y = w8a8_product(self.graph, x, name, matrices, self._rounding.ranges, bounds)
-        return self._biased(y, stem, kinds)
+        return self._biased(y, own, kinds)
 
     def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:
         return product(self.graph, x, name, write_blocks(self.graph, name, matrices))
@@ -117,12 +120,12 @@ class OnnxOps:
         """Whether nothing is done to one part of their product alone, before what takes all of it."""
         return "q_proj" not in kinds or (self.spec.clip_qkv is None and self.spec.qk_norm == "none")
 
-    def _biased(self, y: str, stem: str, kinds: tuple[str, ...]) -> str:
+    def _biased(self, y: str, name: TensorName, kinds: tuple[str, ...]) -> str:
         """The outputs of these matrices, side by side, with their biases."""
         if not any(kind in self.spec.biased for kind in kinds):
             return y
         biases = [
-            self._source.vector(f"{stem}.{kind}.bias")
+            self._source.vector(str(name.sibling(f"{kind}.bias")))
             if kind in self.spec.biased
             else np.zeros(self.spec.matrix_shape(kind)[0], np.float32)
             for kind in kinds

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from edgesw.calibration.outlier_channels import down_proj
 from edgesw.decoder.decoder import decoder_head
+from edgesw.decoder.names import down_proj
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.streamed_pass import Without

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgesw.calibration.outlier_channels import down_proj
+from edgesw.decoder.names import down_proj
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.ablation_kl import Removal, divergences

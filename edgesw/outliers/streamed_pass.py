@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgesw.calibration.outlier_channels import down_proj, spiking
+from edgesw.calibration.outlier_channels import spiking
+from edgesw.decoder.names import TensorName, down_proj
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.results import LayerPeak, SpikingColumn
@@ -95,11 +96,12 @@ class Recorder(TorchOps):
         self._columns: list[SpikingColumn] = []
 
     def _look(self, name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
-        if not name.startswith("layers."):
+        own = TensorName.parse(name)
+        if own.layer is None:
             return
         self._columns += _spiking_columns(name, x[0])
-        if name.endswith(".down_proj"):
-            self._pending = int(name.split(".")[1]), x, weight, y
+        if own.kind == "down_proj":
+            self._pending = own.layer, x, weight, y
 
     def add(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         total = super().add(a, b)

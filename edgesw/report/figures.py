@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgesw.decoder.names import TensorName
 from edgesw.package.package import Manifest
 from edgesw.validate.validate import ValidationReport
 
@@ -23,10 +24,10 @@ def heat_map(report: ValidationReport, manifest: Manifest, target: str) -> Figur
     from matplotlib.figure import Figure
 
     errors = {each.name: each.error for each in report.matrices if each.target == target}
-    kinds = list(dict.fromkeys(name.rsplit(".", 1)[1] for name in errors))
+    kinds = list(dict.fromkeys(TensorName.parse(name).kind for name in errors))
     layers = manifest.decoder.layers
     bits = matrix_bits(manifest, target)
-    field = np.array([[errors[f"layers.{layer}.{kind}"] for layer in range(layers)] for kind in kinds])
+    field = np.array([[errors[str(TensorName(layer, kind))] for layer in range(layers)] for kind in kinds])
     figure = Figure(figsize=(10, 0.8 + 0.32 * len(kinds)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(100 * field, aspect="auto", cmap="viridis")
@@ -36,7 +37,7 @@ def heat_map(report: ValidationReport, manifest: Manifest, target: str) -> Figur
     for row, kind in enumerate(kinds):
         for layer in range(layers):
             color = "black" if 100 * field[row, layer] > half else "white"
-            label = str(bits.get(f"layers.{layer}.{kind}", ""))
+            label = str(bits.get(str(TensorName(layer, kind)), ""))
             axes.text(layer, row, label, ha="center", va="center", fontsize=7, color=color)
     figure.colorbar(image, ax=axes, label="off by, %")
     return figure

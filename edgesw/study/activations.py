@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from edgesw.calibration.outlier_channels import columns_of, joined
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.results import SuperActivation
@@ -84,7 +85,7 @@ class RoundedOps(TorchOps):
         self._per_token, self._aside, self._count = per_token, aside, count
 
     def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        if name.startswith("layers."):
+        if TensorName.parse(name).layer is not None:
             kept = self._aside(x, name)
             self._count.entries += kept.numel()
             self._count.aside += int(kept.sum())
@@ -117,7 +118,7 @@ def super_activation_columns(
     for activation in activations:
         # It is there after `first_layer`, so the next layer is the first to read it.
         for layer in range(activation.first_layer + 1, min(activation.last_layer + 2, layers)):
-            own = {f"layers.{layer}.{kind}": (activation.channel,) for kind in READERS}
+            own = {str(TensorName(layer, kind)): (activation.channel,) for kind in READERS}
             found = joined(found, own)
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from edgesw.decoder.names import down_proj
 from edgesw.decoder.ops import Weights
 from edgesw.recipes.coordinates import Coordinates
 
@@ -30,7 +31,7 @@ def places_of(coordinates: Iterable[Coordinates]) -> Places:
     """Super weights as places in their matrices."""
     by_name: dict[str, list[tuple[int, int]]] = {}
     for layer, row, column in coordinates:
-        by_name.setdefault(f"layers.{layer}.down_proj", []).append((row, column))
+        by_name.setdefault(down_proj(layer), []).append((row, column))
     return {name: (np.array(pairs)[:, 0], np.array(pairs)[:, 1]) for name, pairs in by_name.items()}
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edgesw.decoder.names import TensorName
 from edgesw.emit.onnx_ops import JOINED
 from edgesw.errors import PackageError
 from edgesw.package.package import Manifest
@@ -74,12 +75,14 @@ class OnnxMatrices:
         self._unseen = manifest.settings.get("activation_ranges") is not None
 
     def matrix(self, name: str) -> np.ndarray:
-        stem, kind = name.rsplit(".", 1)
+        own = TensorName.parse(name)
+        kind = own.kind
         for kinds, together in JOINED.items():
-            if kind in kinds and f"{stem}.{together}.codes" in self._tensors:
+            product = str(own.sibling(together))
+            if kind in kinds and f"{product}.codes" in self._tensors:
                 ends = np.cumsum([self._spec.matrix_shape(each)[0] for each in kinds])
                 at = kinds.index(kind)
-                return self._whole(f"{stem}.{together}", kind)[ends[at] - self._spec.matrix_shape(kind)[0] : ends[at]]
+                return self._whole(product, kind)[ends[at] - self._spec.matrix_shape(kind)[0] : ends[at]]
         return self._whole(name, kind)
 
     def _whole(self, name: str, kind: str) -> np.ndarray:
