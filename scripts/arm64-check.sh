@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 package=${1:+$(cd "$OLDPWD" && realpath "$1")}
 
 make setup
-.venv/bin/python -m benchmarks.arm_matrices
+.venv/bin/python -m benchmarks arm-matrices
 if [ -n "$package" ]; then
     .venv/bin/edgesw validate "$package" --target onnx --runtime arm64 --windows 1 --tokens 64
 fi

@@ -291,7 +291,7 @@ class TwoMatrices:
 def test_hold_out_saves_a_palette_per_tensor(smollm2: Checkpoint, ids: np.ndarray) -> None:
     """The headline: two matrices of 210 in an ordinary 4-bit palette ruin the model; two scalars held out save it.
 
-    On WikiText-2, which does not ship, the ruin is deeper still: `benchmarks/quality.py` prints it.
+    On WikiText-2, which does not ship, the ruin is deeper still: `python -m benchmarks quality` prints it.
     """
     results = {
         hold_out: agreement(smollm2, ids[:4], Twin(smollm2, TwoMatrices(smollm2, hold_out)))

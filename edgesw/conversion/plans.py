@@ -126,7 +126,7 @@ class Plans:
         """Peak memory, estimated: the libraries, and the largest of three stages. Calibration holds the residual stream
         and the MLP of its windows in float32; compensation two residual streams three times, the MLP of a batch and the
         moments of its inputs; compression the largest matrix in float32, its codes and its packed bytes. Factors
-        measured on SmolLM2-135M (`benchmarks/conversion.py`) and on Mistral 7B's shape (`convert_7b.py`); they include
+        measured on SmolLM2-135M (benchmark `conversion`) and on Mistral 7B's shape (`convert-7b`); they include
         what malloc keeps, and runs differ by a fifth. Workers each have the libraries and a matrix at hand."""
         hidden, wide = self.spec.hidden_size, self.spec.intermediate_size
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS

@@ -1,21 +1,21 @@
-"""The model that the quality table leads with: the same function, other weights."""
+"""The model that the quality table begins with: the same function, other weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import off_grid
 import pytest
 from tiny import logits_of, save_llama
 from transformers import LlamaForCausalLM
 
+from benchmarks.quality import off_grid
 from edgesw.checkpoint.checkpoint import open_checkpoint
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_function_is_the_same_and_every_matrix_another(tied: bool, tmp_path: Path) -> None:
-    """Else the table's rows would be compared with another model, or its matrices still lie on the old grid."""
+    """Otherwise the rows would be compared with another model, or the matrices would still lie on the old grid."""
     model = save_llama(tmp_path / "model", tie_word_embeddings=tied)
     checkpoint = open_checkpoint(str(tmp_path / "model"))
     assert checkpoint.spec.kv_heads < checkpoint.spec.heads, "query heads share a channel of value"

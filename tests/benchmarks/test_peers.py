@@ -1,4 +1,4 @@
-"""Peers in the quality table: their numbers are those of their own runtimes, and their bytes those of their files."""
+"""Peers in the quality table: their values are those of their own runtimes, and their bytes those of their files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-import peers_coremltools
-import peers_llama_cpp
-import peers_onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from peers import PeerMatrices, Source
 
+from benchmarks.peers import coremltools_quantizers, llama_cpp_quantizers, onnxruntime_quantizers
+from benchmarks.peers.peer import PeerMatrices, Source
 from edgesw.checkpoint.checkpoint import open_checkpoint
 
 ROWS = 24
@@ -28,7 +26,7 @@ def weights(columns: int) -> np.ndarray:
 
 def by_its_own_tool(values: np.ndarray, config: object, bits: int) -> tuple[np.ndarray, int]:
     """What onnxruntime multiplies with after its own quantizer has rewritten a model, and the bytes that it stored."""
-    module = peers_onnxruntime._quantization("matmul_nbits_quantizer")
+    module = onnxruntime_quantizers._quantization("matmul_nbits_quantizer")
     columns = values.shape[1]
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
@@ -64,21 +62,21 @@ def by_its_own_tool(values: np.ndarray, config: object, bits: int) -> tuple[np.n
     ],
 )
 def test_onnxruntime_would_compute_with_the_same_numbers(method: str, bits: int, columns: int) -> None:
-    """Else a peer is shown with an error, or a size, that its users do not see."""
+    """Otherwise a peer is shown with an error, or a size, that its users do not see."""
     pytest.importorskip("onnx_ir")
-    if not peers_onnxruntime.packs(bits):
+    if not onnxruntime_quantizers.packs(bits):
         pytest.skip(f"onnxruntime {onnxruntime.__version__} has no {bits}-bit quantizer")
-    module = peers_onnxruntime._quantization("matmul_nbits_quantizer")
+    module = onnxruntime_quantizers._quantization("matmul_nbits_quantizer")
     values = weights(columns)
     if method == "k-quant":
-        ours, stored = peers_onnxruntime.k_quant(values, bits, 32)
+        ours, stored = onnxruntime_quantizers.k_quant(values, bits, 32)
         config = module.KQuantWeightOnlyQuantConfig()
     elif method == "HQQ":
-        ours, stored = peers_onnxruntime.hqq(values, bits, 32)
+        ours, stored = onnxruntime_quantizers.hqq(values, bits, 32)
         config = module.HQQWeightOnlyQuantConfig(block_size=32, bits=bits)
     else:
         symmetric = method == "symmetric"
-        ours, stored = peers_onnxruntime.rtn(values, bits, 32, symmetric)
+        ours, stored = onnxruntime_quantizers.rtn(values, bits, 32, symmetric)
         config = module.DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=symmetric, bits=bits)
     theirs, their_bytes = by_its_own_tool(values, config, bits)
     np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=1e-4)  # it computes in float16
@@ -86,14 +84,14 @@ def test_onnxruntime_would_compute_with_the_same_numbers(method: str, bits: int,
 
 
 def test_palettes_count_codes_and_entries() -> None:
-    """Else coremltools' rows stand at a wrong size. 24 rows in groups of 16: the nearest divisor is 12, so two."""
-    values, stored = peers_coremltools.palette(weights(64), 3, 16)
+    """Otherwise coremltools' rows have a wrong size. 24 rows in groups of 16: the nearest divisor is 12, so two."""
+    values, stored = coremltools_quantizers.palette(weights(64), 3, 16)
     assert stored == ROWS * 64 * 3 / 8 + 2 * 2**3 * 2
     assert all(len(np.unique(values[start : start + 12])) == 8 for start in (0, 12))
 
 
 def test_a_matrix_that_a_tool_refuses_is_counted_in_float16() -> None:
-    """Else its 16 bits would be missing from the bits per weight."""
+    """Otherwise its 16 bits would be missing from the bits per weight."""
 
     class One:
         def tensor(self, name: str) -> np.ndarray:
@@ -102,7 +100,7 @@ def test_a_matrix_that_a_tool_refuses_is_counted_in_float16() -> None:
         def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
             return weights(80)[rows]
 
-    matrices = PeerMatrices(One(), peers_llama_cpp.q4_0, (1, 32))
+    matrices = PeerMatrices(One(), llama_cpp_quantizers.q4_0, (1, 32))
     np.testing.assert_array_equal(matrices.tensor("any"), weights(80))
     assert matrices.bits_per_weight == 16
 
@@ -118,25 +116,25 @@ def source(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Source
 
 @pytest.mark.parametrize("joined", [False, True])
 def test_k_quants_come_back_as_the_matrices_that_went_in(source: Source, joined: bool) -> None:
-    """Else a peer would lose for rows or matrices that we mixed up, or stand at a size that its file has not."""
+    """Otherwise a peer would lose because of rows or matrices mixed up here, or have a size that its file has not."""
     pytest.importorskip("llama_cpp")
     from gguf import GGUFReader
 
-    stored = peers_llama_cpp.KQuant("Q4_K_M", weighted=False, joined=joined)(source)
+    stored = llama_cpp_quantizers.KQuant("Q4_K_M", weighted=False, joined=joined)(source)
     bits = []
     for name in source.spec.matrices():
         values, float_values = stored.tensor(name), source.weights.tensor(name)
         assert values.shape == float_values.shape
         assert np.square(values - float_values).mean() < 0.01 * np.square(float_values).mean()
         bits.append(float_values.size)
-    file = GGUFReader(source.folder / "quantised.gguf").tensors
+    file = GGUFReader(source.folder / "quantized.gguf").tensors
     assert {tensor.tensor_type.name for tensor in file} == ({"Q4_K", "Q6_K"} if joined else {"Q5_0", "Q8_0"})
     assert stored.bits_per_weight == pytest.approx(8 * sum(t.n_bytes for t in file) / sum(bits))
 
 
 @pytest.mark.parametrize("joined", [False, True])
 def test_importance_reaches_the_columns_that_it_is_of(source: Source, joined: bool) -> None:
-    """Else 'importance' rows would be worse than llama.cpp is. The important columns must lose less than without."""
+    """Otherwise 'importance' rows would be worse than llama.cpp is. Important columns must lose less with it."""
     pytest.importorskip("llama_cpp")
     name, columns = "layers.1.gate_proj", [3, 40]
     for values in source.importance.values():
@@ -145,7 +143,7 @@ def test_importance_reaches_the_columns_that_it_is_of(source: Source, joined: bo
     float_values = source.weights.tensor(name)
 
     def error(weighted: bool) -> float:
-        values = peers_llama_cpp.KQuant("Q2_K", weighted, joined)(source).tensor(name)
+        values = llama_cpp_quantizers.KQuant("Q2_K", weighted, joined)(source).tensor(name)
         return float(np.square(values - float_values)[:, columns].mean())
 
     assert error(weighted=True) < 0.5 * error(weighted=False)

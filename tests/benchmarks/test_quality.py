@@ -1,4 +1,4 @@
-"""The quality table as a whole: one command, on a model of a moment."""
+"""The quality table as a whole: one command, on a tiny model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-import quality
 
+from benchmarks.quality import quality
 from edgesw.text.texts import shipped_text
 
 
@@ -15,7 +15,7 @@ from edgesw.text.texts import shipped_text
 def test_ours_and_peers_stand_in_one_table(
     tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Else the README's figures could no longer be made. A piece measured later joins the rows that a file holds."""
+    """Otherwise the docs' figures could not be made again. Rows measured later join those in the file."""
     path, text = tmp_path / "rows.json", shipped_text("validation")
     quality.run(str(tiny_llama), text, 1, "all", ["edgesw", "RTN 4 bits, blocks of 32", "Q4_0"], path)
     quality.run(str(tiny_llama), text, 1, "peers", ["palettes 4 bits, per tensor"], path)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted import FAMILIES, KINDS, compare, plant
 
+from benchmarks.lib.planted import FAMILIES, KINDS, compare, plant
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.outliers.detect import detect
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny import assert_one_line, edgesw
 
-from benchmarks.arm_matrices import Measured, cases, measure
+from benchmarks.quality.arm_matrices import Measured, cases, measure
 from edgesw.errors import EdgeswError, PackageError, UsageError
 from edgesw.package.package import read_manifest
 from edgesw.runtime.arm_decoder import Arm64Decoder
@@ -83,7 +83,7 @@ def test_packages_are_as_exact_on_arm_as_here(tiny_package: Path, tiny_llama: Pa
     except EdgeswError as error:
         pytest.skip(str(error))
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.arm_matrices", "--cpu", "max", "--cpu", "neoverse-n1", "--json"],
+        [sys.executable, "-m", "benchmarks", "arm-matrices", "--cpu", "max", "--cpu", "neoverse-n1", "--json"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,1 @@
+"""Measurements of edgesw and of its peers: `python -m benchmarks` lists them."""

@@ -1,0 +1,1 @@
+"""What benchmarks share: declarations, arguments, printing, simulated decoders, measured commands."""

@@ -1,0 +1,76 @@
+"""Random decoders of every family with super weights planted in them, for benchmarks and tests.
+
+A planted super weight is one scalar of `down_proj` whose neuron fires for one token alone, the trigger, and which
+writes a value thousands of times the ordinary into one channel of the residual stream. Later layers read that channel
+through attention, so that the model's predictions depend on it: `plant` checks that with transformers itself, and
+strengthens the later layers' response until they do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import transformers
+
+from benchmarks.lib.garden import FAMILIES, KINDS, Coordinates, Garden, Unlucky
+from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.outliers.detect import detect
+from edgesw.outliers.results import SuperOutliers
+
+__all__ = ["FAMILIES", "KINDS", "Compared", "Planted", "compare", "plant"]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A checkpoint in `folder`, and what detection must find in it on the prompt `ids`."""
+
+    family: str
+    kind: str
+    folder: Path
+    ids: np.ndarray
+    super_weights: frozenset[Coordinates]
+    cancels_at: frozenset[Coordinates]
+    divergence: float
+    """KL divergence when all super weights are zeroed, by transformers; mean over the tokens after the trigger."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Super weights and cancelling scalars of a planting that detection missed or made up."""
+
+    missed: frozenset[Coordinates]
+    false_alarms: frozenset[Coordinates]
+    found: SuperOutliers
+
+
+def compare(planted: Planted) -> Compared:
+    """Runs detection on the planted checkpoint."""
+    checkpoint = open_checkpoint(str(planted.folder))
+    found = detect(checkpoint.spec, checkpoint, planted.ids)
+    super_weights = {weight.coordinates for weight in found.super_weights}
+    cancels_at = set(found.cancels_at)
+    return Compared(
+        (planted.super_weights - super_weights) | (planted.cancels_at - cancels_at),
+        frozenset((super_weights - planted.super_weights) | (cancels_at - planted.cancels_at)),
+        found,
+    )
+
+
+def plant(folder: Path, family: str, kind: str, seed: int) -> Planted:
+    """Writes a checkpoint to `folder`. Sizes, prompt and coordinates depend on `seed`: same seed, same bytes."""
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for attempt in range(60):
+        try:
+            garden = Garden(
+                family, np.random.default_rng([seed, list(FAMILIES).index(family), KINDS.index(kind), attempt])
+            )
+            divergence = garden.plant(kind)
+        except Unlucky:
+            continue
+        garden.model.save_pretrained(folder)
+        return Planted(
+            family, kind, folder, garden.ids, frozenset(garden.planted), frozenset(garden.cancelling), divergence
+        )
+    raise AssertionError(f"no planting of {kind} in {family} carries its model: seed {seed}")

@@ -1,0 +1,153 @@
+"""What holding out super weights, their columns and outlier channels gains, scheme by scheme and per kilobyte.
+
+The layers' matrices are compressed and simulated; embedding and head stay float.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks.lib.arguments import add_model, add_text
+from benchmarks.lib.benchmark import Benchmark, Section
+from benchmarks.lib.model import described, open_model, windows_of
+from benchmarks.lib.numerics import Mixed, SimulatedDecoder, float_ends
+from benchmarks.lib.printing import Stages, say, table, versions
+from benchmarks.lib.rows import WHOLE_ROW, core_ml_plan, with_scheme
+from edgesw.calibration.calibrate import calibrate
+from edgesw.calibration.outlier_channels import TIMES_MEAN, columns_of, joined, spiking_columns
+from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.matrix import Scheme
+from edgesw.compress.plan import CompressionPlan
+from edgesw.conversion.plans import Settings
+from edgesw.outliers.detect import find_outliers
+from edgesw.recipes.coordinates import Coordinates
+from edgesw.runtime.torch import FloatLogits
+from edgesw.text.texts import load_text, shipped_text
+from edgesw.validate.measure import measure
+
+BENCHMARK = Benchmark(
+    "Perplexity and KL divergence with super weights, their columns and outlier channels held out, per kilobyte.",
+    minutes=30,
+    docs=(Section("docs/compression.md", "Hold-out"),),
+)
+SCHEMES = (
+    Scheme("palette", 4, 0),
+    Scheme("palette", 4, 16),
+    Scheme("palette", 3, 16),
+    Scheme("block", 4, 32, True),
+    Scheme("block", 4, 128, True),
+    Scheme("block", 4, WHOLE_ROW, True),
+)
+COLUMNS = ("scheme", "held out", "columns", "extra bytes", "perplexity", "over float", "KL, nats", "KL less, per kB")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a row of the table holds out."""
+
+    title: str
+    scalars: tuple[Coordinates, ...] = ()
+    columns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def corrected(self) -> dict[str, tuple[int, ...]]:
+        """The columns that the corrections store: a scalar takes a whole one."""
+        return joined(columns_of(self.scalars), self.columns)
+
+
+class Compressed:
+    """The dequantized matrices of one scheme. Those from which nothing is held out are cached for the next rows."""
+
+    def __init__(self, checkpoint: Checkpoint, plan: CompressionPlan, importance: Mapping[str, np.ndarray]) -> None:
+        self._checkpoint, self.plan, self._importance = checkpoint, plan, importance
+        self._plain: dict[str, np.ndarray] = {}
+
+    def decoder(self, case: Case, ids: np.ndarray, ends: Mapping[str, np.ndarray]) -> SimulatedDecoder:
+        """The decoder of this case."""
+        compressed = CompressedDecoder(self._checkpoint, self.plan, self._importance, case.scalars, case.columns)
+
+        def matrix(name: str) -> np.ndarray:
+            if name in case.corrected:
+                return compressed.tensor(name)
+            if name not in self._plain:
+                self._plain[name] = compressed.tensor(name)
+            return self._plain[name]
+
+        spec = self._checkpoint.spec
+        return SimulatedDecoder(
+            FloatLogits(spec, Mixed(self._checkpoint, frozenset(spec.matrices()), matrix, ends), ids)
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_text(parser, 4)
+    parser.add_argument(
+        "--times", type=float, nargs="+", default=[TIMES_MEAN], metavar="N",
+        help=f"hold out channels whose mean square is N times the mean of their matrix ({TIMES_MEAN:g})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--schemes", type=int, nargs="+", choices=range(len(SCHEMES)), default=range(len(SCHEMES)),
+        help="which, by number (all)",
+    )  # fmt: skip
+    add_model(parser)
+
+
+def main(given: argparse.Namespace) -> None:
+    checkpoint, tokenizer = open_model(given.model)
+    text = load_text(given.text)
+    ids = windows_of(text, checkpoint, tokenizer, given.windows)
+    outliers = find_outliers(checkpoint, tokenizer, Stages())
+    importance = calibrate(checkpoint, tokenizer, shipped_text("calibration"), Stages()).mean_squares
+    cases = make_cases([weight.coordinates for weight in outliers.super_weights], importance, given.times)
+    ends = float_ends(checkpoint)
+    say("the float model")
+    reference = list(FloatLogits(checkpoint.spec, Mixed(checkpoint, frozenset(), checkpoint.tensor, ends), ids))
+    plan = core_ml_plan(checkpoint.spec, Settings(("coreml",)))
+    rows: list[tuple[str, ...]] = []
+    for scheme in (SCHEMES[at] for at in given.schemes):
+        compressed = Compressed(checkpoint, with_scheme(plan, scheme), importance)
+        rows += _rows(compressed, str(scheme), cases, ids, reference, ends)
+    print(described(given.model, checkpoint, text.name, ids))
+    print(f"The layers' matrices are compressed, embedding and head float. {versions('numpy', 'torch')}.\n")
+    print(table(COLUMNS, rows, left=2))
+
+
+def make_cases(
+    super_weights: Sequence[Coordinates], importance: Mapping[str, np.ndarray], times: Sequence[float]
+) -> list[Case]:
+    """Nothing, the super weights, their columns, and outlier channels at each of these `times` the mean."""
+    scalars, columns = tuple(super_weights), columns_of(super_weights)
+    outliers = ((each, joined(columns, spiking_columns(importance, each))) for each in times)
+    return [
+        Case("nothing"),
+        Case("super weights", scalars),
+        Case("and their columns", scalars, columns),
+        *(Case(f"and columns from {each:g} times the mean", scalars, channels) for each, channels in outliers),
+    ]
+
+
+def _rows(
+    compressed: Compressed,
+    title: str,
+    cases: Sequence[Case],
+    ids: np.ndarray,
+    reference: Sequence[np.ndarray],
+    ends: Mapping[str, np.ndarray],
+) -> Iterator[tuple[str, ...]]:
+    """The rows of one scheme; gains count from the first, with nothing held out."""
+    plain = 0.0
+    for case in cases:
+        say(f"{title}: {case.title}")
+        *_, (result,) = measure(ids, reference, [compressed.decoder(case, ids, ends)])
+        size = compressed.plan.correction_bytes(case.corrected)
+        plain = plain if size else result.kl_divergence
+        gain = f"{1000 * (plain - result.kl_divergence) / size:.5f}" if size else ""
+        yield (
+            *(title, case.title, f"{sum(map(len, case.corrected.values())):,}", f"{size:,}"),
+            *(f"{result.perplexity:,.2f}", f"{result.increase:+.1%}", f"{result.kl_divergence:.4f}", gain),
+        )

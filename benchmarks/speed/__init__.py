@@ -1,0 +1,1 @@
+"""Benchmarks of time, memory and size: of conversions, of searches, and of packages as they run."""
