@@ -10,8 +10,9 @@ import click
 
 from edgesw.cli.param_types import Lengths
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import megabytes, print_json, print_table, warn
+from edgesw.cli.tables import print_json, print_table, warn
 from edgesw.formats.coreml_layout import UNITS
+from edgesw.system.sizes import counted, format_size
 
 
 @click.command()
@@ -62,18 +63,19 @@ def bench(
             bar("Timing", target, len(done), len(chosen))
             done += run(package, manifest, target, units, prompts, tokens)
     here = machine()
+    cores = counted(int(here["cores"]), "core")
     if as_json:
         print_json({"package": str(package), "machine": here, "results": [asdict(each) for each in done]})
         return
     print_table(
-        f"{package}: {tokens} tokens after each prompt; {here['processor']}, {here['cores']} cores",
+        f"{package}: {counted(tokens, 'token')} after each prompt; {here['processor']}, {cores}",
         ("target", "runtime", "load, s", "memory", "prompt", "first token, s", "prefill, tokens/s", "decode, tokens/s"),
         [
             (
                 each.title,
                 each.runtime,
                 f"{each.load_seconds:.2f}",
-                megabytes(each.peak_bytes),
+                format_size(each.peak_bytes),
                 str(speed.prompt),
                 f"{speed.first_token_seconds:.3f}",
                 f"{speed.prefill_per_second:,.1f}",

@@ -8,7 +8,8 @@ import click
 
 from edgesw.cli.progress import Bar
 from edgesw.cli.shared_options import text_option
-from edgesw.cli.tables import inform, megabytes, print_json, print_table
+from edgesw.cli.tables import inform, print_json, print_table
+from edgesw.system.sizes import counted, format_size
 
 
 @click.command()
@@ -46,13 +47,13 @@ def compare(
         print_json([each.to_dict() for each in found])
         return
     print_table(
-        f"{windows} windows of 512 tokens, {text or 'shipped validation text'}",
+        f"{counted(windows, 'window')} of 512 tokens, {text or 'shipped validation text'}",
         ("package", "target", "size", "bits", "perplexity", "increase", "KL", "top-1", "prefill/s", "decode/s"),
         [
             (
                 each.package,
                 each.target,
-                megabytes(each.bytes),
+                format_size(each.bytes),
                 f"{each.stored_bits:.2f}",
                 f"{each.agreement.perplexity:,.3f}",
                 f"{each.agreement.increase:+.1%}",

@@ -11,10 +11,11 @@ import click
 from edgesw.cli.param_types import Bits, Chunks, Lengths, Size
 from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import megabytes, print_json, warn
+from edgesw.cli.tables import print_json, warn
 from edgesw.cli.validate import TOO_FAR, print_report
 from edgesw.formats.activation_quantization import RANGES
 from edgesw.formats.coreml_layout import UNITS
+from edgesw.system.sizes import counted, format_size
 from edgesw.targets.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -253,14 +254,14 @@ def convert(
         print_json({**told, **schemes, **held_out, "files": manifest.files, **measured})
         _end(report)
     for name, path in manifest.models.items():
-        taken = megabytes(model_bytes(manifest, name))
+        taken = format_size(model_bytes(manifest, name))
         click.echo(f"{output / path}  {taken}  {manifest.settings['schemes'][name]}")
     if agreement is not None:
         click.echo(agreement.summary())
     held = [f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out]
     columns = sum(map(len, manifest.held_out_columns.values()))
     if columns:
-        held.append(f"{columns} whole column{'s' if columns > 1 else ''}")
+        held.append(counted(columns, "whole column"))
     if hold_out_fraction:
         held.append(f"{hold_out_fraction:g} of the other scalars")
     against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
@@ -296,8 +297,10 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
     if plans.mixed:
         click.echo("Which matrix gets which width is measured by the conversion itself; the sum is what was asked for.")
     if plans.settings.hold_out:
-        click.echo(f"Held out: about {megabytes(plans.correction_bytes)}; which, calibration tells.")
-    click.echo(f"Package: about {megabytes(plans.output_bytes)}. Peak memory: about {megabytes(plans.memory_bytes)}.")
+        click.echo(f"Held out: about {format_size(plans.correction_bytes)}; which, calibration tells.")
+    click.echo(
+        f"Package: about {format_size(plans.output_bytes)}. Peak memory: about {format_size(plans.memory_bytes)}."
+    )
 
 
 def _suffix(bits: float, size: int | None) -> str:

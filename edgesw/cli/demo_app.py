@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import megabytes, print_json
+from edgesw.cli.tables import print_json
+from edgesw.system.sizes import counted, format_size
 
 
 @click.command("demo-app")
@@ -33,6 +34,6 @@ def demo_app(package: Path, app: Path | None, force: bool, as_json: bool) -> Non
     if as_json:
         print_json({"package": str(copied.folder), "files": copied.files, "bytes": copied.size, "next": list(steps)})
         return
-    click.echo(f"{copied.folder}: {copied.files} files, {megabytes(copied.size)}.")
+    click.echo(f"{copied.folder}: {counted(copied.files, 'file')}, {format_size(copied.size)}.")
     for number, step in enumerate(steps, 1):
         click.echo(f"{number}. {step}")

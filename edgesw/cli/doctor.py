@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgesw.cli.tables import megabytes, print_json, print_table
+from edgesw.cli.tables import print_json, print_table
 from edgesw.errors import EdgeswError
+from edgesw.system.sizes import format_size
 
 if TYPE_CHECKING:
     from edgesw.conversion.doctor import Diagnosis
@@ -58,20 +59,20 @@ def _print(found: Diagnosis) -> None:
     rows = [(finding.name, finding.what) for finding in found.findings]
     rows.insert(1, ("Python", str(here["python"])))
     rows += [(name, str(here[name])) for name in ("system", "processor", "cores")]
-    rows.append(("memory", "not known" if found.memory_bytes is None else f"{megabytes(found.memory_bytes)} free"))
-    rows += [("disk", f"{megabytes(size)} free in {folder}") for folder, size in found.disk_bytes.items()]
+    rows.append(("memory", "not known" if found.memory_bytes is None else f"{format_size(found.memory_bytes)} free"))
+    rows += [("disk", f"{format_size(size)} free in {folder}") for folder, size in found.disk_bytes.items()]
     width = max(len(name) for name, _ in rows)
     for name, what in rows:
         click.echo(f"{name:<{width}}  {what}")
 
 
 def _print_fit(model: str, fit: ModelFit, found: Diagnosis) -> None:
-    free = "not known" if found.memory_bytes is None else megabytes(found.memory_bytes)
+    free = "not known" if found.memory_bytes is None else format_size(found.memory_bytes)
     rows = []
     for each in fit.targets:
         sizes = (each.memory_bytes, each.output_bytes)  # 0 where the target cannot have the model
-        rows.append((each.target, each.verdict, *(megabytes(size) if size else "" for size in sizes)))
-    rows.append(("free", "", free, megabytes(next(iter(found.disk_bytes.values())))))
+        rows.append((each.target, each.verdict, *(format_size(size) if size else "" for size in sizes)))
+    rows.append(("free", "", free, format_size(next(iter(found.disk_bytes.values())))))
     print_table(f"{model} ({fit.origin}), with the defaults", ("target", "verdict", "memory", "disk"), rows, left=2)
     if fit.fetch_bytes:
-        click.echo(f"Its weights are not here yet: about {megabytes(fit.fetch_bytes)} to fetch from the hub.")
+        click.echo(f"Its weights are not here yet: about {format_size(fit.fetch_bytes)} to fetch from the hub.")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesw.cli.plan_table import ranges
-from edgesw.cli.tables import megabytes, print_table
+from edgesw.cli.tables import print_table
+from edgesw.system.sizes import counted, format_size
 
 if TYPE_CHECKING:
     from edgesw.inspect.contents import Found, Port, Weight
@@ -31,14 +32,14 @@ def print_found(found: Found) -> None:
     )
     click.echo()
     kinds = found.bytes_by_kind
-    rows = [(kind, _size(size), f"{size / max(1, found.disk_bytes):.1%}") for kind, size in kinds.items()]
-    print_table("Bytes", ("what for", "size", "share"), [*rows, ("on the disk", _size(found.disk_bytes), "")])
+    rows = [(kind, format_size(size), f"{size / max(1, found.disk_bytes):.1%}") for kind, size in kinds.items()]
+    print_table("Bytes", ("what for", "size", "share"), [*rows, ("on the disk", format_size(found.disk_bytes), "")])
     click.echo()
     print_table("Interface", ("name", "kind", "type", "shape", "layers"), _port_rows(found.ports), left=5)
     click.echo()
     click.echo(_summary(found))
     operators = ", ".join(f"{name} {count}" for name, count in found.operators.items())
-    click.echo(f"{sum(found.operators.values())} operators: {operators}.")
+    click.echo(f"{counted(sum(found.operators.values()), 'operator')}: {operators}.")
 
 
 def _summary(found: Found) -> str:
@@ -49,7 +50,8 @@ def _summary(found: Found) -> str:
     matrices = found.compressed
     weights = sum(weight.elements for weight in matrices)
     held_out = f", {whole:.2f} with what is held out" if any(each.correction_bytes for each in matrices) else ""
-    return f"{len(matrices)} compressed matrices of {weights:,} weights: {bits:.2f} bits per weight stored{held_out}."
+    count = counted(len(matrices), "compressed matrix", "compressed matrices")
+    return f"{count} of {counted(weights, 'weight')}: {bits:.2f} bits per weight stored{held_out}."
 
 
 def _weight_rows(weights: Sequence[Weight]) -> list[tuple[str, ...]]:
@@ -66,7 +68,7 @@ def _weight_rows(weights: Sequence[Weight]) -> list[tuple[str, ...]]:
             str(len(group)),
             _held_out(group),
             f"{8 * sum(each.stored_bytes for each in group) / max(1, sum(each.elements for each in group)):.2f}",
-            _size(sum(each.stored_bytes + each.correction_bytes for each in group)),
+            format_size(sum(each.stored_bytes + each.correction_bytes for each in group)),
         )
         for (kind, shape, scheme), group in groups.items()
     ]
@@ -95,14 +97,4 @@ def _layers(names: Sequence[str]) -> str:
 def _held_out(weights: Sequence[Weight]) -> str:
     columns = sum(weight.held_out_columns for weight in weights)
     scalars = sum(weight.held_out_scalars for weight in weights)
-    told = [
-        f"{count:,} {what}{'s' if count > 1 else ''}"
-        for count, what in ((columns, "column"), (scalars, "scalar"))
-        if count
-    ]
-    return ", ".join(told)
-
-
-def _size(size: int) -> str:
-    """Small files are told in kilobytes, so that their rows are not all 0.0 MB."""
-    return f"{size / 1e3:,.1f} kB" if size < 10**6 else megabytes(size)
+    return ", ".join(counted(number, noun) for number, noun in ((columns, "column"), (scalars, "scalar")) if number)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgesw.cli.tables import megabytes, print_table
+from edgesw.cli.tables import print_table
 from edgesw.decoder.names import TensorName
+from edgesw.system.sizes import format_size
 
 if TYPE_CHECKING:
     from edgesw.compress.plan import CompressionPlan
@@ -18,10 +19,10 @@ def print_plans(model: str, plans: Plans, *, err: bool = False) -> None:
     """A table for each target: on stdout, or on stderr."""
     for name, plan in plans.by_target.items():
         rows = [
-            (row["matrices"], row["scheme"], ranges(row["layers"]), str(row["count"]), megabytes(row["stored_bytes"]))
+            (row["matrices"], row["scheme"], ranges(row["layers"]), str(row["count"]), format_size(row["stored_bytes"]))
             for row in plan_rows(plan)
         ]
-        rows.append(("", bits_per_weight(plan), "", "", megabytes(plan.stored_bytes)))
+        rows.append(("", bits_per_weight(plan), "", "", format_size(plan.stored_bytes)))
         print_table(f"{model} for {name}", COLUMNS, rows, left=3, err=err)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import megabytes, print_json, print_table
+from edgesw.cli.tables import print_json, print_table
+from edgesw.system.sizes import format_size
 
 
 @click.command()
@@ -26,8 +27,10 @@ def push(package: Path, repo: str, private: bool, dry_run: bool, as_json: bool) 
         if as_json:
             print_json({"repo": repo, "files": sizes})
         else:
-            rows = [(name, megabytes(size)) for name, size in sizes.items()]
-            print_table(f"Would be uploaded to {repo}", ("file", "size"), [*rows, ("", megabytes(sum(sizes.values())))])
+            rows = [(name, format_size(size)) for name, size in sizes.items()]
+            print_table(
+                f"Would be uploaded to {repo}", ("file", "size"), [*rows, ("", format_size(sum(sizes.values())))]
+            )
         return
     with Bar() as bar:
         url = run(package, repo, private=private, progress=bar)

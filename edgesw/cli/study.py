@@ -86,7 +86,7 @@ def study(
                 click.echo()
             columns, rows = result.findings.columns, result.findings.rows
             print_table(
-                f"{result.model}, {result.title}: {result.text}, {result.windows} windows of {result.tokens} tokens",
+                f"{result.model}, {result.title}: {result.measured_on}",
                 [column.title for column in columns],
                 [[column.write(row) for column in columns] for row in rows],
             )

@@ -47,7 +47,3 @@ def inform(message: str) -> None:
     """One line on stderr, unless that is to be quiet."""
     if not verbosity().quiet:
         click.echo(message, err=True)
-
-
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

@@ -9,9 +9,10 @@ import click
 
 from edgesw.cli.progress import Bar
 from edgesw.cli.shared_options import against_option, most_option, text_option
-from edgesw.cli.tables import megabytes, print_json, print_table
+from edgesw.cli.tables import print_json, print_table
 from edgesw.formats.coreml_layout import UNITS
 from edgesw.runtime.arm_machine import CPUS
+from edgesw.system.sizes import counted, format_size
 
 if TYPE_CHECKING:
     from edgesw.validate.validate import ValidationReport
@@ -106,9 +107,8 @@ def validate(
 
 def print_report(title: str, report: ValidationReport) -> None:
     """The report as tables on stdout."""
-    begins = "each begun by BOS" if report.bos else "without BOS"
     print_table(
-        f"{title}: {report.text}, {report.windows} windows of {report.tokens} tokens, {begins}, no overlap",
+        f"{title}: {report.text}, {report.measured_on}, no overlap",
         (
             "target",
             "verdict",
@@ -133,7 +133,7 @@ def print_report(title: str, report: ValidationReport) -> None:
                 f"{result.kl_99th:.3f}",
                 f"{result.top1_agreement:.1%}",
                 f"{result.top5_agreement:.1%}",
-                megabytes(report.sizes[name]) if name in report.sizes else "",
+                format_size(report.sizes[name]) if name in report.sizes else "",
                 result.runtime,
             )
             for name, result in report.targets.items()
@@ -152,4 +152,4 @@ def print_report(title: str, report: ValidationReport) -> None:
         click.echo(f"\n{sample.prompt} ...")
         click.echo(f"  float: {sample.float_text.strip()!r}")
         for name, written in sample.texts.items():
-            click.echo(f"  {name}: {written.strip()!r} ({sample.same_tokens[name]} tokens as float)")
+            click.echo(f"  {name}: {written.strip()!r} ({counted(sample.same_tokens[name], 'token')} as float)")

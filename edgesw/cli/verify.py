@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.tables import megabytes, print_json
+from edgesw.cli.tables import print_json
+from edgesw.system.sizes import counted, format_size
 
 
 @click.command()
@@ -27,4 +28,4 @@ def verify(package: Path, as_json: bool) -> None:
     if as_json:
         print_json({"package": str(package), "verified": True, "files": count, "bytes": size})
     else:
-        click.echo(f"{package}: {count} files, {megabytes(size)}: as they were written.")
+        click.echo(f"{package}: {counted(count, 'file')}, {format_size(size)}: as they were written.")

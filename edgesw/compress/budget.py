@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edgesw.compress.mixed_precision import MatrixPlan
 from edgesw.errors import UsageError
+from edgesw.system.sizes import format_size
 
 Options = Sequence[Sequence[MatrixPlan]]
 """For each matrix what it may be, by ascending width; the same widths for all."""
@@ -28,12 +29,12 @@ def byte_budget(options: Options, size: int, others: int) -> int:
     narrow, wide = options[0][0].scheme.bits, options[0][-1].scheme.bits
     if size < least:
         raise UsageError(
-            f"--size {size / 1e6:,.1f} MB is too small: at {narrow} bits a weight this model has "
-            f"{least / 1e6:,.1f} MB of weights. Give more, or take a smaller model."
+            f"--size {format_size(size)} is too small: at {narrow} bits a weight this model has "
+            f"{format_size(least)} of weights. Give more, or take a smaller model."
         )
     if size > most:
         raise UsageError(
-            f"--size {size / 1e6:,.1f} MB is more than this model can use: at {wide} bits a weight it has "
-            f"{most / 1e6:,.1f} MB of weights. Give less, or --bits {wide}."
+            f"--size {format_size(size)} is more than this model can use: at {wide} bits a weight it has "
+            f"{format_size(most)} of weights. Give less, or --bits {wide}."
         )
     return size - others

@@ -8,6 +8,7 @@ from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
+from edgesw.system.sizes import counted
 
 # Beyond about 1.4 GB packages have failed to load on iPhones; half of that lets weights be mapped beside an app's own.
 MOST_BYTES = 700 << 20
@@ -19,7 +20,8 @@ def split_layers(spec: DecoderSpec, plan: CompressionPlan, chunks: int) -> list[
     Raises UsageError for more chunks than layers.
     """
     if chunks > spec.layers:
-        raise UsageError(f"--chunks {chunks}: this model has {spec.layers} layers to share out: ask for fewer chunks.")
+        layers = counted(spec.layers, "layer")
+        raise UsageError(f"--chunks {chunks}: this model has {layers} to share out: ask for fewer chunks.")
     sizes = _sizes(spec, plan)
     low, high = max(sizes), sum(sizes)
     while low < high:

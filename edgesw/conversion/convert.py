@@ -28,6 +28,7 @@ from edgesw.formats.activation_quantization import ActivationQuantization, stati
 from edgesw.formats.write_options import WriteOptions
 from edgesw.package.package import KEPT, MANIFEST, Manifest, check_output, list_files, publish
 from edgesw.progress import Progress, StepProgress
+from edgesw.system.sizes import format_size
 from edgesw.system.workers import worker_processes
 from edgesw.targets.targets import TARGETS
 from edgesw.text.texts import Text
@@ -175,8 +176,8 @@ def _check_room(output: Path, plans: Plans) -> int:
     free = shutil.disk_usage(folder).free
     if free < plans.output_bytes:
         raise EdgeswError(
-            f"no room for the package: it takes about {plans.output_bytes / 1e6:,.0f} MB and '{folder}' has "
-            f"{free / 1e6:,.0f} MB free. Choose another -o, or fewer --bits."
+            f"no room for the package: it takes about {format_size(plans.output_bytes)} and '{folder}' has "
+            f"{format_size(free)} free. Choose another -o, or fewer --bits."
         )
     return free
 

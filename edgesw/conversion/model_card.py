@@ -8,6 +8,7 @@ from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.plan import CompressionPlan
 from edgesw.outliers.agreement import RecipeAgreement
 from edgesw.package.package import Manifest
+from edgesw.system.sizes import counted, format_size
 
 
 def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, CompressionPlan]) -> str:
@@ -22,7 +23,7 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         autoescape=False,
     ).get_template("card.md")
     form = manifest.settings.get("form", {"lengths": [1], "chunks": 1})
-    sizes = {name: (plan.stored_bytes + manifest.correction_bytes) / 1e6 for name, plan in plans.items()}
+    sizes = {name: plan.stored_bytes + manifest.correction_bytes for name, plan in plans.items()}
     return template.render(
         manifest=manifest,
         name=source.hub_id or manifest.source["name"],
@@ -33,4 +34,6 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         sizes=sizes,
         flexible=not form["lengths"] and form["chunks"] == 1,
         columns=sum(map(len, manifest.held_out_columns.values())),
+        counted=counted,
+        format_size=format_size,
     )

@@ -13,6 +13,7 @@ from edgesw.conversion.plans import Settings, make_plans
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
 from edgesw.system.machine import free_disk
+from edgesw.system.sizes import format_size
 from edgesw.targets.targets import TARGETS
 
 FETCHED_BYTES = 2  # a weight on the hub: float16 or bfloat16
@@ -52,7 +53,7 @@ def fit_model(name: str, found: Diagnosis) -> ModelFit:
     fetch, free, to_do = _fetch_bytes(source, spec), free_disk(source.path), None
     if fetch > free:
         to_do = (
-            f"fetching the model takes about {_gigabytes(fetch)}, and the hub's cache has {_gigabytes(free)} free: "
+            f"fetching the model takes about {format_size(fetch)}, and the hub's cache has {format_size(free)} free: "
             "let HF_HOME name a folder on another disk."
         )
     return ModelFit(source.origin, fetch, tuple(_fit(target, spec, found) for target in TARGETS), to_do)
@@ -67,15 +68,15 @@ def _fit(target: str, spec: DecoderSpec, found: Diagnosis) -> Fit:
     memory, disk, lacks = found.memory_bytes, free_disk(Path.cwd()), {}
     if memory is not None and plans.memory_bytes > memory:
         least = make_plans(spec, replace(settings, calibration="none")).memory_bytes
-        other = f"--calibrate none takes about {_gigabytes(least)}" if least <= memory else "take another machine"
+        other = f"--calibrate none takes about {format_size(least)}" if least <= memory else "take another machine"
         lacks["memory"] = (
-            f"about {_gigabytes(plans.memory_bytes)} of memory and {_gigabytes(memory)} are free: close other "
+            f"about {format_size(plans.memory_bytes)} of memory and {format_size(memory)} are free: close other "
             f"programs, or {other}"
         )
     if plans.output_bytes > disk:
         lacks["disk"] = (
-            f"about {_gigabytes(plans.output_bytes)} of disk and {_gigabytes(disk)} are free: take a folder on another "
-            "disk, or fewer --bits"
+            f"about {format_size(plans.output_bytes)} of disk and {format_size(disk)} are free: take a folder on "
+            "another disk, or fewer --bits"
         )
     sizes = plans.memory_bytes, plans.output_bytes
     if lacks:
@@ -89,7 +90,3 @@ def _fetch_bytes(source: Source, spec: DecoderSpec) -> int:
         return 0
     names = ("embed_tokens", "lm_head", *spec.matrices())
     return FETCHED_BYTES * sum(prod(spec.shape(name) or (0,)) for name in names)
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB"

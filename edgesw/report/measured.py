@@ -33,10 +33,7 @@ def record(package: Path, report: ValidationReport) -> None:
 
 
 def _table(report: ValidationReport) -> str:
-    begins = "each begun by BOS" if report.bos else "without BOS"
-    how = (
-        f"On {report.windows} windows of {report.tokens} tokens of the {report.text}, {begins}, beside the float model:"
-    )
+    how = f"On {report.measured_on} of the {report.text}, compared with the float model:"
     rows = [
         (
             name,

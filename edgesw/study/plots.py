@@ -34,7 +34,7 @@ def plot(result: StudyResult, file: Path) -> None:
         FigureCanvasAgg(figure)
         figure.suptitle(f"{result.model}: {result.title}", fontsize=12)
         DRAWN[result.experiment](figure.subplots(), rows)
-        figure.supxlabel(f"{result.text}, {result.windows} windows of {result.tokens} tokens", fontsize=8, color=GREY)
+        figure.supxlabel(result.measured_on, fontsize=8, color=GREY)
         # Without a version in it, so that the file does not change with the library's.
         figure.savefig(file, format="png", metadata={"Software": None})
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from edgesw.system.sizes import counted
+
 Row = dict[str, Any]
 
 
@@ -54,6 +56,11 @@ class StudyResult:
     tokens: int  # per window
     super_weights: tuple[tuple[int, int, int], ...]  # (layer, row, column)
     findings: Findings
+
+    @property
+    def measured_on(self) -> str:
+        """The text and how much of it was read: `shipped validation text, 4 windows of 256 tokens`."""
+        return f"{self.text}, {counted(self.windows, 'window')} of {self.tokens} tokens"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: a figure that is infinite or not a number is None, for JSON has no word for it."""

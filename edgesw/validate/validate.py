@@ -15,6 +15,7 @@ from edgesw.progress import Progress
 from edgesw.runtime.arm_decoder import Arm64Decoder
 from edgesw.runtime.arm_machine import arm64
 from edgesw.runtime.packaged_decoder import PackagedDecoder
+from edgesw.system.sizes import counted
 from edgesw.targets.targets import check_target, has_ablation, open_decoder
 from edgesw.text.texts import Text, windows
 from edgesw.text.tokenizer import Tokenizer
@@ -46,6 +47,12 @@ class ValidationReport:
     """With details: of each target the layers' matrices in forward order."""
     uncorrected: dict[str, Agreement] = field(default_factory=dict)
     """Of targets with an ablation: the model without what is held out, which no verdict depends on."""
+
+    @property
+    def measured_on(self) -> str:
+        """How much was read: `8 windows of 512 tokens, each starting with BOS`."""
+        begins = "each starting with BOS" if self.bos else "without BOS"
+        return f"{counted(self.windows, 'window')} of {self.tokens} tokens, {begins}"
 
     @property
     def passed(self) -> bool:

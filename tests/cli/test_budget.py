@@ -81,7 +81,7 @@ def test_a_package_of_a_size_is_named_after_it(
     (folder,) = tmp_path.iterdir()
     assert folder.name.endswith("-0.09MB")
     assert read_manifest(folder).settings["size"] == 90_000
-    assert "0.09 MB" in (folder / "README.md").read_text()
+    assert "90.0 kB" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,9 @@ def test_no_room_is_found_out_before_the_work(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     with unchanged(tmp_path):
         ran = edgesw(*convert(tiny_llama, tmp_path / "new" / "package"))
-        assert_one_line(ran, 1, f"no room for the package: it takes about 8 MB and '{tmp_path}' has 1 MB free", "-o")
+        assert_one_line(
+            ran, 1, f"no room for the package: it takes about 8.5 MB and '{tmp_path}' has 1.0 MB free", "-o"
+        )
     assert edgesw(*convert(tiny_llama, tmp_path / "new" / "package", "--dry-run")).code == 0
 
 

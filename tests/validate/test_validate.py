@@ -134,7 +134,7 @@ def test_the_table_has_the_same_figures(tiny_llama: Path, unrounded_package: Pat
     ran = validate(unrounded_package, "--against", tiny_llama, "--target", "onnx")
     assert ran.code == 0 and ran.err == ""
     title, header, line = ran.out.strip().splitlines()
-    how = f"{WINDOWS} windows of {TOKENS} tokens, each begun by BOS, no overlap"
+    how = f"{WINDOWS} windows of {TOKENS} tokens, each starting with BOS, no overlap"
     assert title.strip() == f"{unrounded_package}: shipped validation text, {how}"
     assert header.split()[:4] == ["target", "verdict", "perplexity", "float"]
     found = report["targets"]["onnx"]
@@ -146,7 +146,7 @@ def test_the_table_has_the_same_figures(tiny_llama: Path, unrounded_package: Pat
         f"{found['kl_99th']:.3f}",
         f"{found['top1_agreement']:.1%}",
         f"{found['top5_agreement']:.1%}",
-        *f"{found['bytes'] / 1e6:.1f} MB".split(),
+        *f"{found['bytes'] / 1e3:.1f} kB".split(),
     ]
     assert line.split() == ["onnx", "pass", *figures, *found["runtime"].split()]
 
