@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -83,14 +83,17 @@ class _CompressingOps(StreamOps):
     ) -> None:
         super().__init__(spec, weights, ids, copies=2)
         self._compress = compress
-        self._input: Stream | None = None
-        self._moments: Moments | None = None
 
     def linear(self, x: Stream, name: str) -> Stream:
-        if self._input is not x or self._moments is None:  # query, key and value read one stream; so do gate and up
-            self._input, self._moments = x, input_moments(x)
+        return self._product(x, name, input_moments(x))
+
+    def linears(self, x: Stream, names: Sequence[str]) -> tuple[Stream, ...]:
+        moments = input_moments(x)
+        return tuple(self._product(x, name, moments) for name in names)
+
+    def _product(self, x: Stream, name: str, moments: Moments) -> Stream:
         # Copies, as torch aligns them: the last bits of a product depend on that, and with them the package.
-        both = tuple(torch.tensor(matrix) for matrix in self._compress(name, self._moments))
+        both = tuple(torch.tensor(matrix) for matrix in self._compress(name, moments))
         bias = self._ops[0].bias(name)
         return x.map(
             lambda _, part: torch.cat(

@@ -14,17 +14,17 @@ def decoder_layer(ops: Ops[Tensor], layer: int, x: Tensor) -> Tensor:
         return str(TensorName(layer, kind))
 
     h = ops.norm(x, named("attention_norm")) if spec.norm_before else x
-    query, key, value = (ops.linear(h, named(f"{kind}_proj")) for kind in "qkv")
+    parts = ops.linears(h, [named(f"{kind}_proj") for kind in "qkv"])
     if spec.clip_qkv is not None:
-        query, key, value = (ops.clip(part, spec.clip_qkv) for part in (query, key, value))
-    if spec.qk_norm == "whole":
-        query, key = ops.norm(query, named("q_norm")), ops.norm(key, named("k_norm"))
-    elif spec.qk_norm == "head":
-        query, key = ops.head_norm(query, named("q_norm")), ops.head_norm(key, named("k_norm"))
-    h = ops.linear(ops.attention(layer, query, key, value), named("o_proj"))
+        parts = tuple(ops.clip(part, spec.clip_qkv) for part in parts)
+    if spec.qk_norm != "none":
+        query, key, value = parts
+        norm = ops.norm if spec.qk_norm == "whole" else ops.head_norm
+        parts = norm(query, named("q_norm")), norm(key, named("k_norm")), value
+    h = ops.linear(ops.attention(layer, parts), named("o_proj"))
     x = ops.add(x, ops.norm(h, named("attention_output_norm")) if spec.norm_after else h)
     h = ops.norm(x, named("mlp_norm")) if spec.norm_before else x
-    h = ops.gated(ops.linear(h, named("gate_proj")), ops.linear(h, named("up_proj")))
+    h = ops.gated(ops.linears(h, [named("gate_proj"), named("up_proj")]))
     h = ops.linear(h, named("down_proj"))
     return ops.add(x, ops.norm(h, named("mlp_output_norm")) if spec.norm_after else h)
 

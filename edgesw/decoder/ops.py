@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -28,12 +29,20 @@ class Ops(Protocol[Tensor]):
     def linear(self, x: Tensor, name: str) -> Tensor:
         """x @ W.T for the matrix `name` of (rows, columns), plus its bias: (..., columns) -> (..., rows)."""
 
-    def attention(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """The layer's position embedding, the key/value cache where there is one, and causal attention over the layer's
-        window: (..., heads * head_dim), (..., kv_heads * head_dim) twice -> (..., heads * head_dim)."""
+    def linears(self, x: Tensor, names: Sequence[str]) -> tuple[Tensor, ...]:
+        """`linear` for a group of matrices that read the same input: query, key and value, or gate and up.
 
-    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
-        """activation(gate) * up."""
+        Returns one tensor for each matrix. An interpreter may return a single tensor instead, all outputs side by side
+        along the last axis, where the decoder hands the group to `attention` or `gated` as it is.
+        """
+
+    def attention(self, layer: int, parts: tuple[Tensor, ...]) -> Tensor:
+        """The layer's position embedding, the key/value cache where there is one, and causal attention over the layer's
+        window. `parts` are query (..., heads * head_dim), key and value (..., kv_heads * head_dim), or what `linears`
+        returned for them. Returns (..., heads * head_dim)."""
+
+    def gated(self, parts: tuple[Tensor, ...]) -> Tensor:
+        """activation(gate) * up. `parts` are gate and up, or what `linears` returned for them."""
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         """a + b."""

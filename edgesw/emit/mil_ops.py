@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,10 +139,13 @@ class MilOps:
         spiking = self.mb.gather(x=x, indices=held_out.columns, axis=-1)
         return self.mb.matmul(x=spiking, y=self.mb.const(val=held_out.delta, name=name))
 
-    def attention(self, layer: int, query: Var, key: Var, value: Var) -> Var:
+    def linears(self, x: Var, names: Sequence[str]) -> tuple[Var, ...]:
+        return tuple(self.linear(x, name) for name in names)
+
+    def attention(self, layer: int, parts: tuple[Var, ...]) -> Var:
         spec, rotary = self.spec, self.spec.layer_rotary[layer]
         query, key, value = (
-            self._heads(x, heads) for x, heads in ((query, spec.heads), (key, spec.kv_heads), (value, spec.kv_heads))
+            self._heads(x, heads) for x, heads in zip(parts, (spec.heads, spec.kv_heads, spec.kv_heads), strict=True)
         )
         if rotary is not None:
             query, key = (self._rotate(x, *self._turns[rotary]) for x in (query, key))
@@ -163,8 +166,8 @@ class MilOps:
         query = query if abs(extra - 1) < 1e-6 else self.mb.mul(x=query, y=np.float16(extra))
         return self.mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
 
-    def gated(self, gate: Var, up: Var) -> Var:
-        mb = self.mb
+    def gated(self, parts: tuple[Var, ...]) -> Var:
+        mb, (gate, up) = self.mb, parts
         active = mb.silu(x=gate) if self.spec.activation == "silu" else mb.gelu(x=gate, mode="TANH_APPROXIMATION")
         return mb.mul(x=active, y=up)
 

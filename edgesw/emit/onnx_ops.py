@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from edgesw.formats.activation_quantization import ActivationQuantization
 
 # An input that may be left out: which tokens to give logits for, counted from the last one, 0.
 LOGITS_OFFSETS = "logits_offsets"
-# Matrices of one input, which one product can stand for, and what that is called.
+# Matrices of one input that one product can represent, and the name of that product.
 JOINED = {("q_proj", "k_proj", "v_proj"): "qkv_proj", ("gate_proj", "up_proj"): "gate_up_proj"}
 
 
@@ -36,7 +37,6 @@ class OnnxOps:
     ) -> None:
         self.spec, self._source, self.graph = spec, decoder_weights, graph
         self._ends: dict[str, Blocks] = {}
-        self._waiting: dict[str, CompressedMatrix] = {}
         data = graph.data
         self._turns = [
             [data.write(f"{part}_cache_{number}", table) for part, table in zip(("cos", "sin"), tables, strict=True)]
@@ -85,38 +85,30 @@ class OnnxOps:
         return graph.node("Reshape", [heads, joined], f"{name}.joined")
 
     def linear(self, x: str, name: str) -> str:
-        """As `Ops.linear`. One product that stands for several matrices is what the first of them gives; the others
-        give "", and `attention` and `gated` take it apart."""
-        if name == "lm_head":
-            return self._head(x, name)
-        own = TensorName.parse(name)
-        kind = own.kind
-        kinds = next((kinds for kinds in JOINED if kind in kinds and self._whole(kinds)), (kind,))
-        together = str(own.sibling(JOINED.get(kinds, kind)))
-        if kind != kinds[0] and together in self.graph:
-            return ""
-        if kind == kinds[0]:
-            names = [str(own.sibling(each)) for each in kinds]
-            matrices = {each: self._source.matrix(each) for each in names}
-            if same_input(list(matrices.values())):
-                return self._product(x, together, list(matrices.values()), kinds)
-            self._waiting = matrices
-        return self._product(x, name, [self._waiting.pop(name)], (kind,))
+        return self._head(x, name) if name == "lm_head" else self._product(x, [name], [self._source.matrix(name)])
 
-    def _product(self, x: str, name: str, matrices: list[CompressedMatrix], kinds: tuple[str, ...]) -> str:
-        """With these matrices, their outputs side by side: what is held out of them and their biases included."""
-        own = TensorName.parse(name)
+    def linears(self, x: str, names: Sequence[str]) -> tuple[str, ...]:
+        """As `Ops.linears`: a single value where one product can represent all of them."""
+        matrices = [self._source.matrix(name) for name in names]
+        if self._is_fusible(tuple(TensorName.parse(name).kind for name in names)) and same_input(matrices):
+            return (self._product(x, names, matrices),)
+        return tuple(self._product(x, [name], [matrix]) for name, matrix in zip(names, matrices, strict=True))
+
+    def _product(self, x: str, names: Sequence[str], matrices: list[CompressedMatrix]) -> str:
+        """The outputs of these matrices side by side, including what is held out of them and their biases."""
+        own, kinds = TensorName.parse(names[0]), tuple(TensorName.parse(name).kind for name in names)
+        name = str(own.sibling(JOINED[kinds])) if len(kinds) > 1 else names[0]
         if self._rounding is None:
             y = corrected(self.graph, x, self._dense(x, name, matrices), name, matrices)
         else:
-            bounds = self._rounding.bounds.get(str(own.sibling(kinds[0])))
+            bounds = self._rounding.bounds.get(names[0])
             y = w8a8_product(self.graph, x, name, matrices, self._rounding.ranges, bounds)
         return self._biased(y, own, kinds)
 
     def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:
         return product(self.graph, x, name, write_blocks(self.graph, name, matrices))
 
-    def _whole(self, kinds: tuple[str, ...]) -> bool:
+    def _is_fusible(self, kinds: tuple[str, ...]) -> bool:
         """Whether nothing is done to one part of their product alone, before what takes all of it."""
         return "q_proj" not in kinds or (self.spec.clip_qkv is None and self.spec.qk_norm == "none")
 
@@ -132,7 +124,7 @@ class OnnxOps:
         ]
         return self.graph.node("Add", [y, self.graph.data.write(f"{y}.bias", np.concatenate(biases))], f"{y}.biased")
 
-    def attention(self, layer: int, query: str, key: str, value: str) -> str:
+    def attention(self, layer: int, parts: tuple[str, ...]) -> str:
         spec = self.spec
         past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
         present = [f"present.{layer}.{part}" for part in ("key", "value")]
@@ -146,17 +138,18 @@ class OnnxOps:
             switches["softcap"] = spec.attention_softcap
         return self.graph.node(
             "GroupQueryAttention",
-            [query, key, value, *past, self._last, self._total, *turns],
+            [*parts, *[""] * (3 - len(parts)), *past, self._last, self._total, *turns],
             [f"layers.{layer}.attention", *present], MICROSOFT,
             num_heads=spec.heads, kv_num_heads=spec.kv_heads, do_rotary=int(rotary is not None),
             scale=spec.score_scale, **switches,
         )  # fmt: skip
 
-    def gated(self, gate: str, up: str) -> str:
-        if not up:
-            parts = [f"{gate}.gate", f"{gate}.up"]
-            self.graph.node("Split", [gate], parts, axis=-1, num_outputs=2)
-            gate, up = parts
+    def gated(self, parts: tuple[str, ...]) -> str:
+        if len(parts) == 1:
+            (whole,) = parts
+            parts = f"{whole}.gate", f"{whole}.up"
+            self.graph.node("Split", [whole], list(parts), axis=-1, num_outputs=2)
+        gate, up = parts
         if self.spec.activation == "silu":
             share = self.graph.node("Sigmoid", [gate], f"{gate}.sigmoid")
             active = self.graph.node("Mul", [gate, share], f"{gate}.silu")

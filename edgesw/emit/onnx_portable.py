@@ -17,7 +17,7 @@ class PortableOps(OnnxOps):
     """Matrices are (columns, rows) integers of 4 or 8 bits behind a DequantizeLinear with blocks, which runtimes may
     multiply with as they are. A tied head is written twice: the embedding is read by rows."""
 
-    def _whole(self, kinds: tuple[str, ...]) -> bool:
+    def _is_fusible(self, kinds: tuple[str, ...]) -> bool:
         return "q_proj" not in kinds
 
     def _read_mask(self) -> None:
@@ -64,14 +64,13 @@ class PortableOps(OnnxOps):
         weight = data.write(f"{name}.weight", self._source.vector(name))
         return graph.node("Mul", [graph.node("Div", [x, root], f"{name}.normed"), weight], name)
 
-    def attention(self, layer: int, query: str, key: str, value: str) -> str:
+    def attention(self, layer: int, parts: tuple[str, ...]) -> str:
         spec, graph, name = self.spec, self.graph, f"layers.{layer}.attention"
         shared = spec.heads // spec.kv_heads
         # Queries (batch, kv_heads, heads that share them, q, channels); keys and values have one in the third place.
         heads = [
-            self._heads(query, f"{name}.query", shared),
-            self._heads(key, f"{name}.key", 1),
-            self._heads(value, f"{name}.value", 1),
+            self._heads(x, f"{name}.{part}", each)
+            for x, part, each in zip(parts, ("query", "key", "value"), (shared, 1, 1), strict=True)
         ]
         if (rotary := spec.layer_rotary[layer]) is not None:
             heads[:2] = [self._turned(x, rotary) for x in heads[:2]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -69,12 +69,16 @@ class StreamOps:
     def linear(self, x: Stream, name: str) -> Stream:
         return x.map(lambda batch, part: self._ops[batch].linear(part, name))
 
-    def attention(self, layer: int, query: Stream, key: Stream, value: Stream) -> Stream:
-        parts = zip(query, key, value, strict=True)  # each batch of them is used once, so none is kept
-        return Stream(self._sizes, lambda batch: self._ops[batch].attention(layer, *next(parts))).kept()
+    def linears(self, x: Stream, names: Sequence[str]) -> tuple[Stream, ...]:
+        return tuple(self.linear(x, name) for name in names)
 
-    def gated(self, gate: Stream, up: Stream) -> Stream:
-        return gate.with_(up, self._ops[0].gated)
+    def attention(self, layer: int, parts: tuple[Stream, ...]) -> Stream:
+        batches = zip(*parts, strict=True)  # each batch of them is used once, so none is kept
+        return Stream(self._sizes, lambda batch: self._ops[batch].attention(layer, next(batches))).kept()
+
+    def gated(self, parts: tuple[Stream, ...]) -> Stream:
+        gate, up = parts
+        return gate.with_(up, lambda *each: self._ops[0].gated(each))
 
     def add(self, a: Stream, b: Stream) -> Stream:
         return a.with_(b, self._ops[0].add).kept()

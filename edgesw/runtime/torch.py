@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -63,9 +63,12 @@ class TorchOps:
         """What a matrix's product is added to, (rows,), or None."""
         return None if self.spec.shape(f"{name}.bias") is None else self._tensor(f"{name}.bias")
 
-    def attention(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def linears(self, x: torch.Tensor, names: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        return tuple(self.linear(x, name) for name in names)
+
+    def attention(self, layer: int, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
         spec, rotary, window = self.spec, self.spec.layer_rotary[layer], self.spec.layer_windows[layer]
-        query, key, value = (self._heads(x) for x in (query, key, value))
+        query, key, value = (self._heads(x) for x in parts)
         if rotary is not None:
             query, key = self._rotate(query, rotary), self._rotate(key, rotary)
         tokens = self.ids.shape[1]
@@ -79,7 +82,8 @@ class TorchOps:
             )  # fmt: skip
         return out.transpose(1, 2).flatten(2)
 
-    def gated(self, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    def gated(self, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        gate, up = parts
         return (F.silu(gate) if self.spec.activation == "silu" else F.gelu(gate, approximate="tanh")) * up
 
     def add(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

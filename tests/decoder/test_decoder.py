@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tiny_families import save
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.runtime.torch import FloatLogits
+from edgesw.decoder.decoder import decoder
+from edgesw.runtime.torch import FloatLogits, TorchOps
 
 SIZES: dict[str, Any] = {
     "vocab_size": 96,
@@ -44,3 +47,29 @@ def test_logits_equal_transformers(tmp_path: Path, config: dict[str, Any]) -> No
         expected = model(torch.from_numpy(ids)).logits.numpy()
     ours = np.stack(list(FloatLogits(checkpoint.spec, checkpoint, ids)))
     assert np.abs(ours - expected).max() < 1e-4
+
+
+class JoinedOps(TorchOps):
+    """Multiplies the matrices of one input at once, and takes their outputs apart only where they are used."""
+
+    def linears(self, x: torch.Tensor, names: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        return (torch.cat(super().linears(x, names), -1),)
+
+    def attention(self, layer: int, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        rows = [heads * self.spec.head_dim for heads in (self.spec.heads, self.spec.kv_heads, self.spec.kv_heads)]
+        return super().attention(layer, parts[0].split(rows, -1))
+
+    def gated(self, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return super().gated(parts[0].chunk(2, -1))
+
+
+@pytest.mark.parametrize("variant", ["llama-biased", "olmo"])
+def test_an_interpreter_may_join_the_products_of_one_input(variant: str, tmp_path: Path) -> None:
+    """Runtimes multiply query, key and value at once. If the decoder took the parts for separate ones, a package for
+    such a runtime would hold another model."""
+    save(variant, tmp_path)
+    checkpoint = open_checkpoint(str(tmp_path))
+    ids = np.random.default_rng(0).integers(0, SIZES["vocab_size"], (2, 20))
+    with torch.inference_mode():
+        apart, joined = (decoder(make(checkpoint.spec, checkpoint, ids)) for make in (TorchOps, JoinedOps))
+    assert torch.equal(apart, joined)
