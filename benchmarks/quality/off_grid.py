@@ -21,7 +21,7 @@ from benchmarks.lib.arguments import add_model
 from benchmarks.lib.benchmark import Benchmark, Section
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.checkpoint.places import find_places, hf_place
-from edgesw.families.families import family_of
+from edgesw.families.registry import family_of
 
 BENCHMARK = Benchmark(
     "Nothing itself: writes the model that the quality benchmark measures, the same function with other weights.",

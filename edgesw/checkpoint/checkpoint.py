@@ -1,4 +1,4 @@
-"""Checkpoint: a float model on disk, as a DecoderSpec and tensors that are read when asked for."""
+"""Checkpoint: a float model on disk, as a DecoderSpec and tensors that are read on demand."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError
-from edgesw.families.config import Config
-from edgesw.families.families import family_of, family_of_gguf
 from edgesw.families.family import Family
+from edgesw.families.registry import family_of, family_of_gguf
 from edgesw.files.json_file import read_json
 from edgesw.text.tokenizer import TOKENIZER_FILES
 
 
 class Checkpoint:
-    """A model whose tensors go by canonical names (see DecoderSpec). `lm_head` of a tied model is the embedding.
+    """A float model whose tensors have canonical names (see DecoderSpec); `open_checkpoint` opens one.
 
-    Get one from `open_checkpoint`.
+    The `lm_head` of a tied model is its embedding.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class Checkpoint:
         self._reader, self._places, self._tokenizer = reader, places, tokenizer
 
     def names(self) -> list[str]:
-        """Canonical names of all tensors, embedding first; `lm_head` only when it has weights of its own."""
+        """Canonical names of all tensors, embedding first; `lm_head` only if it has weights of its own."""
         return list(self._places)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -55,32 +54,32 @@ class Checkpoint:
         return shape
 
     def tensor(self, name: str) -> np.ndarray:
-        """The whole tensor, float32, read now and not kept. CheckpointError when it cannot be read."""
+        """The whole tensor, float32, read from disk at each call. CheckpointError if it cannot be read."""
         return self._read(self._checked(name), None)
 
     def rows(self, name: str, rows: Rows) -> np.ndarray:
-        """These rows of the tensor, float32, (rows, columns): the others are neither read nor dequantised."""
+        """Only these rows of the tensor, float32 (rows, columns): the others are neither read nor dequantised."""
         return self._read(self._checked(name), rows)
 
     def tokenizer_files(self) -> dict[str, bytes]:
-        """File name -> content of what a tokenizer needs. CheckpointError when there is no tokenizer.json."""
+        """The tokenizer's files, name -> content. CheckpointError if there is no tokenizer.json."""
         return self._tokenizer()
 
     def parameters(self) -> int:
-        """How many scalars the model has; a tied head counts once."""
+        """The number of parameters; a tied head counts once."""
         return sum(prod(self.shape(name)) for name in self._places)
 
     def check(self, unneeded: tuple[str, ...]) -> None:
-        """CheckpointError unless every tensor is there as the config asks for it and in a type that can be read.
+        """Raises CheckpointError unless every tensor is present with the shape the config implies.
 
-        UnsupportedError for any other tensor, unless its name ends with one of `unneeded`: to pass over a bias in
-        silence would give another model.
+        Raises UnsupportedError for a type that cannot be read, and for any further tensor whose name does not end with
+        one of `unneeded`: silently ignoring a bias, say, would give a different model.
         """
         missing = [place.name for place in self._places.values() if place.name not in self._reader.names()]
         if missing:
             raise CheckpointError(
                 f"{self.source.path}: tensor '{missing[0]}' is missing ({len(missing)} of {len(self._places)} are): "
-                "the config does not belong to these weights, or a file is incomplete: download both again."
+                "the config does not match the weights, or a file is incomplete: download both again."
             )
         for name in self._places:
             self._checked(name)
@@ -88,8 +87,8 @@ class Checkpoint:
         unused = sorted(name for name in others if not name.endswith(unneeded))
         if unused:
             raise UnsupportedError(
-                f"{self.source.path}: holds tensor '{unused[0]}' ({len(unused)} such), for which a {self.spec.family} "
-                "decoder has no place: take another model."
+                f"{self.source.path}: holds tensor '{unused[0]}' ({len(unused)} such), which is not part of a "
+                f"{self.spec.family} decoder: use another model."
             )
 
     def _read(self, place: Place, rows: Rows | None) -> np.ndarray:
@@ -97,7 +96,7 @@ class Checkpoint:
             order = place.order()
             rows = order if rows is None else order[rows]
         values = self._reader.read(place.name, rows)
-        return values + np.float32(place.less) if place.less else values
+        return values + np.float32(place.shift) if place.shift else values
 
     def _own(self, name: str) -> str:
         return "embed_tokens" if name == "lm_head" and self.spec.tied_head else name
@@ -109,25 +108,27 @@ class Checkpoint:
             expected = (place.stored_rows, *expected[1:])
         if found != expected:
             raise CheckpointError(
-                f"{self.source.path}: tensor '{place.name}' has shape {found}, but the config asks for {expected}: "
+                f"{self.source.path}: tensor '{place.name}' has shape {found}, but the config implies {expected}: "
                 "download both again."
             )
         return place
 
 
 def open_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
-    """The model behind a folder, a .gguf file, a recipe's name or a hub id, with every tensor known to be there.
+    """Opens the model that a folder, a .gguf file, a recipe's name or a hub id names, and checks that it is complete.
 
-    Raises UsageError for a name or an architecture we do not know, CheckpointError for files that are missing or
-    damaged, UnsupportedError for something in them that edgesw does not do.
+    Raises UsageError for an unknown name or architecture, CheckpointError for missing or damaged files,
+    UnsupportedError for a feature that edgesw does not implement.
     """
     source = resolve(name, revision)
     return _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
 
 
 def read_spec(name: str) -> tuple[Source, DecoderSpec]:
-    """A model and its shape from its config.json (of a model on the hub nothing else is fetched) or the metadata of its
-    .gguf file; its tensors are not looked for. Raises as `open_checkpoint`."""
+    """A model's source and shape, from config.json (all that is fetched of a model on the hub) or GGUF metadata.
+
+    Its tensors are not checked. Raises as `open_checkpoint`.
+    """
     source = resolve(name, weights=False)
     if source.kind == "gguf":
         return source, _gguf_spec(source, GgufReader(source.path))[2]
@@ -135,29 +136,28 @@ def read_spec(name: str) -> tuple[Source, DecoderSpec]:
 
 
 def _config_spec(source: Source) -> tuple[dict[str, Any], Family, DecoderSpec]:
-    """What config.json holds, and what that means."""
     where = source.path / "config.json"
     try:
         config = read_json(where)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{where}: cannot be read as JSON ({error}): download it again.") from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{where}: not a table of settings: download it again.")
+        raise CheckpointError(f"{where}: not a JSON object: download it again.")
     family = family_of(config, str(where))
-    return config, family, family.spec(Config(str(where), config, family.defaults))
+    return config, family, family.decoder_spec(config, str(where))
 
 
 def _gguf_spec(source: Source, reader: GgufReader) -> tuple[dict[str, Any], Family, DecoderSpec]:
     family = family_of_gguf(reader.metadata.get("general.architecture"), str(source.path))
     config = config_from_gguf(reader, family)
-    return config, family, family.spec(Config(f"{source.path} (metadata)", config, family.defaults))
+    return config, family, family.decoder_spec(config, f"{source.path} (metadata)")
 
 
 def _open_safetensors(source: Source) -> Checkpoint:
     config, family, spec = _config_spec(source)
     places = find_places(family, spec, hf_place)
     reader = SafetensorsReader(source.path)
-    checkpoint = Checkpoint(source, spec, config, reader, places, lambda: _files(source.path))
+    checkpoint = Checkpoint(source, spec, config, reader, places, lambda: _tokenizer_files(source.path))
     checkpoint.check((*family.ignored, family.tensors["lm_head"].hf))
     return checkpoint
 
@@ -173,23 +173,23 @@ def _open_gguf(source: Source) -> Checkpoint:
     return checkpoint
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def _tokenizer_files(folder: Path) -> dict[str, bytes]:
     files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
     if "tokenizer.json" not in files:
         raise CheckpointError(
-            f"{folder}: no tokenizer.json. Make one with transformers: "
+            f"{folder}: there is no tokenizer.json. Make one with transformers: "
             f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
         )
     return files
 
 
 def check_ids(ids: np.ndarray, checkpoint: Checkpoint) -> None:
-    """CheckpointError for token ids that the model has no embedding for.
+    """Raises CheckpointError for token ids that the model has no embedding for.
 
-    A tokenizer may know more tokens than the model has, as long as they do not occur in text.
+    A tokenizer may have more tokens than the model, as long as they do not occur in the text.
     """
     if ids.max(initial=0) >= checkpoint.spec.vocab_size:
         raise CheckpointError(
-            f"{checkpoint.source.path}: the tokenizer gives token {ids.max()} and the model has "
-            f"{checkpoint.spec.vocab_size}: they do not belong together. Download both again."
+            f"{checkpoint.source.path}: the tokenizer gives token {ids.max()}, but the model has only "
+            f"{checkpoint.spec.vocab_size}: they do not match. Download both again."
         )

@@ -1,4 +1,4 @@
-"""Byte-level BPE from the metadata of a GGUF file: tokenizer model 'gpt2'."""
+"""Builds byte-level BPE tokenizers from the metadata of a GGUF file: tokenizer model 'gpt2'."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QWEN35 = (
 
 
 def _by_case(contraction: str, digits: str) -> str:
-    """Words end before a capital that follows a small letter."""
+    """A pattern by which words end before an upper-case letter that follows a lower-case one."""
     upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
     before = r"[^\r\n\p{L}\p{N}]?"
     words = f"{before}{upper}*{lower}+{contraction}|{before}{upper}+{lower}*{contraction}"
@@ -28,21 +28,22 @@ def _by_case(contraction: str, digits: str) -> str:
 
 @dataclass(frozen=True)
 class PreTokenizer:
-    """How a text is cut into words before merging."""
+    """How a text is split into words before tokens are merged."""
 
     pattern: str | None = None
-    """None for GPT-2's, which the tokenizers library knows as ByteLevel."""
+    """A regular expression; None for GPT-2's, which is the ByteLevel of the tokenizers library."""
     digits_apart: bool = False
+    """Whether each digit is a word."""
     compose: bool = False
-    """Characters are composed first (Unicode NFC), as the models' own tokenizers do; llama.cpp leaves it out."""
+    """Whether characters are composed first (Unicode NFC), as in the models' own tokenizers; llama.cpp does not."""
     whole_words: bool = False
-    """A word that is a token is that token, whatever merging would come to."""
+    """Whether a word that is in the vocabulary becomes that token, without merging."""
     bos: bool = False
-    """A text begins with BOS where the file does not say."""
+    """Whether a text begins with BOS if the file does not say."""
 
 
-# By `tokenizer.ggml.pre`. The patterns are those of the models' own tokenizer.json; which name stands for which, and
-# the last two switches, are llama.cpp's (llama-vocab.cpp).
+# By `tokenizer.ggml.pre`. The patterns are those of the models' own tokenizer.json; the names, and the last two
+# switches, are llama.cpp's (llama-vocab.cpp).
 _LLAMA3_WORDS = PreTokenizer(_LLAMA3, whole_words=True, bos=True)
 PRE_TOKENIZERS = {
     "gpt-2": PreTokenizer(),
@@ -65,7 +66,7 @@ PRE_TOKENIZERS = {
 
 
 def byte_level_bpe(vocabulary: Vocabulary, merges: Sequence[str], pre: PreTokenizer) -> Any:
-    """A tokenizers.Tokenizer without special tokens. `merges` are pairs, a space between. Raises what that raises."""
+    """A tokenizers.Tokenizer without special tokens. A merge is "left right". Raises what the library raises."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     numbers = {token: number for number, token in enumerate(vocabulary.tokens)}

@@ -1,4 +1,4 @@
-"""What config.json would say, from the metadata of a GGUF file."""
+"""Builds the config.json of a model from the metadata of its GGUF file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _KEYS = {
     "context_length": "max_position_embeddings",
     "rope.freq_base": "rope_theta",
 }
-# What would change the logits and none of our families' files have.
+# Settings that would change the logits; no file of a supported family has them.
 _REFUSED = ("attention.scale", "attention.temperature_scale", "embedding_scale", "residual_scale", "logit_scale")
 
 
 def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
-    """A config.json as transformers would write it, and take it, but for the rope type "factors" (see `rope_settings`).
+    """A config.json as transformers writes and reads it, except for the RoPE type "factors" (see `rope_settings`).
 
-    UnsupportedError for a mixture of experts, and for settings no family of ours has.
+    Raises UnsupportedError for a mixture of experts, and for settings that no supported family has.
     """
     metadata = reader.metadata
 
@@ -43,12 +43,12 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
 
     if value("expert_count"):
         raise UnsupportedError(
-            f"{reader.path}: a mixture of experts ({value('expert_count')}) is not supported: take a dense model."
+            f"{reader.path}: a mixture of experts ({value('expert_count')}) is not supported: use a dense model."
         )
     for key in _REFUSED:
         if value(key) is not None:
             raise UnsupportedError(
-                f"{reader.path}: '{family.gguf}.{key}' is {value(key)}; it is not supported: take another model."
+                f"{reader.path}: '{family.gguf}.{key}' is {value(key)}; that is not supported: use another model."
             )
     config: dict[str, Any] = {"architectures": [family.architectures[0]], "model_type": family.model_type}
     config |= {name: value(key) for key, name in _KEYS.items() if value(key) is not None}
@@ -68,31 +68,31 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
     except UnsupportedError as error:
         raise UnsupportedError(f"{reader.path}: {error}") from None
     if "partial_rotary_factor" in config and family.tensors["layers.{layer}.q_proj"].gguf_interleaved:
-        # Which rows alternate then, the conventions do not say.
+        # The conventions do not say which rows alternate then.
         rotated, head_dim = value("rope.dimension_count"), config["head_dim"]
         raise UnsupportedError(
             f"{reader.path}: only part of each head is rotated ({rotated} of {head_dim} channels); from a GGUF of "
-            f"architecture '{family.gguf}' that is not supported: take its safetensors."
+            f"architecture '{family.gguf}' that is not supported: use the safetensors checkpoint."
         )
     return config
 
 
 def _attention(reader: GgufReader, value: GgufValue) -> dict[str, Any]:
-    """Sizes of heads, and windows."""
+    """The sizes of heads, and the window."""
     found: dict[str, Any] = {}
     if head_dim := value("attention.key_length") or _head_dim(value):
         found["head_dim"] = head_dim
         if value("attention.value_length") not in (None, head_dim):
             raise UnsupportedError(
-                f"{reader.path}: heads of values are not as large as heads of keys, {head_dim}: take another model."
+                f"{reader.path}: value heads do not have the size of key heads, {head_dim}: use another model."
             )
     if (window := value("attention.sliding_window")) is not None:
-        found["sliding_window"] = window or None  # some files say 0 for none
+        found["sliding_window"] = window or None  # some files write 0 for none
     return found
 
 
 def _head_dim(value: GgufValue) -> int | None:
-    """hidden_size / heads; None where that is no whole number, which the family's own check then says."""
+    """hidden_size / heads; None where that is not an integer, which the family's own check reports."""
     hidden, heads = value("embedding_length"), value("attention.head_count")
     whole = type(hidden) is int and type(heads) is int and heads > 0 and hidden % heads == 0
     return hidden // heads if whole else None
@@ -101,12 +101,12 @@ def _head_dim(value: GgufValue) -> int | None:
 def _vocab_size(reader: GgufReader, family: Family) -> int:
     embedding = family.tensors["embed_tokens"].gguf
     if embedding in reader.names():
-        return reader.shape(embedding)[0]  # may be padded beyond the tokenizer's tokens
+        return reader.shape(embedding)[0]  # may be padded beyond the tokenizer's vocabulary
     tokens = reader.metadata.get("tokenizer.ggml.tokens")
     return len(tokens) if isinstance(tokens, list) else 0
 
 
 def _plain(value: Any) -> Any:
-    """A float32 as the shortest number that stands for it: 1e-05, not 9.999999747378752e-06."""
+    """A float32 as the shortest decimal that rounds to it: 1e-05, not 9.999999747378752e-06."""
     with np.errstate(over="ignore"):
         return float(str(np.float32(value))) if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""The settings of rotary embeddings, from the metadata and tensors of a GGUF file."""
+"""Reads RoPE settings from the metadata and tensors of a GGUF file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.families.family import GgufValue
 
-# Divisors of the frequencies, one for each pair of channels. llama.cpp computes Llama 3's when it converts.
+# Divisors of the frequencies, one per pair of channels. llama.cpp computes those of Llama 3 when it converts.
 _FACTORS, _LONG, _SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
 
 _SCALING = {
@@ -20,9 +20,9 @@ _SCALING = {
 
 
 def rope_settings(reader: GgufReader, value: GgufValue, head_dim: object) -> dict[str, Any]:
-    """`rope_parameters` of a config.json, and `partial_rotary_factor` where only part of each head is rotated.
+    """The `rope_parameters` of a config.json, and `partial_rotary_factor` where only part of each head is rotated.
 
-    The type is one of transformers', or "factors": `factors` are then the divisors of the frequencies, one for each
+    The type is one of transformers', or "factors", for which `factors` lists the divisors of the frequencies, one per
     pair of channels.
     """
     rope = _scaled(reader, value)
@@ -36,7 +36,7 @@ def rope_settings(reader: GgufReader, value: GgufValue, head_dim: object) -> dic
 
 
 def _scaled(reader: GgufReader, value: GgufValue) -> dict[str, Any]:
-    said = {name: value(key) for key, name in _SCALING.items() if value(key) is not None}
+    scaling = {name: value(key) for key, name in _SCALING.items() if value(key) is not None}
     attention = value("rope.scaling.attn_factor")
     if _FACTORS in reader.names():
         return {"rope_type": "factors", "factors": reader.read(_FACTORS).tolist()}
@@ -44,13 +44,13 @@ def _scaled(reader: GgufReader, value: GgufValue) -> dict[str, Any]:
         tables = {"long_factor": _LONG, "short_factor": _SHORT}
         lists = {name: reader.read(tensor).tolist() for name, tensor in tables.items() if tensor in reader.names()}
         factor = {} if attention is None else {"attention_factor": attention}
-        return {"rope_type": "longrope", **said, **lists, **factor}
+        return {"rope_type": "longrope", **scaling, **lists, **factor}
     kind = value("rope.scaling.type") or "none"
     if kind == "none":
-        # Files from before the key existed have the factor alone.
+        # Files older than this key have only the factor.
         scale = value("rope.scale_linear")
         return {"rope_type": "default"} if scale in (None, 1.0) else {"rope_type": "linear", "factor": scale}
-    if kind == "yarn" and type(attention) is float and type(said.get("factor")) is float and said["factor"] > 0:
-        # llama.cpp multiplies by YaRN's own scale; transformers takes the product.
-        said["attention_factor"] = attention * (0.1 * math.log(said["factor"]) + 1)
-    return {"rope_type": kind, **said}
+    if kind == "yarn" and type(attention) is float and type(scaling.get("factor")) is float and scaling["factor"] > 0:
+        # llama.cpp multiplies this by YaRN's own scale; transformers expects the product.
+        scaling["attention_factor"] = attention * (0.1 * math.log(scaling["factor"]) + 1)
+    return {"rope_type": kind, **scaling}

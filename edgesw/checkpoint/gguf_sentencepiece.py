@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers from the metadata of a GGUF file: BPE ('llama') and Unigram ('t5')."""
+"""Builds SentencePiece tokenizers from the metadata of a GGUF file: BPE ('llama') and Unigram ('t5')."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from edgesw.checkpoint.gguf_vocabulary import Kind, Vocabulary
 from edgesw.text.charsmap import check_charsmap
 
-_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece spells a space
-_MERGED = (Kind.NORMAL, Kind.UNUSED, Kind.UNDEFINED)  # the others never come of merging
+_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes a space
+_MERGED = (Kind.NORMAL, Kind.UNUSED, Kind.UNDEFINED)  # tokens of other kinds never result from merging
 
 
 def bpe(vocabulary: Vocabulary, prefix: bool) -> Any:
     """A tokenizers.Tokenizer without special tokens, its merges derived from the scores.
 
-    A text's space is spelled as SentencePiece spells it; with `prefix` a text, and a piece of text after a special
-    token, begins with one more. What no token covers becomes bytes. Raises what the tokenizers library raises.
+    Spaces are written as SentencePiece writes them; with `prefix`, one is added in front of a text and of each piece
+    of text after a special token. What no token covers becomes bytes. Raises what the tokenizers library raises.
     """
     from tokenizers import Tokenizer, models
 
@@ -31,11 +31,11 @@ def bpe(vocabulary: Vocabulary, prefix: bool) -> Any:
 
 
 def unigram(vocabulary: Vocabulary, prefix: bool, merge_spaces: bool, charsmap: bytes) -> Any:
-    """A tokenizers.Tokenizer without special tokens that takes the likeliest tokens by their scores.
+    """A tokenizers.Tokenizer without special tokens that chooses the likeliest tokens by their scores.
 
-    `charsmap` is SentencePiece's own table of characters to replace; with `merge_spaces` spaces at the ends go and
-    several become one. `prefix` as for `bpe`. Raises what the tokenizers library raises, and ValueError for a damaged
-    table.
+    `charsmap` is SentencePiece's table of characters to replace; `merge_spaces` strips spaces at both ends and merges
+    several into one; `prefix` is that of `bpe`. Raises what the tokenizers library raises, and ValueError for a
+    damaged table.
     """
     from tokenizers import Regex, Tokenizer, models, normalizers
 
@@ -54,8 +54,8 @@ def unigram(vocabulary: Vocabulary, prefix: bool, merge_spaces: bool, charsmap: 
 def spelled(vocabulary: Vocabulary) -> Vocabulary:
     """The vocabulary as the tokenizers library needs it; no token changes its number.
 
-    User-defined tokens are looked for in the text as it is, so they have plain spaces. A character below 128 that has
-    no token but its byte's, and is part of other tokens, is spelled as itself there (the tab, in Gemma): SentencePiece
+    User-defined tokens are matched in the raw text, so their spaces become plain ones. An ASCII character that is part
+    of other tokens but whose only own token is its byte's (the tab, in Gemma) replaces that byte token: SentencePiece
     merges characters, the library only tokens.
     """
     needed = {character for token in vocabulary.of_kind(*_MERGED) for character in token if character < "\x80"}
@@ -71,11 +71,11 @@ def spelled(vocabulary: Vocabulary) -> Vocabulary:
 
 
 def merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
-    """Every pair of tokens whose text together is a token, best first.
+    """Every pair of tokens whose concatenation is a token, best first.
 
-    SentencePiece's BPE merges, again and again, the neighbours that make the token with the highest score, the leftmost
-    where several do (Kudo and Richardson, arXiv 1808.06226, and its bpe_model.cc). Files converted without the
-    scores give all tokens the same one; there the order of the tokens, which is that of training, stands for it.
+    SentencePiece's BPE repeatedly merges the neighbours that form the token with the highest score, the leftmost where
+    several do (Kudo and Richardson, arXiv 1808.06226, and its bpe_model.cc). Files converted without scores give all
+    tokens the same one; the order of the tokens, which is that of training, then takes its place.
     """
     rank = {
         token: (-score, number)
@@ -87,13 +87,13 @@ def merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     cuts = [
         (token, cut) for token in rank for cut in range(1, len(token)) if token[:cut] in rank and token[cut:] in rank
     ]
-    # Of one token's pairs the library needs one first; the longest left part is what leftmost merging mostly leaves.
+    # Pairs that form the same token need an order too: leftmost merging mostly meets the longest left part.
     cuts.sort(key=lambda pair: (rank[pair[0]], -pair[1]))
     return [(token[:cut], token[cut:]) for token, cut in cuts]
 
 
 def _with_spaces(tokenizer: Any, steps: list[Any], prefix: bool) -> Any:
-    """Spaces to SentencePiece's and, in decoding, back; `steps` come before."""
+    """Adds the conversion of spaces to SentencePiece's, after `steps`, and, for decoding, back."""
     from tokenizers import decoders, normalizers
 
     first = [normalizers.Prepend(_SPACE)] if prefix else []

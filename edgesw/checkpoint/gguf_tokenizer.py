@@ -1,4 +1,4 @@
-"""A tokenizer from the metadata of a GGUF file, as tokenizer.json and what goes with it."""
+"""Builds tokenizer.json and its companion files from the metadata of a GGUF file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ _MODELS = {"gpt2": "byte-level BPE", "llama": "SentencePiece BPE", "t5": "Senten
 
 
 def tokenizer_from_gguf(metadata: dict[str, Any], where: str) -> dict[str, bytes]:
-    """File name -> content of tokenizer.json, tokenizer_config.json, generation_config.json and, where there is one,
-    chat_template.jinja. UnsupportedError for a kind of tokenizer we do not know, CheckpointError for a damaged one.
+    """The contents of tokenizer.json, tokenizer_config.json, generation_config.json and chat_template.jinja, by name.
+
+    The last is left out where the model has no template. Raises UnsupportedError for an unknown kind of tokenizer,
+    CheckpointError for a damaged one.
     """
     model, pre = str(metadata.get("tokenizer.ggml.model")), str(metadata.get("tokenizer.ggml.pre"))
     if model not in _MODELS:
@@ -49,7 +51,7 @@ def tokenizer_from_gguf(metadata: dict[str, Any], where: str) -> dict[str, bytes
 
 
 def _tokenizer(metadata: Mapping[str, Any], tokens: Vocabulary, model: str) -> Any:
-    """A tokenizers.Tokenizer of this model, without its special tokens."""
+    """A tokenizers.Tokenizer for this tokenizer model, without special tokens."""
     if model == "gpt2":
         merges = metadata.get("tokenizer.ggml.merges", [])
         return byte_level_bpe(tokens, merges, PRE_TOKENIZERS[metadata["tokenizer.ggml.pre"]])
@@ -58,13 +60,13 @@ def _tokenizer(metadata: Mapping[str, Any], tokens: Vocabulary, model: str) -> A
         return gguf_sentencepiece.bpe(tokens, prefix)
     merge_spaces = bool(metadata.get("tokenizer.ggml.remove_extra_whitespaces", False))
     charsmap = metadata.get("tokenizer.ggml.precompiled_charsmap") or b""
-    # Some files have it as signed bytes.
+    # Some files store it as signed bytes.
     plain = charsmap if isinstance(charsmap, bytes) else bytes(value & 0xFF for value in charsmap)
     return gguf_sentencepiece.unigram(tokens, prefix, merge_spaces, plain)
 
 
 def _add_special(tokenizer: Any, tokens: Vocabulary, metadata: Mapping[str, Any]) -> None:
-    """Control and user-defined tokens are matched whole in a text; only control tokens are special, and no text."""
+    """Adds the tokens that are matched whole in a text: control tokens, which are special, and user-defined ones."""
     from tokenizers import AddedToken
 
     if metadata["tokenizer.ggml.model"] != "gpt2":
@@ -72,18 +74,18 @@ def _add_special(tokenizer: Any, tokens: Vocabulary, metadata: Mapping[str, Any]
         special = tokens.of_kind(Kind.CONTROL, Kind.UNKNOWN)
     else:
         special = tokens.of_kind(Kind.CONTROL)
-    # Phi-3 was trained without the white space after the marks of its turns; no file says so (llama-vocab.cpp).
+    # Phi-3 was trained without white space after the tokens that delimit turns; no file says so (llama-vocab.cpp).
     strip = metadata.get("general.architecture") == "phi3" and metadata["tokenizer.ggml.model"] == "llama"
-    kept = {"<unk>", "<s>", "<|endoftext|>"}
+    unstripped = {"<unk>", "<s>", "<|endoftext|>"}
     tokenizer.add_tokens(
-        [AddedToken(t, normalized=False, special=True, rstrip=strip and t not in kept) for t in special]
+        [AddedToken(t, normalized=False, special=True, rstrip=strip and t not in unstripped) for t in special]
     )
     user_defined = tokens.of_kind(Kind.USER_DEFINED)
     tokenizer.add_tokens([AddedToken(token, normalized=False, rstrip=strip) for token in user_defined])
 
 
 def _add_ends(tokenizer: Any, config: Mapping[str, Any]) -> None:
-    """BOS and EOS around a text, for programs that ask tokenizer.json for them."""
+    """Adds the template that puts BOS and EOS around a text, for programs that leave this to tokenizer.json."""
     from tokenizers import processors
 
     bos, eos = (config[f"{end}_token"] if config[f"add_{end}_token"] else None for end in ("bos", "eos"))
@@ -99,7 +101,7 @@ def _add_ends(tokenizer: Any, config: Mapping[str, Any]) -> None:
 
 
 def _config(metadata: Mapping[str, Any], tokens: Vocabulary, where: str) -> dict[str, Any]:
-    """tokenizer_config.json, which transformers takes too."""
+    """The content of tokenizer_config.json, in transformers' format."""
     config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     for name, key in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items():
         number = special_id(metadata, key)
@@ -107,14 +109,14 @@ def _config(metadata: Mapping[str, Any], tokens: Vocabulary, where: str) -> dict
             continue
         if type(number) is not int or not 0 <= number < len(tokens.tokens):
             raise CheckpointError(
-                f"{where}: 'tokenizer.ggml.{key}_token_id' is {number}, of {len(tokens.tokens)} tokens: "
-                "take another file."
+                f"{where}: 'tokenizer.ggml.{key}_token_id' is {number}, but there are {len(tokens.tokens)} tokens: "
+                "use another file."
             )
         config[f"{name}_token"] = tokens.tokens[number]
     model = metadata["tokenizer.ggml.model"]
     pre = PRE_TOKENIZERS.get(str(metadata.get("tokenizer.ggml.pre")))
-    unsaid = {"bos": model == "llama" or (model == "gpt2" and pre is not None and pre.bos), "eos": model == "t5"}
-    for end, default in unsaid.items():
+    defaults = {"bos": model == "llama" or (model == "gpt2" and pre is not None and pre.bos), "eos": model == "t5"}
+    for end, default in defaults.items():
         wanted = bool(metadata.get(f"tokenizer.ggml.add_{end}_token", default))
         config[f"add_{end}_token"] = wanted and f"{end}_token" in config
     if isinstance(metadata.get("tokenizer.chat_template"), str):

@@ -1,4 +1,4 @@
-"""The vocabulary in the metadata of a GGUF file: tokens, what kinds they are, and which have a part to play."""
+"""Reads the vocabulary in the metadata of a GGUF file: tokens, their kinds and scores, and the special ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgesw.errors import CheckpointError
 
 
 class Kind(IntEnum):
-    """`tokenizer.ggml.token_type`."""
+    """A token's kind, by its number in `tokenizer.ggml.token_type`."""
 
     UNDEFINED = 0
     NORMAL = 1
@@ -23,13 +23,13 @@ class Kind(IntEnum):
     BYTE = 6
 
 
-# A turn ends with these. Many files name only the token that ends a text, so llama.cpp goes by the spelling too.
+# Tokens that end a turn. Many files declare only the token that ends a text, so llama.cpp also goes by the spelling.
 _ENDS_OF_TURN = ("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>")
 
 LONGEST_TOKEN = 4096
-"""Characters; deriving merges takes time with the square of it. Models' tokens have up to some hundred."""
+"""Characters. Deriving merges takes time quadratic in it; tokens of published models have up to a few hundred."""
 
-# What llama.cpp takes where a file of this tokenizer model does not say.
+# llama.cpp's defaults for files of these tokenizer models.
 _SPECIAL_IDS = {
     "llama": {"bos": 1, "eos": 2, "unknown": 0},
     "t5": {"eos": 1, "unknown": 2, "padding": 0},
@@ -38,12 +38,12 @@ _SPECIAL_IDS = {
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by number, with kind and score."""
+    """The tokens by number, with their kinds and scores."""
 
     tokens: tuple[str, ...]
     kinds: tuple[int, ...]
     scores: tuple[float, ...]
-    """All zero where the file has none."""
+    """All zero if the file has none."""
 
     def of_kind(self, *kinds: Kind) -> list[str]:
         """The tokens of these kinds, in the order of their numbers."""
@@ -51,23 +51,23 @@ class Vocabulary:
 
 
 def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
-    """CheckpointError for a vocabulary that is missing, or whose parts do not fit together."""
+    """The vocabulary of a GGUF file. CheckpointError if it is missing or inconsistent."""
     tokens, kinds, scores = (_list(metadata, key) for key in ("tokens", "token_type", "scores"))
     if not tokens or not all(isinstance(token, str) for token in tokens):
-        raise CheckpointError(f"{where}: the metadata has no 'tokenizer.ggml.tokens': take another file of the model.")
+        raise CheckpointError(f"{where}: the metadata has no 'tokenizer.ggml.tokens': use another file of the model.")
     if (longest := max(map(len, tokens))) > LONGEST_TOKEN:
         raise CheckpointError(
-            f"{where}: the tokenizer in the metadata is damaged, a token has {longest} characters: take another file."
+            f"{where}: the tokenizer in the metadata is damaged (a token has {longest} characters): use another file."
         )
     tokens = [token or f"[EMPTY_{number}]" for number, token in enumerate(tokens)]
     kinds, scores = kinds or [int(Kind.NORMAL)] * len(tokens), scores or [0.0] * len(tokens)
     if not len(tokens) == len(kinds) == len(scores):
         counts = f"{len(tokens)} tokens, {len(kinds)} types, {len(scores)} scores"
-        raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged: {counts}. Download it again.")
+        raise CheckpointError(f"{where}: the tokenizer in the metadata is damaged ({counts}): download it again.")
     twice = [token for token, count in Counter(tokens).items() if count > 1]
     if twice:
         raise CheckpointError(
-            f"{where}: the tokenizer in the metadata is damaged: token {twice[0]!r} is in it twice. Take another file."
+            f"{where}: the tokenizer in the metadata is damaged (token {twice[0]!r} is in it twice): use another file."
         )
     ends = {token for token in _ENDS_OF_TURN if token in tokens}
     kinds = [
@@ -78,7 +78,7 @@ def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
 
 
 def special_id(metadata: Mapping[str, Any], name: str) -> int | None:
-    """The number of the token called `name` in the metadata: bos, eos, eot, unknown, padding."""
+    """The id of a special token: `name` is bos, eos, eot, unknown or padding. None if the model does not have it."""
     found = metadata.get(f"tokenizer.ggml.{name}_token_id")
     if found is not None:
         return found
@@ -87,7 +87,7 @@ def special_id(metadata: Mapping[str, Any], name: str) -> int | None:
 
 
 def eos_ids(metadata: Mapping[str, Any]) -> int | list[int] | None:
-    """The token that ends a text, with those that end a turn where they are others."""
+    """The ids of the tokens that end a text or a turn: a single id, a list, or None."""
     ids = [special_id(metadata, "eos"), special_id(metadata, "eot")]
     pairs = enumerate(zip(_list(metadata, "tokens"), _list(metadata, "token_type"), strict=False))
     special = (Kind.CONTROL, Kind.USER_DEFINED)
@@ -100,6 +100,6 @@ def eos_ids(metadata: Mapping[str, Any]) -> int | list[int] | None:
 
 
 def _list(metadata: Mapping[str, Any], name: str) -> list[Any]:
-    """An array of the metadata; empty where there is none."""
+    """An array of the metadata; empty if it is missing."""
     found = metadata.get(f"tokenizer.ggml.{name}")
     return found if isinstance(found, list) else []

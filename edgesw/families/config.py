@@ -1,4 +1,4 @@
-"""config.json, read with care: a missing or senseless value becomes one line that names the key."""
+"""Config: checked access to a config.json. A missing or senseless value becomes a one-line error naming the key."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from edgesw.errors import CheckpointError, UnsupportedError
 
-_AGAIN = "Correct it, or download the file again"
+AGAIN = "Correct it or download the file again"
 
 
 class Config:
     """The values of a config.json over a family's defaults.
 
-    Getters raise CheckpointError naming file and key; `only` raises UnsupportedError for a switch set
-    to something edgesw does not do.
+    Getters raise CheckpointError naming file and key; `only` raises UnsupportedError for a setting that edgesw does
+    not implement.
     """
 
     def __init__(self, where: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -26,16 +26,20 @@ class Config:
         self._values = {**defaults, **values}
 
     def size(self, key: str, default: int | None = None, limit: int = 2**31 - 1) -> int:
-        """A whole number from 1 to `limit`. `default` stands for a key that is absent or null."""
+        """An integer from 1 to `limit`; `default` where the key is absent or null."""
         value = self._values.get(key)
         if value is None and default is not None:
             return default
         if type(value) is not int or not 1 <= value <= limit:
-            raise self.wrong(key, f"must be a whole number from 1 to {limit}")
+            raise self.wrong(key, f"must be an integer from 1 to {limit}")
         return value
 
+    def layers(self) -> int:
+        """The number of layers."""
+        return self.size("num_hidden_layers", limit=1000)
+
     def number(self, key: str, default: float | None = None) -> float:
-        """A finite number above zero. `default` stands for a key that is absent or null."""
+        """A finite number above zero; `default` where the key is absent or null."""
         value: Any = self._values.get(key)
         if value is None and default is not None:
             return default
@@ -44,11 +48,11 @@ class Config:
         return float(value)
 
     def optional_number(self, key: str) -> float | None:
-        """A finite number above zero, or None where it is absent or null."""
+        """A finite number above zero; None where the key is absent or null."""
         return None if self.absent(key) else self.number(key)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
-        """True or false. `default` stands for a key that is absent or null."""
+        """True or false; `default` where the key is absent or null."""
         value = default if self.absent(key) else self._values[key]
         if not isinstance(value, bool):
             raise self.wrong(key, "must be true or false")
@@ -59,33 +63,33 @@ class Config:
         return self._values.get(key) is None
 
     def only(self, key: str, allowed: Any) -> None:
-        """Refuse any value but this one; null or absent is taken for it."""
+        """Raises UnsupportedError for any value but `allowed`; an absent or null key passes."""
         value = self._values.get(key)
         if value is not None and value != allowed:
-            found = reprlib.repr(value)
-            raise UnsupportedError(
-                f"{self.where}: '{key}' is {found}; edgesw supports {allowed!r} only, so far: take another model."
-            )
+            known = "edgesw does not support that" if allowed is None else f"edgesw supports only {allowed!r}"
+            raise UnsupportedError(f"{self.where}: '{key}' is {reprlib.repr(value)}; {known}: use another model.")
 
     def token_id(self, key: str) -> int | None:
+        """One token id; None where the key is absent or null."""
         ids = self.token_ids(key)
         if len(ids) > 1:
             raise self.wrong(key, "must be one token id")
         return ids[0] if ids else None
 
     def token_ids(self, key: str) -> tuple[int, ...]:
-        """Token ids, given as one number, a list of them, or null for none."""
+        """Token ids, given in the config as a single number, a list, or null for none."""
         value = self._values.get(key)
         ids = value if isinstance(value, list) else [] if value is None else [value]
         if not all(type(number) is int and 0 <= number < 2**31 for number in ids):
-            raise self.wrong(key, "must be a token id or a list of them")
+            raise self.wrong(key, "must be a token id or a list of token ids")
         return tuple(ids)
 
     def rope(self, layer_type: str | None = None) -> RopeTable:
-        """What the config says of rotary embeddings, for layers of this type where types differ.
+        """The config's RoPE settings, for layers of `layer_type` where types differ.
 
-        transformers 5 writes `rope_parameters: {rope_theta, rope_type, ...}`, or a table of such tables by layer type;
-        older versions `rope_theta` beside `rope_scaling`. With two thetas, scaling is for the layers of `rope_theta`.
+        transformers 5 writes `rope_parameters: {rope_theta, rope_type, ...}`, or an object of such objects by layer
+        type; older versions write `rope_theta` and `rope_scaling`. Where `rope_local_base_freq` gives layers with a
+        window a theta of their own, `rope_scaling` applies only to the other layers.
         """
         local = layer_type == "sliding_attention" and self._values.get("rope_local_base_freq") is not None
         values = {"rope_theta": self._values.get("rope_local_base_freq" if local else "rope_theta")}
@@ -95,7 +99,7 @@ class Config:
             if isinstance(rope, dict) and layer_type is not None and layer_type in rope:
                 rope = rope[layer_type] or {}
             if not isinstance(rope, dict):
-                raise self.wrong(key, "must be a table or null")
+                raise self.wrong(key, "must be an object or null")
             values |= {name: value for name, value in rope.items() if value is not None}
         for key in ("max_position_embeddings", "original_max_position_embeddings"):
             if values.get(key) is None:
@@ -103,45 +107,46 @@ class Config:
         return RopeTable(self.where, values, {})
 
     def layer_list(self, key: str, layers: int) -> list[Any] | None:
-        """A list with one entry a layer, None where there is none."""
+        """A list with one entry per layer; None where the key is absent or null."""
         value = self._values.get(key)
         if value is None:
             return None
         if not isinstance(value, list) or len(value) != layers:
-            raise self.wrong(key, f"must be a list with one entry for each of {layers} layers")
+            raise self.wrong(key, f"must be a list with one entry for each of the {layers} layers")
         return value
 
     def divides(self, divisor: str, key: str) -> int:
-        """How many times the size `divisor` goes into the size `key`."""
+        """The size `key` divided by the size `divisor`, which must divide it."""
         if self.size(key) % self.size(divisor):
             raise self.wrong(key, f"must be a multiple of '{divisor}', {self.size(divisor)}")
         return self.size(key) // self.size(divisor)
 
     def wrong(self, key: str, why: str) -> CheckpointError:
-        """The error for a value that is missing or makes no sense. `why` says what it must be."""
+        """The error for a missing or senseless value; `why` says what the value must be."""
         if self._values.get(key) is None:
-            return CheckpointError(f"{self.where}: '{key}' is missing ({why}). {_AGAIN}.")
-        return CheckpointError(f"{self.where}: '{key}' is {reprlib.repr(self._values[key])}; it {why}. {_AGAIN}.")
+            return CheckpointError(f"{self.where}: '{key}' is missing ({why}). {AGAIN}.")
+        return CheckpointError(f"{self.where}: '{key}' is {reprlib.repr(self._values[key])}; it {why}. {AGAIN}.")
 
 
 class RopeTable(Config):
-    """The settings of one rotary embedding."""
+    """The settings of a single rotary embedding."""
 
     @property
     def kind(self) -> str:
-        """The type of scaling, by the name it has today."""
+        """The type of scaling, by its current name in transformers."""
         kind = self._values.get("rope_type", self._values.get("type", "default"))
         if not isinstance(kind, str):
-            raise self.wrong("rope_type", "must be a text")
+            raise self.wrong("rope_type", "must be a string")
         return "longrope" if kind == "su" else kind
 
     @property
     def theta(self) -> float:
+        """The base of the frequencies."""
         return self.number("rope_theta")
 
     @property
     def partial(self) -> float:
-        """Which share of each head is rotated."""
+        """The share of each head that is rotated."""
         return self.number("partial_rotary_factor", 1.0)
 
     @property
@@ -150,11 +155,11 @@ class RopeTable(Config):
 
     @property
     def original_positions(self) -> float:
-        """The context the model was first trained on, before it was stretched."""
+        """The context length of the original training, before the context was extended."""
         return self.number("original_max_position_embeddings", self.max_positions)
 
     def numbers(self, key: str, count: int) -> np.ndarray:
-        """That many finite numbers above zero, float64."""
+        """A list of `count` finite numbers above zero, float64."""
         value = self._values.get(key)
         if not isinstance(value, list) or len(value) != count or not all(map(_positive, value)):
             raise self.wrong(key, f"must be a list of {count} numbers above zero")

@@ -1,49 +1,60 @@
-"""What an entry of the registry of families is made of."""
+"""Family: the declarative entry of a model family."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.families.config import Config
+from edgesw.families.llama_spec import llama_spec
 
 GgufValue = Callable[[str], Any]
-"""The metadata of a GGUF by key, without "<architecture>." before it; None where there is none."""
+"""Returns a GGUF file's metadata value for a key without its "<architecture>." prefix; None for a missing key."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor is kept. `{layer}` in a name stands for the layer's number."""
+    """Where the two file formats store a tensor. `{layer}` in a name is replaced by the layer's number."""
 
     hf: str
     gguf: str
     gguf_interleaved: bool = False
-    """GGUF rows alternate between the two rotary halves of each head; they are put back as Hugging Face has them."""
+    """Whether GGUF rows alternate between the two RoPE halves of each head; reading restores Hugging Face's order."""
     fused: tuple[str, ...] = ()
-    """The file's tensor is made of the rows of these matrices, one after the other, and ours is among them."""
-    hf_less: float = 0.0
-    """Hugging Face stores the values less this."""
+    """The matrices whose rows the file stores, one after the other, as a single tensor; this one is among them."""
+    hf_shift: float = 0.0
+    """Added to the values that Hugging Face stores: Gemma's norms multiply by 1 + weight."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """One family of decoders."""
+    """A family of decoders: how its config maps to a DecoderSpec and what its tensors are called."""
 
     name: str
     architectures: tuple[str, ...]
-    """What `architectures` in config.json may say; the first is written for a GGUF."""
+    """The values of `architectures` in config.json that belong to it; the first is written for a GGUF file."""
     model_type: str
     gguf: str | None
-    """`general.architecture` of GGUF files, None where another family reads them."""
-    spec: Callable[[Config], DecoderSpec]
+    """`general.architecture` of its GGUF files; None where another family reads them."""
     tensors: Mapping[str, Stored]
-    """Canonical name -> where it is kept. Tensors that the DecoderSpec has no place for are left out."""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """What transformers takes for keys that config.json leaves out."""
+    """Canonical name -> where it is stored. Tensors that a DecoderSpec has no place for are ignored."""
+    defaults: Mapping[str, Any]
+    """transformers' defaults for keys that config.json leaves out."""
+    switches: Callable[[Config], dict[str, Any]] = lambda config: {}
+    """Returns the fields of DecoderSpec in which a config of this family differs from a plain Llama."""
     gguf_settings: Callable[[dict[str, Any], GgufValue], dict[str, Any]] = lambda config, value: {}
-    """Keys of config.json to set beside those that every GGUF is read for, from what is read and the file's metadata:
-    what llama.cpp knows by the architecture's name alone."""
+    """Returns further config.json keys for a GGUF file, given those read from every GGUF file and its metadata: what
+    llama.cpp knows from the architecture's name alone."""
     ignored: tuple[str, ...] = ()
-    """Ends of the names of tensors that a file may hold and nobody needs."""
+    """Suffixes of tensor names that a file may contain and that a decoder does not need."""
+
+    def decoder_spec(self, config: Mapping[str, Any], where: str) -> DecoderSpec:
+        """The decoder that a config.json describes; `where` names the file in errors.
+
+        Raises CheckpointError for a value that is missing or senseless, UnsupportedError for a setting that edgesw
+        does not implement.
+        """
+        read = Config(where, config, self.defaults)
+        return llama_spec(read, self.name, self.switches(read))

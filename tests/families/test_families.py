@@ -9,15 +9,13 @@ from tiny_models import SIZES
 
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError, UsageError
-from edgesw.families.config import Config
-from edgesw.families.families import FAMILIES, family_of
+from edgesw.families.registry import FAMILIES, family_of
 
 LLAMA: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], **SIZES, "rms_norm_eps": 1e-5}
 
 
 def spec_of(config: dict[str, Any]) -> DecoderSpec:
-    family = family_of(config, "config.json")
-    return family.spec(Config("config.json", config, family.defaults))
+    return family_of(config, "config.json").decoder_spec(config, "config.json")
 
 
 def theta(spec: DecoderSpec) -> float:
@@ -100,7 +98,7 @@ def test_a_missing_size_is_named(key: str) -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, "64", True, [64], 1 << 40])
 @pytest.mark.parametrize("key", [*SIZES, "head_dim"])
 def test_a_senseless_size_is_named(key: str, value: Any) -> None:
-    with pytest.raises(CheckpointError, match=f"config.json: '{key}' is .*; it must be a whole number"):
+    with pytest.raises(CheckpointError, match=f"config.json: '{key}' is .*; it must be an integer"):
         spec_of({**LLAMA, key: value})
 
 
