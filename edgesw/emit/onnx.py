@@ -14,6 +14,7 @@ from edgesw.emit.external_data import ExternalData
 from edgesw.emit.genai import GENAI_CONFIG, genai_config
 from edgesw.emit.onnx_graph import OnnxGraph
 from edgesw.emit.onnx_ops import LOGITS_OFFSETS, OnnxOps
+from edgesw.emit.onnx_passes import fuse_skip_norm
 from edgesw.emit.onnx_portable import PortableOps
 from edgesw.formats.write_options import WriteOptions
 
@@ -31,6 +32,7 @@ def write_onnx(decoder_weights: CompressedDecoder, spec: DecoderSpec, packaging:
         graph.node(
             "Identity", [decoder(ops(spec, decoder_weights, graph, packaging.context, packaging.rounding))], "logits"
         )
+    graph.nodes = fuse_skip_norm(graph.nodes)
     cache = ["batch_size", spec.kv_heads, "past_sequence_length", spec.head_dim]
     present = ["batch_size", spec.kv_heads, "total_sequence_length", spec.head_dim]
     parts = [(layer, part) for layer in range(spec.layers) for part in ("key", "value")]

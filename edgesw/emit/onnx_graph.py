@@ -22,31 +22,21 @@ class OnnxGraph:
     def __init__(self, data: ExternalData) -> None:
         self.data = data
         self.nodes: list[Any] = []
-        self._sums: dict[str, tuple[str, str]] = {}
         self._made: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         """Whether a node makes the value."""
         return name in self._made
 
-    def node(self, op: str, inputs: list[str], output: str | list[str], domain: str = "", **attributes: Any) -> str:
-        """Append a node and return its first output. Nodes are named for what they make."""
-        for value in inputs:
-            if value in self._sums:
-                self.nodes.append(helper.make_node("Add", list(self._sums.pop(value)), [value], name=value))
+    def node(
+        self, op: str, inputs: list[str], output: str | list[str], domain: str | None = "", **attributes: Any
+    ) -> str:
+        """Append a node and return its first output. Nodes are named for what they make. A `domain` of None is the
+        standard's too, and is left out of the file."""
         outputs = [output] if isinstance(output, str) else output
         self._made.update(outputs)
         self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], domain=domain, **attributes))
         return outputs[0]
-
-    def sum(self, a: str, b: str, name: str) -> str:
-        """a + b, added up by the first node that wants it: see `unmade_sum`."""
-        self._sums[name] = (a, b)
-        return name
-
-    def unmade_sum(self, name: str) -> tuple[str, str] | None:
-        """The parts of a sum that no node has wanted yet, for a node that makes the sum as well, and then has to."""
-        return self._sums.pop(name, None)
 
     def widened(self, name: str, values: np.ndarray) -> str:
         """Float16 `values` as float32. Stored as they are; what runs the graph widens them once, as it opens the
