@@ -39,6 +39,7 @@ def report(
     """
     from edgesw.errors import UsageError
     from edgesw.files.atomic_write import staged
+    from edgesw.files.writable import check_writable_file
     from edgesw.outliers.detect import find_outliers
     from edgesw.package.package import read_manifest
     from edgesw.report.html import report_html
@@ -51,8 +52,7 @@ def report(
     output = output or Path(f"{name}-report.html")
     if output.exists() and not force:
         raise UsageError(f"'{output}' exists: choose another -o, or replace it with --force.")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"'{output.parent}' is no folder: make it, or choose another -o.")
+    check_writable_file(output, "choose another -o")
     with Bar() as bar:
         measured = validate(
             package, load_text(text), against=against, count=windows, most_increase=most, progress=bar, details=True

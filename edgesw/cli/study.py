@@ -60,13 +60,14 @@ def study(
     """
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.checkpoint.source import plain_name
+    from edgesw.files.writable import check_writable_folder
     from edgesw.study.study import study as run
-    from edgesw.study.write import check_folder, write_result
+    from edgesw.study.write import write_result
     from edgesw.text.texts import load_text
     from edgesw.text.tokenizer import Tokenizer
 
     folder = output or Path(f"study-{plain_name(model)}")
-    check_folder(folder)
+    check_writable_folder(folder, "choose another -o")
     loaded = load_text(text)
     checkpoint = open_checkpoint(model, revision)
     tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)

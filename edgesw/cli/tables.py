@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgesw.cli.verbosity import verbosity
-from edgesw.files.json_text import json_text
+from edgesw.files.json_file import json_text
 
 
 def print_table(

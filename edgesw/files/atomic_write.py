@@ -10,8 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def staged(*finals: Path) -> Iterator[list[Path]]:
-    """Paths beside the final ones, to be written within the block. They take the final ones' places, over what is
-    there, when it ends; nothing is left of them when it fails."""
+    """Temporary paths, one for each final path and in the same folder, to be written within the block.
+
+    When the block ends they are moved to the final paths, over existing files. If it fails they are removed.
+    """
     partial = [final.with_name(f".{final.name}.{os.getpid()}.partial") for final in finals]
     try:
         yield partial

@@ -1,17 +1,18 @@
-"""JSON that comes from anywhere, read so that nothing in it ends in more than a ValueError."""
+"""JSON files: read strictly, as they may come from anywhere, and written so that every reader takes them."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-# Deeper than any file of ours or others' is. What walks a value later must not run out of stack.
+# Deeper than any file that edgesw or the hub's libraries write. Code that walks a value must not run out of stack.
 DEEPEST = 100
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file. ValueError for what is no JSON or nested too deep, OSError for what cannot be read."""
+    """The content of a file. ValueError if it is not JSON or is nested too deep, OSError if it cannot be read."""
     return parse_json(path.read_bytes())
 
 
@@ -23,11 +24,25 @@ def parse_json(text: bytes) -> Any:
         raise ValueError("nested too deep") from None
     level = [value]
     for _ in range(DEEPEST):
-        level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _inside(outer)]
+        level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _children(outer)]
         if not level:
             return value
     raise ValueError("nested too deep")
 
 
-def _inside(outer: dict[str, Any] | list[Any]) -> list[Any]:
+def json_text(value: Any) -> str:
+    """Indented JSON, with `finite_or_none` applied."""
+    return json.dumps(finite_or_none(value), indent=2, allow_nan=False)
+
+
+def finite_or_none(value: Any) -> Any:
+    """The value with every NaN and infinity in it replaced by None, because JSON has no words for them."""
+    if isinstance(value, dict):
+        return {key: finite_or_none(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite_or_none(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _children(outer: dict[str, Any] | list[Any]) -> list[Any]:
     return list(outer.values()) if isinstance(outer, dict) else outer

@@ -11,6 +11,7 @@ from edgesw import __version__
 from edgesw.checkpoint.source import Source
 from edgesw.errors import UsageError
 from edgesw.files.atomic_write import staged
+from edgesw.files.writable import check_writable_file
 from edgesw.outliers.results import SuperOutliers
 from edgesw.recipes.recipes import Recipe, SuperWeight
 
@@ -60,8 +61,7 @@ def check_recipe_path(path: Path) -> None:
         )
     if path.exists() or path.is_symlink():
         raise UsageError(f"'{path}' exists: remove it or choose another name.")
-    if not path.parent.is_dir():
-        raise UsageError(f"folder '{path.parent}' does not exist: make it first.")
+    check_writable_file(path, "choose another")
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:

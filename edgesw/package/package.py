@@ -18,6 +18,7 @@ from edgesw.files.checksums import first_altered, sha256
 from edgesw.files.json_file import read_json
 from edgesw.files.safe_path import inside
 from edgesw.files.type_check import fits, misfits
+from edgesw.files.writable import check_writable_folder
 from edgesw.progress import Progress
 from edgesw.text.chat_format import ChatFormat
 
@@ -138,11 +139,7 @@ def check_output(final: Path, force: bool, instead: str = "choose another -o") -
             raise UsageError(f"'{final}' exists: {instead}, or replace it with --force.")
         if not _is_package(final) and not (final.is_dir() and not any(final.iterdir())):
             raise UsageError(f"'{final}' is not a package of ours, so --force does not replace it: {instead}.")
-    parent = final.parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UsageError(f"'{parent}' cannot be written to: {instead}.")
+    check_writable_folder(final.parent, instead)
 
 
 def _is_package(folder: Path) -> bool:

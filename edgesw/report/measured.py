@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgesw.files.atomic_write import staged
 from edgesw.files.checksums import sha256
-from edgesw.files.json_text import json_text
+from edgesw.files.json_file import json_text
 from edgesw.package.package import MANIFEST, read_manifest
 from edgesw.validate.validate import ValidationReport
 

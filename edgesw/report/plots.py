@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesw.errors import UsageError
 from edgesw.files.atomic_write import staged
+from edgesw.files.writable import check_writable_file
 from edgesw.outliers.results import SuperOutliers
 from edgesw.recipes.coordinates import Coordinates
 
@@ -23,10 +23,7 @@ def check_plot(path: Path) -> None:
     """UsageError where no plot can be written to `path`: to be called before any work."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"--plot '{path}': give a file that ends in {' or '.join(FORMATS)}.")
-    if path.is_dir():
-        raise UsageError(f"--plot '{path}' is a folder: give a file in it.")
-    if not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise UsageError(f"--plot '{path}': its folder is not there or cannot be written to: choose another.")
+    check_writable_file(path, "choose another --plot")
 
 
 def save_plot(figure: Figure, path: Path) -> None:

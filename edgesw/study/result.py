@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
+from edgesw.files.json_file import finite_or_none
 from edgesw.system.sizes import counted
 
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ class StudyResult:
         return f"{self.text}, {counted(self.windows, 'window')} of {self.tokens} tokens"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: a figure that is infinite or not a number is None, for JSON has no word for it."""
+        """For JSON: a NaN or infinity becomes None."""
         return {
             "experiment": self.experiment,
             "title": self.title,
@@ -75,10 +75,6 @@ class StudyResult:
             "windows": self.windows,
             "tokens_per_window": self.tokens,
             "super_weights": [list(coordinates) for coordinates in self.super_weights],
-            "rows": [{key: _finite(value) for key, value in row.items()} for row in self.findings.rows],
+            "rows": finite_or_none(self.findings.rows),
             "notes": list(self.findings.notes),
         }
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

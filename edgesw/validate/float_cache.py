@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.files.atomic_write import staged
 from edgesw.files.checksums import content_hash
 from edgesw.runtime.torch import FloatLogits
 from edgesw.system.machine import own_cache
@@ -45,13 +45,8 @@ def cache_folder() -> Path:
 
 def _keep(path: Path, hidden: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-        try:
-            np.save(file, hidden)
-            file.close()
-            Path(file.name).replace(path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+    with staged(path) as (partial,), partial.open("wb") as file:
+        np.save(file, hidden)
     kept = sorted(path.parent.glob("*.npy"), key=lambda each: each.stat().st_mtime)
     for old in kept[:-KEPT]:
         old.unlink(missing_ok=True)

@@ -112,4 +112,4 @@ def test_a_package_that_fails_is_reported_as_failed(tiny_llama: Path, tmp_path: 
     with unchanged(tmp_path):
         assert_one_line(edgesw("report", package, *words), 2, "exists", "--force")
     words = ("--against", tiny_llama, "-o", tmp_path / "nowhere" / "page.html")
-    assert_one_line(edgesw("report", package, *words), 2, "is no folder")
+    assert_one_line(edgesw("report", package, *words), 2, "does not exist", "-o")
