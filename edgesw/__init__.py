@@ -1,3 +1,153 @@
-"""Turns Hugging Face language models into Core ML and ONNX packages, with their super weights held out."""
+"""edgesw turns Hugging Face language models into Core ML and ONNX packages, with their super weights held out.
 
-__version__ = "0.1.0"
+The Python API, which the command line uses too: `detect`, `convert`, `open_package`, `validate`, and the classes of
+what they take and return. docs/api.md has examples. Importing edgesw is quick: libraries load when a function is
+called.
+
+Whatever cannot be done raises an `EdgeswError` whose message says what is wrong, where, and what to do next;
+`UsageError` is the one for wrong arguments and input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgesw.errors import EdgeswError, UsageError
+
+if TYPE_CHECKING:
+    from edgesw.conversion.plans import Plans
+    from edgesw.conversion.settings import Settings
+    from edgesw.outliers.detection import Detection
+    from edgesw.progress import Progress
+    from edgesw.targets.coreml import CoreMLOptions
+    from edgesw.targets.onnx import OnnxOptions
+    from edgesw.targets.opened_package import Package
+    from edgesw.validation.validate import ValidationReport
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "CoreMLOptions",
+    "Detection",
+    "EdgeswError",
+    "OnnxOptions",
+    "Package",
+    "Settings",
+    "UsageError",
+    "ValidationReport",
+    "convert",
+    "detect",
+    "open_package",
+    "validate",
+]
+
+_CLASSES = {
+    "CoreMLOptions": "edgesw.targets.coreml",
+    "Detection": "edgesw.outliers.detection",
+    "OnnxOptions": "edgesw.targets.onnx",
+    "Package": "edgesw.targets.opened_package",
+    "Settings": "edgesw.conversion.settings",
+    "ValidationReport": "edgesw.validation.validate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a class of the API when it is first used."""
+    if name not in _CLASSES:
+        raise AttributeError(f"module 'edgesw' has no attribute '{name}'")
+    return getattr(import_module(_CLASSES[name]), name)
+
+
+def _silent(stage: str, step: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def detect(
+    model: str | Path, *, revision: str | None = None, confirm: bool = True, progress: Progress = _silent
+) -> Detection:
+    """Finds the super weights and super activations of a model, in streamed passes over one short prompt.
+
+    `model` is a folder with safetensors, a .gguf file, a recipe's name or a hub id; `revision` a branch, tag or commit
+    on the hub. Without `confirm` the effects of candidates are not measured. `progress(stage, step, done, total)` is
+    called as the work goes on.
+    """
+    from edgesw.outliers.detection import detect_model
+
+    return detect_model(str(model), revision, confirm=confirm, progress=progress)
+
+
+def convert(
+    model: str | Path,
+    output: str | Path,
+    settings: Settings,
+    *,
+    revision: str | None = None,
+    force: bool = False,
+    progress: Progress = _silent,
+    decided: Callable[[Plans], None] = lambda plans: None,
+) -> Package:
+    """Compresses a model and writes a package with a model for each target of the settings; returns it opened.
+
+    `output` appears only when all is there; an interrupted conversion resumes when it is called again. `force` replaces
+    an existing package. `decided(plans)` is called once mixed widths are decided, before anything is compressed. The
+    other arguments are those of `detect`.
+    """
+    from edgesw.calibration.calibrate import calibration_text
+    from edgesw.checkpoint.checkpoint import open_checkpoint
+    from edgesw.conversion.convert import convert as run
+    from edgesw.package.publish import check_output
+    from edgesw.targets.opened_package import Package
+
+    calibration_text(settings.calibration)  # what can be known to be wrong is known before a model is fetched
+    check_output(Path(output), force)
+    run(open_checkpoint(str(model), revision), settings, Path(output), force=force, progress=progress, decided=decided)
+    return Package(output)
+
+
+def open_package(path: str | Path) -> Package:
+    """Opens a package that `convert` wrote, to generate text or compute logits."""
+    from edgesw.targets.opened_package import Package
+
+    return Package(path)
+
+
+def validate(
+    package: str | Path | Package,
+    *,
+    text: str | None = None,
+    against: str | Path | None = None,
+    targets: tuple[str, ...] = (),
+    windows: int = 8,
+    tokens: int = 512,
+    max_increase: float = 0.2,
+    details: bool = False,
+    progress: Progress = _silent,
+    **runtime: Any,
+) -> ValidationReport:
+    """Measures a package against its float model: perplexity, KL divergence, top-1 agreement, and a verdict.
+
+    `text` is a UTF-8 file, "wikitext2" (fetched from the hub), or None for the text that ships. `against` is the float
+    model, by default the one the package was made from. Each of `targets` (default: all) is measured over `windows`
+    windows of `tokens` tokens and passes if its perplexity is at most `max_increase` (0.2: 20%) above the float
+    model's. `details` adds samples and the error of each matrix. `runtime` are further keyword arguments of
+    `edgesw.validation.validate.validate`: precision, compute, cpus.
+    """
+    from edgesw.text.texts import load_text
+    from edgesw.validation.validate import validate as run
+
+    path = Path(package) if isinstance(package, (str, Path)) else package.path
+    return run(
+        path,
+        load_text(text),
+        against=None if against is None else str(against),
+        targets=targets,
+        count=windows,
+        tokens=tokens,
+        most_increase=max_increase,
+        details=details,
+        progress=progress,
+        **runtime,
+    )

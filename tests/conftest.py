@@ -18,7 +18,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Float models that were run are kept for the user: tests have a place of their own."""
     folder = tmp_path_factory.mktemp("float")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgesw.validate.float_cache.cache_folder", lambda: folder)
+        patch.setattr("edgesw.validation.float_cache.cache_folder", lambda: folder)
         yield
 
 

@@ -12,7 +12,7 @@ from tiny import edgesw
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.conversion.convert import convert
-from edgesw.conversion.plans import Settings
+from edgesw.conversion.settings import Settings
 from edgesw.errors import CheckpointError
 
 

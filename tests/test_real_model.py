@@ -18,20 +18,21 @@ from edgesw.compress.matrix_store import KeptMatrices
 from edgesw.compress.plan import make_plan
 from edgesw.conversion.convert import compressed_decoder, convert
 from edgesw.conversion.hold_out import HeldOut
-from edgesw.conversion.plans import Settings
+from edgesw.conversion.settings import Settings
 from edgesw.decoder.ops import Weights
 from edgesw.formats.coreml_layout import CoreMLLayout
 from edgesw.formats.write_options import WriteOptions
-from edgesw.package.package import Manifest, read_manifest
+from edgesw.package.manifest import Manifest, read_manifest
 from edgesw.runtime.coreml import CoreMLDecoder, open_coreml
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.onnx import OnnxDecoder
 from edgesw.runtime.packaged_decoder import PackagedDecoder, feed
 from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
-from edgesw.targets.targets import TARGETS, open_decoder
+from edgesw.targets.coreml import CoreMLOptions, CoreMLTarget
+from edgesw.targets.registry import TARGETS, open_decoder
 from edgesw.text.texts import shipped_text, windows
 from edgesw.text.tokenizer import Tokenizer
-from edgesw.validate.measure import Agreement, measure
+from edgesw.validation.measure import Agreement, measure
 
 pytestmark = pytest.mark.slow
 SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487)]
@@ -59,7 +60,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def package(smollm2: Checkpoint, text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     path = tmp_path_factory.mktemp("packages") / "smollm2"
-    settings = Settings(("coreml", "onnx"), calibration=str(text), ablation=True)
+    settings = Settings(("coreml", "onnx"), calibration=str(text), options={"coreml": CoreMLOptions(ablation=True)})
     convert(smollm2, settings, path, force=False, progress=lambda *_: None)
     return path, read_manifest(path)
 
@@ -72,9 +73,9 @@ def stands_for(
     manifest = package[1]
     tokenizer = Tokenizer.from_files(smollm2.tokenizer_files())
     calibration = calibrate(smollm2, tokenizer, calibration_text(str(text)), lambda *_: None)
-    values = {(w["layer"], w["row"], w["column"]): w["value"] for w in manifest.held_out}
+    values = {w.coordinates: w.value for w in manifest.super_weights}
     held_out = HeldOut(values, {name: tuple(columns) for name, columns in manifest.held_out_columns.items()})
-    plan = make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 4)
+    plan = make_plan(smollm2.spec, CoreMLTarget().capabilities(CoreMLLayout()), 4)
     decoder = compressed_decoder(smollm2, plan, calibration, held_out)
     return KeptMatrices(decoder, tmp_path_factory.mktemp("matrices"))
 
@@ -98,7 +99,7 @@ def exact(package: tuple[Path, Manifest], target: str) -> PackagedDecoder:
     """What runs the package; ONNX without inputs rounded to 8 bits, whose last places depend on the order of sums."""
     folder, manifest = package
     if target == "onnx":
-        return OnnxDecoder(unrounded(folder / manifest.models[target]), manifest.context)
+        return OnnxDecoder(unrounded(folder / manifest.models[target].path), manifest.context)
     return open_decoder(folder, manifest, target)
 
 
@@ -211,7 +212,7 @@ def test_an_ordinary_norm_overflows_in_float16(
     In float32 the same program is fine, so that it is the half precision that breaks it.
     """
     monkeypatch.setattr(coreml, "MilOps", OrdinaryNorm)
-    decoder = CompressedDecoder(smollm2, make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 8))
+    decoder = CompressedDecoder(smollm2, make_plan(smollm2.spec, CoreMLTarget().capabilities(CoreMLLayout()), 8))
     coreml.write_coreml(decoder, smollm2.spec, WriteOptions(512, "ordinary"), tmp_path / "model.mlpackage")
     half, single = (
         agreement(smollm2, ids[:1, :128], interpreted(tmp_path / "model.mlpackage", precision))
@@ -244,7 +245,7 @@ def test_a_super_activation_of_a_hundred_thousand_keeps_the_perplexity(
     tall = FiveTimes(smollm2)
     largest = max(float(x.abs().max()) for x in residual_stream(TorchOps(smollm2.spec, tall, ids[:1, :8])))
     assert 1e5 < largest < 1.3e5
-    decoder = CompressedDecoder(tall, make_plan(smollm2.spec, TARGETS["coreml"].capabilities, 8))
+    decoder = CompressedDecoder(tall, make_plan(smollm2.spec, CoreMLTarget().capabilities(CoreMLLayout()), 8))
 
     def half(residual_max: float) -> Agreement:
         path = tmp_path / f"{residual_max:.0f}.mlpackage"
@@ -258,11 +259,11 @@ def test_a_super_activation_of_a_hundred_thousand_keeps_the_perplexity(
 def test_the_neural_engine_form_survives_float16(smollm2: Checkpoint, ids: np.ndarray, tmp_path: Path) -> None:
     """The other layout has norms and products of its own, and the same super activation goes through them."""
     target, form = TARGETS["coreml"], CoreMLLayout("ane", (1, 16))
-    plan = make_plan(smollm2.spec, target.capabilities_for(form), 8)
+    plan = make_plan(smollm2.spec, target.capabilities(form), 8)
     columns = {"layers.11.down_proj": (1229, 1487)}
     decoder = CompressedDecoder(smollm2, plan, None, SUPER_WEIGHTS, columns)
     path = tmp_path / target.path(form)
-    target.write(decoder, smollm2.spec, WriteOptions(64, "SmolLM2", 0.0, form), path)
+    target.write(decoder, smollm2.spec, form, WriteOptions(64, "SmolLM2", 0.0), path)
     package = open_coreml(path, 64, "float16")
     assert agreement(smollm2, ids[:1, :48], package).kl_divergence < 0.05
     package.reset()

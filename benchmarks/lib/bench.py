@@ -15,12 +15,13 @@ from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.conversion.convert import convert
 from edgesw.conversion.hold_out import HeldOut, find_held_out
-from edgesw.conversion.plans import Settings, make_plans
+from edgesw.conversion.plans import make_plans
+from edgesw.conversion.settings import Settings
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
-from edgesw.package.package import Manifest
+from edgesw.package.manifest import Manifest
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 from edgesw.text.texts import shipped_text
 from edgesw.text.tokenizer import Tokenizer
 
@@ -53,7 +54,7 @@ def make_bench(checkpoint: Checkpoint, tokenizer: Tokenizer, ids: np.ndarray) ->
     held_out = find_held_out(checkpoint, tokenizer, stages)
     calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), stages, gradients=True)
     say("compressing embedding and head")
-    ends = eight_bit_ends(checkpoint, make_plans(checkpoint.spec, Settings(("coreml",))).by_target["coreml"])
+    ends = eight_bit_ends(checkpoint, make_plans(checkpoint.spec, Settings(("coreml",))).compressions["coreml"])
     return Bench(checkpoint, ids, calibration, held_out.with_columns(calibration.mean_squares), ends)
 
 

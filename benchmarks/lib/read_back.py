@@ -12,9 +12,10 @@ from benchmarks.lib.model import open_model
 from benchmarks.lib.printing import Stages
 from edgesw.calibration.calibrate import calibrate
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.conversion.plans import Settings, make_plans
+from edgesw.conversion.plans import make_plans
+from edgesw.conversion.settings import Settings
 from edgesw.decoder.spec import LAYER_MATRICES
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.system.log_filter import coremltools
 from edgesw.text.texts import shipped_text
 
@@ -26,13 +27,13 @@ def read_back(source: Path, package: Path) -> str:
     calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), Stages())
     if calibration.ids is not None:
         sys.exit("Error: this conversion compensated errors, so its matrices depend on one another.")
-    plan = make_plans(checkpoint.spec, Settings(("coreml",))).by_target["coreml"]
-    values = {(w["layer"], w["row"], w["column"]): w["value"] for w in manifest.held_out}
+    plan = make_plans(checkpoint.spec, Settings(("coreml",))).compressions["coreml"]
+    values = {w.coordinates: w.value for w in manifest.super_weights}
     columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
     decoder = CompressedDecoder(checkpoint, plan, calibration.mean_squares, values, columns)
     layers = (0, checkpoint.spec.layers - 1)
     wanted = [f"layers.{layer}.{kind}" for layer in layers for kind in LAYER_MATRICES]
-    stored = _stored(package / manifest.models["coreml"], set(wanted))
+    stored = _stored(package / manifest.models["coreml"].path, set(wanted))
     for name in wanted:
         if not np.array_equal(stored[name], decoder.matrix(name).dense().astype(np.float16)):
             sys.exit(f"Error: {name} in the package is not what was compressed.")

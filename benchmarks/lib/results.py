@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.lib.rows import Made, Row
-from edgesw.validate.measure import Agreement
+from edgesw.validation.measure import Agreement
 
 COLUMNS = ("decoder", "run by", "bits per weight", "perplexity", "over float", "KL, nats", "top-1")
 

@@ -18,11 +18,12 @@ from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import CompressionPlan, nearest_divisor
 from edgesw.conversion.convert import compressed_decoder
-from edgesw.conversion.plans import Settings, make_plans
+from edgesw.conversion.plans import make_plans
+from edgesw.conversion.settings import Settings
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.packaged_decoder import PackagedDecoder
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 
 # Core ML's format has every setting that is simulated, so the plans are made for it.
 CORE_ML = TARGETS["coreml"]
@@ -68,10 +69,10 @@ def package_rows(bench: Bench, package: Package, settings: Settings) -> Iterator
     def make(name: str, plan: CompressionPlan) -> Made:
         manifest = package.made()
         bits = bits_per_weight(bench.checkpoint.spec, plan, bench.held_out.columns)
-        path = package.path / manifest.models[name]
-        return Made(bits, TARGETS[name].run(path, manifest.context, "float16", None, True))
+        path = package.path / manifest.models[name].path
+        return Made(bits, TARGETS[name].open(path, manifest.context))
 
-    for name, plan in make_plans(bench.checkpoint.spec, settings).by_target.items():
+    for name, plan in make_plans(bench.checkpoint.spec, settings).compressions.items():
         title = f"edgesw {TARGETS[name].title} package, defaults: {plan.matrices[0].scheme}"
         yield Row(title, partial(make, name, plan))
 
@@ -83,7 +84,7 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     base = core_ml_plan(spec, Settings((CORE_ML.name,)))
     plans = [(str(scheme), with_scheme(base, scheme)) for scheme in SCHEMES]
     for bits in (4, 3, 2):
-        plan = core_ml_plan(spec, Settings((CORE_ML.name,), bits, "palette", cluster_dim=CLUSTER_DIM))
+        plan = core_ml_plan(spec, Settings((CORE_ML.name,), bits, scheme="palette", cluster_dim=CLUSTER_DIM))
         plans.append((f"palettes of vectors of {plan.layers[0].scheme.vector}, {bits} bits", plan))
     for name, plan in plans:
         for level, decoder in LEVELS.items():
@@ -97,7 +98,7 @@ def own_rows(bench: Bench) -> Iterator[Row]:
 
 def core_ml_plan(spec: DecoderSpec, settings: Settings) -> CompressionPlan:
     """The plan of a conversion to Core ML."""
-    return make_plans(spec, settings).by_target[CORE_ML.name]
+    return make_plans(spec, settings).compressions[CORE_ML.name]
 
 
 def _own(bench: Bench, plan: CompressionPlan, make: Callable[[Bench, CompressionPlan], CompressedDecoder]) -> Made:
@@ -108,10 +109,10 @@ def _own(bench: Bench, plan: CompressionPlan, make: Callable[[Bench, Compression
 
 def _mixed(bench: Bench, bits: float, cluster_dim: int) -> Made:
     bench = replace(bench, held_out=replace(bench.held_out, fraction=FRACTION))
-    settings = Settings((CORE_ML.name,), bits, "palette", hold_out_fraction=FRACTION, cluster_dim=cluster_dim)
+    settings = Settings((CORE_ML.name,), bits, scheme="palette", hold_out_fraction=FRACTION, cluster_dim=cluster_dim)
     plans = make_plans(bench.checkpoint.spec, settings)
     plans = plans.measured(bench.checkpoint, bench.calibration, bench.held_out, Stages())
-    return _own(bench, plans.by_target[CORE_ML.name], _compensated)
+    return _own(bench, plans.compressions[CORE_ML.name], _compensated)
 
 
 def _plain(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:

@@ -26,15 +26,15 @@ from edgesw.calibration.calibrate import calibrate
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.conversion.convert import convert
 from edgesw.conversion.hold_out import find_held_out
-from edgesw.conversion.plans import Settings
+from edgesw.conversion.settings import Settings
 from edgesw.outliers.detect import find_outliers
 from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import open_decoder
 from edgesw.text.texts import load_text, shipped_text
 from edgesw.text.tokenizer import Tokenizer
-from edgesw.validate.bench import measure_speed
-from edgesw.validate.measure import Agreement, measure
+from edgesw.validation.bench import measure_speed
+from edgesw.validation.measure import Agreement, measure
 
 BENCHMARK = Benchmark(
     "Quality of 8-bit activations in every way to quantize them, and quality and speed of packages that have them.",
@@ -48,11 +48,11 @@ BENCHMARK = Benchmark(
 COLUMNS = ("weights 8 bits a row; activations", "range", "perplexity", "over float", "recovered", "KL, nats")
 PACKAGES = {
     "edgesw ONNX, float activations, blocks of 32": Settings(("onnx",), 8),
-    "edgesw ONNX, per-token": Settings(("onnx",), 8, ranges="token"),
-    "edgesw ONNX, per-tensor (a call)": Settings(("onnx",), 8, ranges="tensor"),
-    "edgesw ONNX, static": Settings(("onnx",), 8, ranges="static"),
-    "the same, nothing held out": Settings(("onnx",), 8, ranges="static", hold_out=False),
-    "edgesw Core ML, static": Settings(("coreml",), 8, ranges="static"),
+    "edgesw ONNX, per-token": Settings(("onnx",), 8, activations="per-token"),
+    "edgesw ONNX, per-tensor (a call)": Settings(("onnx",), 8, activations="per-tensor"),
+    "edgesw ONNX, static": Settings(("onnx",), 8, activations="static"),
+    "the same, nothing held out": Settings(("onnx",), 8, activations="static", hold_out=False),
+    "edgesw Core ML, static": Settings(("coreml",), 8, activations="static"),
 }
 PROMPT, STEPS = 128, 32
 
@@ -115,9 +115,8 @@ def packages(checkpoint: Checkpoint, ids: np.ndarray, reference: list[np.ndarray
             say(f"converting: {title}")
             manifest = convert(checkpoint, settings, Path(scratch) / str(at), force=False, progress=Stages())
             (name,) = settings.targets
-            path = Path(scratch) / str(at) / manifest.models[name]
-            sizes[title] = sum(entry["bytes"] for file, entry in manifest.files.items() if file.startswith(path.name))
-            decoders[title] = TARGETS[name].run(path, manifest.context, "float16", None, True)
+            sizes[title] = manifest.model_bytes(name)
+            decoders[title] = open_decoder(Path(scratch) / str(at), manifest, name)
         *_, results = measure(ids, reference, list(decoders.values()))
         timed = {title: decoder for title, decoder in decoders.items() if PACKAGES[title].targets == ("onnx",)}
         runners = {title: partial(_speed, decoder, ids[0][:PROMPT]) for title, decoder in timed.items()}

@@ -23,12 +23,12 @@ from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import Scheme
 from edgesw.compress.plan import CompressionPlan
-from edgesw.conversion.plans import Settings
+from edgesw.conversion.settings import Settings
 from edgesw.outliers.detect import find_outliers
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import FloatLogits
 from edgesw.text.texts import load_text, shipped_text
-from edgesw.validate.measure import measure
+from edgesw.validation.measure import measure
 
 BENCHMARK = Benchmark(
     "Perplexity and KL divergence with super weights, their columns and outlier channels held out, per kilobyte.",

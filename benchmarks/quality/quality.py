@@ -34,7 +34,7 @@ from benchmarks.peers import coremltools_quantizers, llama_cpp_quantizers, onnxr
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.runtime.torch import FloatLogits
 from edgesw.text.texts import Text, load_text
-from edgesw.validate.measure import measure
+from edgesw.validation.measure import measure
 
 BENCHMARK = Benchmark(
     "Perplexity, KL divergence and top-1 agreement of packages, of every setting and of peers, at their stored bits.",

@@ -19,11 +19,12 @@ from benchmarks.lib.printing import say, table, versions
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.conversion.convert import compressed_decoder
-from edgesw.conversion.plans import Settings, make_plans
+from edgesw.conversion.plans import make_plans
+from edgesw.conversion.settings import Settings
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
 from edgesw.text.texts import shipped_text
-from edgesw.validate.measure import Agreement, measure
+from edgesw.validation.measure import Agreement, measure
 
 BENCHMARK = Benchmark(
     "The super activation after compression of all matrices or of parts, and after each remedy.",
@@ -63,7 +64,7 @@ def run(model: str, bits: int) -> None:
     layer = min(layer for layer, _, _ in values)
     inputs = {place: spike(bench, checkpoint.tensor, place).spike for place in values if place[0] == layer}
     place = max(inputs, key=lambda place: abs(values[place]) * inputs[place])
-    plan = make_plans(checkpoint.spec, Settings(("coreml",), bits, "palette")).by_target["coreml"]
+    plan = make_plans(checkpoint.spec, Settings(("coreml",), bits, scheme="palette")).compressions["coreml"]
     exact = spike(bench, checkpoint.tensor, place)
     print(f"{model}, palettes of {bits} bits and 16 rows, embedding and head in float. {versions('torch')}.")
     print(f"Super weight: layer {layer} [{place[1]}, {place[2]}]. ", end="")

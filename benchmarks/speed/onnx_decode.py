@@ -114,7 +114,7 @@ def measure_quality(model: Path, packages: Sequence[Package], text: str | None, 
     from edgesw.runtime.onnx import OnnxDecoder
     from edgesw.runtime.torch import FloatLogits
     from edgesw.text.texts import load_text
-    from edgesw.validate.measure import measure
+    from edgesw.validation.measure import measure
 
     checkpoint, tokenizer = open_model(str(model))
     ids = windows_of(load_text(text), checkpoint, tokenizer, count)

@@ -21,12 +21,12 @@ from benchmarks.lib.model import open_model, windows_of
 from benchmarks.lib.printing import table, versions
 from benchmarks.lib.timing import interleave
 from edgesw.emit.onnx_linear import ACCURACY_LEVEL
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.runtime.onnx import OnnxDecoder
 from edgesw.runtime.torch import FloatLogits
 from edgesw.text.texts import load_text
-from edgesw.validate.bench import measure_speed
-from edgesw.validate.measure import measure
+from edgesw.validation.bench import measure_speed
+from edgesw.validation.measure import measure
 
 BENCHMARK = Benchmark(
     "Speed and quality of an ONNX package with and without 8-bit inputs of products (accuracy_level).",
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(given: argparse.Namespace) -> None:
     manifest = read_manifest(given.package)
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / manifest.models["onnx"]
+        model = Path(folder) / manifest.models["onnx"].path
         for name in (model.name, f"{model.name}.data"):
             shutil.copy(given.package / name, folder)
         decoders = {str(level): OnnxDecoder(with_level(model, level), manifest.context) for level in LEVELS}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,26 +36,28 @@ def bench(
     as_json: bool,
 ) -> None:
     """How fast PACKAGE loads, reads prompts and writes tokens on this machine, and what memory it takes."""
-    from edgesw.package.package import check_files, read_manifest
+    from edgesw.package.manifest import read_manifest
+    from edgesw.package.publish import check_files
     from edgesw.system.machine import machine
-    from edgesw.targets.targets import TARGETS, check_target
-    from edgesw.validate.bench import Benched
-    from edgesw.validate.bench import bench as run
+    from edgesw.targets.registry import TARGETS, packaged_target
+    from edgesw.validation.bench import Benched
+    from edgesw.validation.bench import bench as run
 
     manifest = read_manifest(package)
     check_files(package, manifest)
     for target in targets:
-        check_target(package, manifest, target)
-    mac = sys.platform == "darwin"
-    if units and not mac:
-        raise click.UsageError("--compute chooses among a Mac's units, and this is none: leave it out.")
-    chosen = targets or tuple(name for name in manifest.models if mac or not TARGETS[name].has_forms)
+        packaged_target(package, manifest, target)
+    if units and not any(target.units and target.is_native() for target in TARGETS.values()):
+        raise click.UsageError("--compute chooses among a Mac's compute units, and this is not a Mac: leave it out.")
+    chosen = targets or tuple(name for name in manifest.models if name in TARGETS and TARGETS[name].is_native())
     if not chosen:
         raise click.UsageError(
-            "nothing in the package runs at its own speed here: --target coreml times our interpreter."
+            "no model of the package runs at its own speed here: --target coreml times edgesw's interpreter."
         )
-    if any(TARGETS[name].has_forms for name in chosen) and not mac:
-        warn("there is no Core ML here: its figures are our interpreter's, and say nothing of a device's.")
+    for name in chosen:
+        if not TARGETS[name].is_native():
+            title = TARGETS[name].title
+            warn(f"there is no {title} here: its figures are edgesw's interpreter's and say nothing about a device.")
     done: list[Benched] = []
     with Bar() as bar:
         for target in chosen:

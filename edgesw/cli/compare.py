@@ -34,7 +34,7 @@ def compare(
     """PACKAGES of one model side by side: size, bits, perplexity, KL divergence, speed."""
     from edgesw.report.plots import check_plot, save_plot, tradeoff_plot
     from edgesw.text.texts import load_text
-    from edgesw.validate.compare import compare as run
+    from edgesw.validation.compare import compare as run
 
     if plot is not None:
         check_plot(plot)

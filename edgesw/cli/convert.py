@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgesw.cli.param_types import Bits, Chunks, Lengths, Size
+from edgesw.cli.param_types import Bits, Chunks, Lengths, Size, TargetName
 from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import print_json, warn
@@ -16,20 +16,19 @@ from edgesw.cli.validate import TOO_FAR, print_report
 from edgesw.formats.activation_quantization import RANGES
 from edgesw.formats.coreml_layout import UNITS
 from edgesw.system.sizes import counted, format_size
-from edgesw.targets.targets import TARGETS
 
 if TYPE_CHECKING:
     from edgesw.conversion.plans import Plans
-    from edgesw.validate.validate import ValidationReport
+    from edgesw.conversion.settings import Settings
+    from edgesw.package.manifest import Manifest
+    from edgesw.validation.validate import ValidationReport
 
 MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another bit for all
 
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--target", "targets", multiple=True, required=True, type=click.Choice(tuple(TARGETS)), help="Format; repeatable."
-)
+@click.option("--target", "targets", multiple=True, required=True, type=TargetName(), help="Format; repeatable.")
 @click.option(
     "--bits",
     type=Bits(),
@@ -148,137 +147,118 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def convert(
     model: str,
-    targets: tuple[str, ...],
-    bits: float | None,
-    size: int | None,
-    scheme: str | None,
-    group_size: int | None,
-    portable: bool,
-    cluster_dim: str,
-    activations: str | None,
-    ranges: str | None,
-    embedding_bits: str,
-    context: int,
     output: Path | None,
-    calibration: str,
-    compute: str,
-    lengths: tuple[int, ...] | None,
-    chunks: int,
-    ablation: bool,
-    workers: int,
-    no_hold_out: bool,
-    hold_out_fraction: float,
     and_validate: bool,
     force: bool,
     dry_run: bool,
     revision: str | None,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Compress MODEL and write a package for each target into one folder."""
-    from edgesw.calibration.calibrate import calibration_text
-    from edgesw.checkpoint.checkpoint import open_checkpoint
+    import edgesw
     from edgesw.checkpoint.source import plain_name
-    from edgesw.conversion.convert import convert as run
-    from edgesw.conversion.plans import Settings, make_plans
-    from edgesw.outliers.agreement import RecipeAgreement
-    from edgesw.package.package import check_output
-    from edgesw.report.measured import record as write_measured
-    from edgesw.text.texts import load_text
-    from edgesw.validate.validate import model_bytes
-    from edgesw.validate.validate import validate as measure
+    from edgesw.report.measured import record
 
-    if bits is not None and size is not None:
-        raise click.UsageError("--bits and --size are two ways to say one thing: give one of them.")
-    if ranges and not activations:
-        raise click.UsageError("--ranges are those of 8-bit activations: add --activations 8.")
-    targets = tuple(dict.fromkeys(targets))
-    if activations:
-        ranges = ranges or ("static" if "coreml" in targets else "token")
-        bits = 8 if bits is None else bits
-    bits = 4 if bits is None else bits
-    settings = Settings(
-        targets,
-        bits,
-        scheme,
-        group_size,
-        context,
-        hold_out=not no_hold_out,
-        size=size,
-        embedding_bits=int(embedding_bits),
-        calibration=calibration,
-        hold_out_fraction=hold_out_fraction,
-        compute=compute,
-        lengths=lengths,
-        chunks=chunks,
-        workers=workers,
-        portable=portable,
-        ranges=ranges,
-        cluster_dim=int(cluster_dim),
-        ablation=ablation,
-    )
-    shaped = (compute, lengths, chunks, ablation) != ("gpu", None, 1, False)
-    if shaped and not any(TARGETS[name].has_forms for name in targets):
-        raise click.UsageError(
-            "--compute, --lengths, --chunks and --ablation shape Core ML packages: add --target coreml."
-        )
-    calibration_text(calibration)  # before a model is fetched
-    output = output or Path(f"{plain_name(model).lower().removesuffix('.gguf')}-{_suffix(bits, size)}")
-    if not dry_run:
-        check_output(output, force)  # before a model is fetched
-    checkpoint = open_checkpoint(model, revision)
-    plans = make_plans(checkpoint.spec, settings)
+    settings = _settings(**flags)
+    output = output or Path(f"{plain_name(model).removesuffix('.gguf')}-{_suffix(settings)}")
     if dry_run:
-        _print_dry_run(model, plans, as_json)
+        _print_dry_run(model, _plans(model, revision, settings), as_json)
         return
+    report = None
     with Bar() as bar:
 
         def show(plans: Plans) -> None:
             with bar.aside():
                 print_plans(model, plans, err=True)
 
-        manifest = run(checkpoint, settings, output, force=force, progress=bar, decided=show)
-        report = None
+        package = edgesw.convert(model, output, settings, revision=revision, force=force, progress=bar, decided=show)
+        manifest = package.manifest
+        is_local = manifest.source.origin.startswith("local")
         if and_validate:
-            # The tokenizer and the text are those of the package, as whoever gets it would measure.
-            against = str(checkpoint.source.path) if checkpoint.source.is_local else None
-            report = measure(output, load_text(None), against=against, progress=bar)
-            write_measured(output, report)
-    agreement = RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None
-    if agreement is not None:
-        warn(agreement.warning())
+            report = edgesw.validate(package, against=model if is_local else None, progress=bar)
+            record(output, report)
+    if manifest.agreement is not None:
+        warn(manifest.agreement.warning())
     if as_json:
-        told = {"package": str(output), "manifest": str(output / "manifest.json"), "agreement": manifest.agreement}
-        held_out = {key: getattr(manifest, key) for key in ("held_out", "held_out_columns", "correction_bytes")}
-        schemes = {key: manifest.settings[key] for key in ("stored_bits", "matrices")}
-        measured = {} if report is None else {"validation": report.to_dict()}
-        print_json({**told, **schemes, **held_out, "files": manifest.files, **measured})
-        _end(report)
-    for name, path in manifest.models.items():
-        taken = format_size(model_bytes(manifest, name))
-        click.echo(f"{output / path}  {taken}  {manifest.settings['schemes'][name]}")
-    if agreement is not None:
-        click.echo(agreement.summary())
-    held = [f"({w['layer']}, {w['row']}, {w['column']})" for w in manifest.held_out]
+        _print_manifest(output, manifest, report)
+    else:
+        against = f" --against {shlex.quote(model)}" if is_local else ""
+        following = "" if report else f" Next: edgesw validate {shlex.quote(str(output))}{against}"
+        _print_package(output, manifest, following)
+        if report is not None:
+            print_report(str(output), report)
+    click.get_current_context().exit(0 if report is None or report.passed else TOO_FAR)
+
+
+def _plans(model: str, revision: str | None, settings: Settings) -> Plans:
+    from edgesw.calibration.calibrate import calibration_text
+    from edgesw.checkpoint.checkpoint import open_checkpoint
+    from edgesw.conversion.plans import make_plans
+
+    calibration_text(settings.calibration)
+    return make_plans(open_checkpoint(model, revision).spec, settings)
+
+
+def _settings(
+    *,
+    activations: str | None,
+    ranges: str | None,
+    compute: str,
+    lengths: tuple[int, ...] | None,
+    chunks: int,
+    ablation: bool,
+    portable: bool,
+    no_hold_out: bool,
+    cluster_dim: str,
+    embedding_bits: str,
+    targets: tuple[str, ...],
+    **same: Any,
+) -> Settings:
+    """The settings that the options stand for; those called `same` have the same name and value in both."""
+    from edgesw.conversion.settings import Settings
+    from edgesw.targets.coreml import CoreMLOptions
+    from edgesw.targets.onnx import OnnxOptions
+
+    if ranges and not activations:
+        raise click.UsageError("--ranges are those of 8-bit activations: add --activations 8.")
+    asked = {"coreml": CoreMLOptions(compute, lengths, chunks, ablation), "onnx": OnnxOptions(portable)}
+    return Settings(
+        targets,
+        activations=(ranges or "") if activations else None,
+        hold_out=not no_hold_out,
+        cluster_dim=int(cluster_dim),
+        embedding_bits=int(embedding_bits),
+        options=asked,
+        **same,
+    )
+
+
+def _print_manifest(output: Path, manifest: Manifest, report: ValidationReport | None) -> None:
+    values = manifest.to_dict()
+    told = {"package": str(output), "manifest": str(output / "manifest.json")}
+    picked = ("agreement", "models", "super_weights", "held_out_columns", "correction_bytes", "files")
+    measured = {} if report is None else {"validation": report.to_dict()}
+    print_json({**told, **{key: values[key] for key in picked}, **measured})
+
+
+def _print_package(output: Path, manifest: Manifest, following: str) -> None:
+    for name, model in manifest.models.items():
+        click.echo(f"{output / model.path}  {format_size(manifest.model_bytes(name))}  {model.scheme}")
+    if manifest.agreement is not None:
+        click.echo(manifest.agreement.summary())
+    held = [str(weight.coordinates) for weight in manifest.super_weights]
     columns = sum(map(len, manifest.held_out_columns.values()))
     if columns:
         held.append(counted(columns, "whole column"))
-    if hold_out_fraction:
-        held.append(f"{hold_out_fraction:g} of the other scalars")
-    against = f" --against {shlex.quote(model)}" if checkpoint.source.is_local else ""
-    following = "" if report else f" Next: edgesw validate {shlex.quote(str(output))}{against}"
+    if manifest.settings.hold_out_fraction:
+        held.append(f"{manifest.settings.hold_out_fraction:g} of the other scalars")
     click.echo(f"Held out: {', '.join(held) or 'nothing'}.{following}")
-    if report is not None:
-        print_report(str(output), report)
-    _end(report)
-
-
-def _end(report: ValidationReport | None) -> None:
-    click.get_current_context().exit(0 if report is None or report.passed else TOO_FAR)
 
 
 def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
     if as_json:
-        by_target = plans.by_target.items()
+        by_target = plans.compressions.items()
         print_json(
             {
                 "model": model,
@@ -303,8 +283,8 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
     )
 
 
-def _suffix(bits: float, size: int | None) -> str:
+def _suffix(settings: Settings) -> str:
     """What a package's name says of its size: `4bit`, `3.5bit`, `1.8GB`."""
-    if size is None:
-        return f"{bits:g}bit"
-    return f"{size / 1e9:.4g}GB" if size >= 10**9 else f"{size / 1e6:.4g}MB"
+    if settings.size is None:
+        return f"{settings.code_bits:g}bit"
+    return f"{settings.size / 1e9:.4g}GB" if settings.size >= 10**9 else f"{settings.size / 1e6:.4g}MB"

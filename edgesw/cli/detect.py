@@ -36,39 +36,33 @@ def detect(
     activation and repeats, until none is made; then measures how far zeroing each candidate moves the next-token
     distribution, beside equally many of the largest ordinary scalars of the same matrix.
     """
-    from edgesw.checkpoint.checkpoint import open_checkpoint
-    from edgesw.outliers.agreement import compare
-    from edgesw.outliers.detect import PROMPT, find_outliers
+    import edgesw
+    from edgesw.outliers.detect import PROMPT
     from edgesw.outliers.recipe_file import check_recipe_path, measured_recipe, write_recipe
     from edgesw.report.plots import check_plot, detection_plot, save_plot
-    from edgesw.text.tokenizer import Tokenizer
 
     if plot is not None:
         check_plot(plot)
     if recipe_path is not None:
         check_recipe_path(recipe_path)  # before a model is fetched
-    checkpoint = open_checkpoint(model, revision)
-    tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
     with Bar() as bar:
-        found = find_outliers(checkpoint, tokenizer, bar, confirm=not fast)
-    source = checkpoint.source
+        detection = edgesw.detect(model, revision=revision, confirm=not fast, progress=bar)
+    source, found = detection.source, detection.outliers
     if plot is not None:
         save_plot(detection_plot(found, source.name if source.hub_id else Path(source.name).name), plot)
         inform(f"Wrote {plot}")
-    agreement = compare(source.recipe, found, checkpoint.spec)
-    if agreement is not None:
-        warn(agreement.warning())
+    if detection.agreement is not None:
+        warn(detection.agreement.warning())
     if recipe_path is not None:
         write_recipe(recipe_path, measured_recipe(recipe_path.stem, source, found, PROMPT))
         inform(f"Wrote {recipe_path}")
     if as_json:
-        told = {"model": model, "origin": source.origin, "revision": source.revision, **found.to_dict()}
-        print_json({**told, "agreement": agreement.to_dict() if agreement else None})
+        print_json(detection.to_dict())
         return
     click.echo(f"{model} ({source.origin})\n")
     _print_super_weights(found)
-    if agreement is not None:
-        click.echo(agreement.summary())
+    if detection.agreement is not None:
+        click.echo(detection.agreement.summary())
     _print_super_activations(found)
     _print_columns(found)
     _print_ruled_out(found)

@@ -19,26 +19,13 @@ import click
 )
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
 def generate(package: Path, prompt: str, target: str | None, max_tokens: int, uncorrected: bool, chat: bool) -> None:
-    """Continue PROMPT with the model in PACKAGE, greedily, on the runtime at hand."""
-    from edgesw.errors import PackageError
-    from edgesw.package.package import check_files, read_manifest
-    from edgesw.runtime.generate import generate as run
-    from edgesw.targets.targets import open_decoder
-    from edgesw.text.tokenizer import Tokenizer
+    """Continue PROMPT with the model in PACKAGE, greedily, on this machine's runtime."""
+    import edgesw
 
-    manifest = read_manifest(package)
-    check_files(package, manifest)
-    tokenizer = Tokenizer.from_folder(package, PackageError)
-    text = tokenizer.chat_prompt([{"role": "user", "content": prompt}]) if chat else prompt
-    ids = tokenizer.encode(text, bos=not chat)
-    # An ablation is Core ML's alone.
-    default = "coreml" if uncorrected else next(iter(manifest.models))
-    decoder = open_decoder(package, manifest, target or default, corrected=not uncorrected)
-    stop = tokenizer.eos_ids or manifest.decoder.eos_token_ids
-    tokens = run(decoder, ids, stop, max_tokens)
+    opened = edgesw.open_package(package)
+    pieces = opened.generate(prompt, target=target, max_tokens=max_tokens, chat=chat, corrected=not uncorrected)
     if not chat:
         click.echo(prompt, nl=False)
-    stream = tokenizer.stream()
-    for token in tokens:
-        click.echo(stream.push(token), nl=False)
-    click.echo(stream.end())
+    for piece in pieces:
+        click.echo(piece, nl=False)
+    click.echo()

@@ -18,7 +18,7 @@ def inspect(path: Path, as_json: bool) -> None:
     Sizes come from headers: no weight is read.
     """
     from edgesw.cli.inspect_table import print_found
-    from edgesw.inspect.inspect import inspect as run
+    from edgesw.targets.inspection import inspect as run
 
     inspection = run(path)
     if as_json:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([A-Za-z]+)")
@@ -63,3 +64,24 @@ class Chunks(click.ParamType[int]):
         if not (value.isascii() and value.isdigit() and int(value)):
             self.fail(f"'{value}' is neither a number of chunks nor auto: give one of them.", param, ctx)
         return int(value)
+
+
+class TargetName(click.ParamType[str]):
+    """The name of a target, one of those in the registry when the command runs."""
+
+    name = "target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from edgesw.targets.registry import TARGETS
+
+        return str(click.Choice(tuple(TARGETS)).convert(value, param, ctx))
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        from edgesw.targets.registry import TARGETS
+
+        return click.Choice(tuple(TARGETS)).get_metavar(param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from edgesw.targets.registry import TARGETS
+
+        return click.Choice(tuple(TARGETS)).shell_complete(ctx, param, incomplete)

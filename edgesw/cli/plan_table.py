@@ -17,7 +17,7 @@ COLUMNS = ("matrices", "scheme", "layers", "count", "size")
 
 def print_plans(model: str, plans: Plans, *, err: bool = False) -> None:
     """A table for each target: on stdout, or on stderr."""
-    for name, plan in plans.by_target.items():
+    for name, plan in plans.compressions.items():
         rows = [
             (row["matrices"], row["scheme"], ranges(row["layers"]), str(row["count"]), format_size(row["stored_bytes"]))
             for row in plan_rows(plan)

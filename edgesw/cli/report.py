@@ -41,11 +41,11 @@ def report(
     from edgesw.files.atomic_write import staged
     from edgesw.files.writable import check_writable_file
     from edgesw.outliers.detect import find_outliers
-    from edgesw.package.package import read_manifest
+    from edgesw.package.manifest import read_manifest
     from edgesw.report.html import report_html
     from edgesw.text.texts import load_text
     from edgesw.text.tokenizer import Tokenizer
-    from edgesw.validate.validate import float_model, validate
+    from edgesw.validation.validate import float_model, validate
 
     manifest = read_manifest(package)
     name = package.resolve().name

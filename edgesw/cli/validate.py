@@ -15,7 +15,7 @@ from edgesw.runtime.arm_machine import CPUS
 from edgesw.system.sizes import counted, format_size
 
 if TYPE_CHECKING:
-    from edgesw.validate.validate import ValidationReport
+    from edgesw.validation.validate import ValidationReport
 
 TOO_FAR = 3
 
@@ -77,23 +77,22 @@ def validate(
 
     Exits with 3 when a target's perplexity is more than the threshold above the float model's.
     """
+    import edgesw
     from edgesw.report.measured import record as write_measured
-    from edgesw.text.texts import load_text
-    from edgesw.validate.validate import validate as run
 
     with Bar() as bar:
-        report = run(
+        report = edgesw.validate(
             package,
-            load_text(text),
+            text=text,
             against=against,
             targets=targets,
-            count=windows,
+            windows=windows,
             tokens=tokens,
-            most_increase=most,
-            precision=precision,
-            progress=bar,
-            compute=compute,
+            max_increase=most,
             details=details,
+            progress=bar,
+            precision=precision,
+            compute=compute,
             cpus=() if runtime is None else tuple(CPUS) if runtime == "arm64" else (runtime.partition(":")[2],),
         )
     if record:

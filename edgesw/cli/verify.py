@@ -19,12 +19,13 @@ def verify(package: Path, as_json: bool) -> None:
 
     Exits with 1 and names the file where one is missing, altered or extra.
     """
-    from edgesw.package.package import check_files, read_manifest
+    from edgesw.package.manifest import read_manifest
+    from edgesw.package.publish import check_files
 
     manifest = read_manifest(package)
     with Bar() as bar:
         check_files(package, manifest, contents=True, extra=True, progress=bar)
-    count, size = len(manifest.files), sum(entry["bytes"] for entry in manifest.files.values())
+    count, size = len(manifest.files), sum(entry.bytes for entry in manifest.files.values())
     if as_json:
         print_json({"package": str(package), "verified": True, "files": count, "bytes": size})
     else:

@@ -21,18 +21,33 @@ from edgesw.compress.parallel import AheadMatrices
 from edgesw.compress.plan import CompressionPlan, Schemes
 from edgesw.conversion.hold_out import HeldOut, find_held_out
 from edgesw.conversion.model_card import model_card
-from edgesw.conversion.plans import Plans, Settings, make_plans
+from edgesw.conversion.plans import Plans, make_plans
+from edgesw.conversion.settings import Settings
 from edgesw.errors import CheckpointError, EdgeswError
 from edgesw.files.checksums import content_hash, file_times
 from edgesw.formats.activation_quantization import ActivationQuantization, static_bounds
 from edgesw.formats.write_options import WriteOptions
-from edgesw.package.package import KEPT, MANIFEST, Manifest, check_output, list_files, publish
+from edgesw.package.manifest import (
+    MANIFEST,
+    Manifest,
+    PackagedModel,
+    PackagedSuperWeight,
+    PackageSettings,
+    PackageSource,
+)
+from edgesw.package.publish import KEPT, check_output, list_files, publish
 from edgesw.progress import Progress, StepProgress
+from edgesw.system.machine import free_disk
 from edgesw.system.sizes import format_size
 from edgesw.system.workers import worker_processes
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 from edgesw.text.texts import Text
 from edgesw.text.tokenizer import Tokenizer
+
+# What decides the bytes of compressed matrices: an interrupted conversion resumes only with the same of these.
+_COMPUTED_BY = ("edgesw", "numpy", "torch", "numba")
+# Settings that change no matrix.
+_NOT_IN_KEY = dict.fromkeys(("workers", "targets", "options"))
 
 
 def convert(
@@ -40,47 +55,48 @@ def convert(
     settings: Settings,
     output: Path,
     *,
-    force: bool,
-    progress: Progress,
+    force: bool = False,
+    progress: Progress = lambda *_: None,
     decided: Callable[[Plans], None] = lambda plans: None,
 ) -> Manifest:
-    """Convert and publish the package at `output`. The manifest says how detection agrees with the model's recipe.
+    """Converts a checkpoint and publishes the package at `output`. Returns its manifest.
+
     `decided` is called once widths that had to be measured are known, before anything is compressed.
 
-    Raises UsageError for what cannot be asked for (before anything is read), EdgeswError when there is no room.
+    Raises UsageError for what cannot be asked for (before anything is read), EdgeswError when the disk is too small.
     """
     plans = make_plans(checkpoint.spec, settings)
     text = calibration_text(settings.calibration)
     check_output(output, force)
-    room = _check_room(output, plans)
+    free = _check_disk(output, plans)
     source = checkpoint.source.path
     read = file_times(source)
-    progress("Reading", "what the model is", 0, 1)
+    progress("Reading", "the model's content", 0, 1)
     with publish(output, force, _key(checkpoint, settings, text)) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
-        chat = tokenizer.chat_format()
+        chat_format = tokenizer.chat_format()
         held_out = HeldOut({})
         if settings.hold_out:
             held_out = find_held_out(checkpoint, tokenizer, progress, settings.hold_out_fraction)
         calibration = calibrate(checkpoint, tokenizer, text, progress, gradients=plans.mixed)
         if settings.hold_out:
-            wide = calibration.extremes if settings.ranges in ("tensor", "static") else {}
-            held_out = held_out.with_columns(calibration.mean_squares, wide)
+            extremes = calibration.extremes if settings.activations in ("per-tensor", "static") else {}
+            held_out = held_out.with_columns(calibration.mean_squares, extremes)
         progress("Compiling the searches", "once on this machine", 0, 1)
         prepare(plans.schemes, calibration.ids is not None)
         if plans.mixed:
             plans = plans.measured(checkpoint, calibration, held_out, progress)
             decided(plans)
-        again = room > plans.output_bytes + plans.kept_bytes
-        _write_targets(checkpoint, tokenizer, plans, calibration, held_out, folder, progress, again)
+        again = free > plans.output_bytes + plans.cache_bytes
+        files = _write_targets(checkpoint, tokenizer, plans, calibration, held_out, folder, progress, again)
         if file_times(source) != read:
             raise CheckpointError(
                 f"'{checkpoint.source.name}' was changed while it was being converted: convert again."
             )
         shutil.rmtree(folder / KEPT)
-        manifest = _manifest(checkpoint, settings, plans, held_out, calibration)
-        manifest = replace(manifest, chat=chat)
-        (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.by_target), encoding="utf-8")
+        manifest = _manifest(checkpoint, plans, held_out, calibration, files)
+        manifest = replace(manifest, chat_format=chat_format)
+        (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.compressions), encoding="utf-8")
         progress("Checksums", "", 0, 1)
         manifest = replace(manifest, files=list_files(folder))
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -97,30 +113,28 @@ def _write_targets(
     folder: Path,
     progress: Progress,
     again: bool,
-) -> None:
-    """Compress and write the targets one after the other. Those of the same plan share their compressed matrices, which
-    are kept for the next try too if `again`."""
-    largest = max(held_out.residual_max, calibration.residual_max)
-    packaging = WriteOptions(
+) -> dict[str, tuple[str, ...]]:
+    """Compresses and writes the targets one after the other; returns the files of each. Those of the same plan share
+    their compressed matrices, which are cached for the next try too if `again`."""
+    common = WriteOptions(
         plans.context,
         _plain_name(checkpoint),
-        largest,
-        plans.form,
-        tokenizer.bos_id,
-        tokenizer.eos_ids,
-        plans.settings.portable,
-        _rounding(plans.settings.ranges, calibration, held_out),
+        max(held_out.residual_max, calibration.residual_max),
+        bos_id=tokenizer.bos_id,
+        stop_ids=tokenizer.eos_ids,
+        rounding=_activations(plans.settings.activations, calibration, held_out),
     )
     decoders: dict[Schemes, CompressedDecoder] = {}
+    written: dict[str, tuple[str, ...]] = {}
     with contextlib.ExitStack() as stack:
-        # Matrices that make up for each other's errors are compressed one after the other, in this process.
+        # With error compensation matrices are compressed one after the other, in this process.
         workers = plans.settings.workers
         apart = workers > 1 and calibration.ids is None
         executor = stack.enter_context(worker_processes(workers)) if apart else None
-        for name, plan in plans.by_target.items():
+        for name, plan in plans.compressions.items():
             if plan.schemes not in decoders:
                 decoder = compressed_decoder(checkpoint, plan, calibration, held_out)
-                shared = [other.schemes for other in plans.by_target.values()].count(plan.schemes) > 1
+                shared = [other.schemes for other in plans.compressions.values()].count(plan.schemes) > 1
                 own = folder / KEPT / hashlib.sha256(repr(plan.schemes).encode()).hexdigest()[:16]
                 own.mkdir(exist_ok=True)
                 decoder.kept_in = own if again else None
@@ -130,23 +144,31 @@ def _write_targets(
                 elif shared:
                     decoder = KeptMatrices(decoder, own)
                 decoders[plan.schemes] = decoder
-            decoder, target = decoders[plan.schemes], TARGETS[name]
+            decoder, target, options = decoders[plan.schemes], TARGETS[name], plans.targets[name].options
             decoder.progress = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
-            target.write(decoder, checkpoint.spec, packaging, folder / target.path(plans.form))
+            before = _files(folder)
+            target.write(decoder, checkpoint.spec, options, common, folder / target.path(options))
+            written[name] = tuple(sorted(_files(folder) - before))
+    return written
 
 
-def _rounding(ranges: str | None, calibration: Calibration, held_out: HeldOut) -> ActivationQuantization | None:
-    if ranges is None:
+def _files(folder: Path) -> set[str]:
+    """The files in the package so far, without cached matrices."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if path.parts[0] != KEPT}
+
+
+def _activations(granularity: str | None, calibration: Calibration, held_out: HeldOut) -> ActivationQuantization | None:
+    if granularity is None:
         return None
-    return ActivationQuantization(
-        ranges, static_bounds(calibration.extremes, held_out.columns) if ranges == "static" else {}
-    )
+    bounds = static_bounds(calibration.extremes, held_out.columns) if granularity == "static" else {}
+    return ActivationQuantization(granularity, bounds)
 
 
 def compressed_decoder(
     checkpoint: Checkpoint, plan: CompressionPlan, calibration: Calibration, held_out: HeldOut
 ) -> CompressedDecoder:
-    """Matrices that make up for each other's errors where the calibration has windows for that, else each by itself."""
+    """The decoder's matrices, with error compensation where the calibration has windows for that."""
     apart = held_out.values, held_out.columns, held_out.fraction
     if calibration.ids is None:
         return CompressedDecoder(checkpoint, plan, calibration.mean_squares, *apart)
@@ -163,21 +185,20 @@ def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
 def _key(checkpoint: Checkpoint, settings: Settings, text: Text | None) -> str:
     """The same for conversions whose matrices are the same: by the model's content, what was asked for, and what
     computes it."""
-    libraries = {name: importlib.metadata.version(name) for name in ("edgesw", "numpy", "torch", "numba")}
-    asked = {**asdict(settings), "workers": None, "targets": None, "ablation": None}
+    libraries = {name: importlib.metadata.version(name) for name in _COMPUTED_BY}
+    asked = {**asdict(settings), **_NOT_IN_KEY}
     recipe = repr(checkpoint.source.recipe)
     parts = (content_hash(checkpoint.source.path), asked, text.sha256 if text else None, libraries, recipe)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _check_room(output: Path, plans: Plans) -> int:
-    """Bytes that are free where the package is to be. EdgeswError when it does not fit."""
-    folder = next(parent for parent in output.absolute().parents if parent.exists())
-    free = shutil.disk_usage(folder).free
+def _check_disk(output: Path, plans: Plans) -> int:
+    """The bytes that are free where the package is to be. EdgeswError where it does not fit."""
+    free = free_disk(output.absolute().parent)
     if free < plans.output_bytes:
         raise EdgeswError(
-            f"no room for the package: it takes about {format_size(plans.output_bytes)} and '{folder}' has "
-            f"{format_size(free)} free. Choose another -o, or fewer --bits."
+            f"not enough disk space: the package takes about {format_size(plans.output_bytes)} and "
+            f"'{output.absolute().parent}' has {format_size(free)} free. Choose another -o, or fewer --bits."
         )
     return free
 
@@ -188,49 +209,54 @@ def _plain_name(checkpoint: Checkpoint) -> str:
 
 
 def _by_scheme(plan: CompressionPlan) -> dict[str, list[str]]:
-    """Scheme, in words -> the names of its matrices."""
+    """Scheme in words -> the names of its matrices."""
     schemes = dict.fromkeys(matrix.words for matrix in plan.matrices)
     return {scheme: [m.name for m in plan.matrices if m.words == scheme] for scheme in schemes}
 
 
 def _manifest(
-    checkpoint: Checkpoint, settings: Settings, plans: Plans, held_out: HeldOut, calibration: Calibration
+    checkpoint: Checkpoint,
+    plans: Plans,
+    held_out: HeldOut,
+    calibration: Calibration,
+    files: dict[str, tuple[str, ...]],
 ) -> Manifest:
-    """The manifest, but for its list of files."""
-    source = checkpoint.source
+    """The manifest, without the checksums of the package's files. `files` are those of each target."""
+    source, settings = checkpoint.source, plans.settings
     libraries = ("coremltools", "onnx", "numpy", "torch")
+    models = {
+        name: PackagedModel(
+            path=TARGETS[name].path(plan.options),
+            files=files[name],
+            scheme=plan.compression.summary,
+            stored_bits=round(plan.compression.stored_bits, 3),
+            matrices=_by_scheme(plan.compression),
+            options=TARGETS[name].options_to_dict(plan.options),
+        )
+        for name, plan in plans.targets.items()
+    }
     return Manifest(
-        source={
-            "name": plain_name(source.name) if source.is_local else source.name,
-            "origin": source.origin,
-            "revision": source.revision,
-        },
+        source=PackageSource(
+            plain_name(source.name) if source.is_local else source.name, source.origin, source.revision
+        ),
         recipe=source.recipe.name if source.recipe else None,
-        settings={
-            "bits": settings.bits if settings.size is None else None,
-            "size": settings.size,
-            "embedding_bits": settings.embedding_bits,
-            "cluster_dim": settings.cluster_dim,
-            "schemes": {name: plan.summary for name, plan in plans.by_target.items()},
-            "stored_bits": {name: round(plan.stored_bits, 3) for name, plan in plans.by_target.items()},
-            "matrices": {name: _by_scheme(plan) for name, plan in plans.by_target.items()},
-            "context": plans.context,
-            "portable": settings.portable,
-            "activation_ranges": settings.ranges,
-            "hold_out": settings.hold_out,
-            "hold_out_fraction": settings.hold_out_fraction,
-            **({"form": asdict(plans.form)} if any(TARGETS[name].has_forms for name in plans.by_target) else {}),
-        },
+        settings=PackageSettings(
+            bits=settings.code_bits if settings.size is None else None,
+            size=settings.size,
+            embedding_bits=settings.embedding_bits,
+            cluster_dim=settings.cluster_dim,
+            context=plans.context,
+            activations=settings.activations,
+            hold_out=settings.hold_out,
+            hold_out_fraction=settings.hold_out_fraction,
+        ),
         versions={"edgesw": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
         decoder=checkpoint.spec,
-        models={name: TARGETS[name].path(plans.form) for name in plans.by_target},
-        held_out=tuple(
-            {"layer": layer, "row": row, "column": column, "value": value}
-            for (layer, row, column), value in held_out.values.items()
-        ),
+        models=models,
+        super_weights=tuple(PackagedSuperWeight(*place, value) for place, value in held_out.values.items()),
         calibration=calibration.text_sha256,
         files={},
-        agreement=held_out.agreement.to_dict() if held_out.agreement else None,
+        agreement=held_out.agreement,
         held_out_columns={name: list(columns) for name, columns in held_out.columns.items()},
-        correction_bytes=next(iter(plans.by_target.values())).correction_bytes(held_out.columns, held_out.fraction),
+        correction_bytes=next(iter(plans.compressions.values())).correction_bytes(held_out.columns, held_out.fraction),
     )

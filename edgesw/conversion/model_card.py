@@ -6,9 +6,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.plan import CompressionPlan
-from edgesw.outliers.agreement import RecipeAgreement
-from edgesw.package.package import Manifest
+from edgesw.package.manifest import Manifest
 from edgesw.system.sizes import counted, format_size
+from edgesw.targets.registry import TARGETS
 
 
 def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, CompressionPlan]) -> str:
@@ -22,17 +22,16 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         keep_trailing_newline=True,
         autoescape=False,
     ).get_template("card.md")
-    form = manifest.settings.get("form", {"lengths": [1], "chunks": 1})
     sizes = {name: plan.stored_bytes + manifest.correction_bytes for name, plan in plans.items()}
     return template.render(
         manifest=manifest,
-        name=source.hub_id or manifest.source["name"],
+        name=source.hub_id or manifest.source.name,
         base_model=source.hub_id,
         licence=source.recipe.license if source.recipe else None,
-        agreement=RecipeAgreement.from_dict(manifest.agreement) if manifest.agreement else None,
+        agreement=manifest.agreement,
         parameters=checkpoint.parameters(),
         sizes=sizes,
-        flexible=not form["lengths"] and form["chunks"] == 1,
+        usages=[usage.strip() for name in manifest.models if (usage := TARGETS[name].usage(manifest))],
         columns=sum(map(len, manifest.held_out_columns.values())),
         counted=counted,
         format_size=format_size,

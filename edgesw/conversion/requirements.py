@@ -9,12 +9,13 @@ from pathlib import Path
 from edgesw.checkpoint.checkpoint import read_spec
 from edgesw.checkpoint.source import Source
 from edgesw.conversion.doctor import Diagnosis
-from edgesw.conversion.plans import Settings, make_plans
+from edgesw.conversion.plans import make_plans
+from edgesw.conversion.settings import Settings
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
 from edgesw.system.machine import free_disk
 from edgesw.system.sizes import format_size
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 
 FETCHED_BYTES = 2  # a weight on the hub: float16 or bfloat16
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from edgesw.decoder.names import TensorName
 
@@ -123,21 +123,3 @@ class DecoderSpec:
     def matrices(self) -> list[str]:
         """Canonical names of all matrices of the layers, in forward order (without embedding and head)."""
         return [str(TensorName(layer, kind)) for layer in range(self.layers) for kind in LAYER_MATRICES]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DecoderSpec:
-        """The inverse of `to_dict`, also after a way through JSON. KeyError or TypeError for what is not one."""
-        known = {field.name for field in fields(cls)}
-        picked = {key: value for key, value in values.items() if key in known}
-        for key in ("eos_token_ids", "layer_rotary", "layer_windows", "biased"):
-            picked[key] = tuple(picked[key])
-        picked["rotaries"] = tuple(_rotary(rotary) for rotary in picked["rotaries"])
-        return cls(**picked)
-
-
-def _rotary(values: dict[str, Any]) -> Rotary:
-    lists: dict[str, Any] = {key: tuple(values[key]) for key in ("frequencies", "long_frequencies")}
-    return Rotary(**{**values, **lists})

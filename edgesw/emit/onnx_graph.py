@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, save_model
 
-from edgesw import __version__
 from edgesw.emit.external_data import ExternalData
 
 OPSET, IR_VERSION = 21, 10
 MICROSOFT = "com.microsoft"
+# The version of how graphs are built, not of edgesw: equal conversions by different versions give equal bytes.
+GRAPH_VERSION = "0.1.0"
 VERSIONS = {"": OPSET, MICROSOFT: 1}
 
 
@@ -52,7 +53,7 @@ class OnnxGraph:
             helper.make_graph(self.nodes, name, inputs, outputs, self.data.initializers),
             opset_imports=[helper.make_opsetid(domain, of) for domain, of in VERSIONS.items() if domain in domains],
             producer_name="edgesw",
-            producer_version=__version__,
+            producer_version=GRAPH_VERSION,
             ir_version=IR_VERSION,
         )
         save_model(model, str(path))

@@ -35,7 +35,7 @@ def w8a8_product(
         assert bounds is not None
         y = _static(graph, rest, name, matrices, *bounds)
     else:
-        y = (_by_token if ranges == "token" else _by_tensor)(graph, rest, name, matrices)
+        y = (_by_token if ranges == "per-token" else _by_tensor)(graph, rest, name, matrices)
     return corrected(graph, x, y, name, matrices, unseen=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from edgesw.progress import Progress
 
@@ -24,17 +24,27 @@ def sha256(path: Path, tell: Callable[[int], None] = lambda _: None) -> str:
     return digest.hexdigest()
 
 
-def first_altered(folder: Path, files: Mapping[str, Mapping[str, Any]], progress: Progress) -> str | None:
-    """The first of these files (name -> bytes, sha256) that has another SHA-256; None where none has."""
-    total, before = sum(entry["bytes"] for entry in files.values()), 0
+class Recorded(Protocol):
+    """What a file was when its checksum was taken."""
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+
+def first_altered(folder: Path, files: Mapping[str, Recorded], progress: Progress) -> str | None:
+    """The name of the first of these files whose SHA-256 is another than recorded; None if all are as recorded."""
+    total, before = sum(entry.bytes for entry in files.values()), 0
     for name, entry in files.items():
 
         def tell(done: int, name: str = name, before: int = before) -> None:
             progress("Reading, MB", name, (before + done) // 10**6, total // 10**6)
 
-        if sha256(folder / name, tell) != entry["sha256"]:
+        if sha256(folder / name, tell) != entry.sha256:
             return name
-        before += entry["bytes"]
+        before += entry.bytes
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-RANGES = ("token", "tensor", "static")
+RANGES = ("per-token", "per-tensor", "static")
 """What shares a range: each token's input; all that a call gives; every input there will be, as calibration saw it."""
 
 

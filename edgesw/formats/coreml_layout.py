@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from edgesw.errors import UsageError
 
@@ -43,6 +44,16 @@ class CoreMLLayout:
         longer = [length for length in self.lengths if length > 1]
         names = {length: "prefill" if len(longer) == 1 else f"prefill_{length}" for length in longer}
         return {{**names, 1: "decode"}[length]: (length,) for length in self.lengths}
+
+    def described_functions(self) -> list[dict[str, Any]]:
+        """All functions of the program, as the manifest lists them: name, the numbers of tokens each takes (empty: any
+        number), and whether what is held out is added back."""
+        kinds = ((True, ""), (False, UNCORRECTED)) if self.ablation else ((True, ""),)
+        return [
+            {"name": name + suffix, "lengths": list(lengths), "corrected": corrected}
+            for corrected, suffix in kinds
+            for name, lengths in self.functions.items()
+        ]
 
 
 FLEXIBLE = CoreMLLayout()

@@ -62,12 +62,6 @@ class RecipeAgreement:
         values = {key: [list(at) for at in value] for key, value in asdict(self).items() if key != "recipe"}
         return {"recipe": self.recipe, "contradicts": self.contradicts, **values}
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RecipeAgreement:
-        """What `to_dict` gave, from a manifest."""
-        fields = {key: value for key, value in values.items() if key not in ("recipe", "contradicts")}
-        return cls(values["recipe"], **{key: tuple(tuple(at) for at in value) for key, value in fields.items()})
-
 
 def compare(recipe: Recipe | None, found: SuperOutliers, spec: DecoderSpec) -> RecipeAgreement | None:
     """How far the recipe's super weights are those that were found; None where no recipe names any."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from edgesw.emit.genai import GENAI_CONFIG
 from edgesw.errors import UsageError
-from edgesw.package.package import MANIFEST, Manifest, check_files, publish, read_manifest
+from edgesw.package.manifest import MANIFEST, Manifest, read_manifest
+from edgesw.package.publish import check_files, publish
 from edgesw.progress import Progress
 
 PROJECT, PACKAGES = "EdgeSWDemo.xcodeproj", "Packages"
@@ -50,21 +50,14 @@ def copy_into_app(package: Path, app: Path, *, force: bool, progress: Progress) 
             progress("Copying", name, number, len(own.files))
             _place((package / name).resolve(), folder / name)
         (folder / MANIFEST).write_text(own.to_json(), encoding="utf-8")
-    return Copied(final, project, len(own.files), sum(int(entry["bytes"]) for entry in own.files.values()))
+    return Copied(final, project, len(own.files), sum(entry.bytes for entry in own.files.values()))
 
 
 def _coreml_alone(manifest: Manifest) -> Manifest:
-    others = [path for target, path in manifest.models.items() if target != "coreml"]
-    files = {name: entry for name, entry in manifest.files.items() if not _is_of(name, others)}
-    return replace(manifest, models={"coreml": manifest.models["coreml"]}, files=files)
-
-
-def _is_of(name: str, models: list[str]) -> bool:
-    """Whether a file is one of these models, or beside one: `model.onnx.data` is beside `model.onnx`."""
-    first = PurePosixPath(name).parts[0]
-    return any(first == path or first.startswith(f"{path}.") for path in models) or (
-        name == GENAI_CONFIG and bool(models)
-    )
+    model = manifest.models["coreml"]
+    others = {name for target, each in manifest.models.items() if target != "coreml" for name in each.files}
+    files = {name: entry for name, entry in manifest.files.items() if name in model.files or name not in others}
+    return replace(manifest, models={"coreml": model}, files=files)
 
 
 def _place(source: Path, target: Path) -> None:

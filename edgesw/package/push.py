@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from edgesw.errors import EdgeswError, UsageError
-from edgesw.package.package import MANIFEST, Manifest, check_files, read_manifest
+from edgesw.package.manifest import MANIFEST, Manifest, read_manifest
+from edgesw.package.publish import check_files
 from edgesw.progress import Progress
 from edgesw.system.log_filter import only_errors
 
@@ -18,7 +19,7 @@ def files_to_push(package: Path) -> tuple[Manifest, dict[str, int]]:
     there. PackageError for one that is missing or not as it was written."""
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
-    sizes = {name: int(entry["bytes"]) for name, entry in manifest.files.items()}
+    sizes = {name: entry.bytes for name, entry in manifest.files.items()}
     return manifest, {MANIFEST: (package / MANIFEST).stat().st_size, **sizes}
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgesw.decoder.names import TensorName
-from edgesw.package.package import Manifest
-from edgesw.validate.validate import ValidationReport
+from edgesw.package.manifest import Manifest
+from edgesw.validation.validate import ValidationReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def heat_map(report: ValidationReport, manifest: Manifest, target: str) -> Figur
 def matrix_bits(manifest: Manifest, target: str) -> dict[str, int]:
     """Code bits by matrix name, as the manifest's words for its schemes have them."""
     found = {}
-    for scheme, names in manifest.settings["matrices"][target].items():
+    for scheme, names in manifest.models[target].matrices.items():
         if width := re.search(r"(\d+) bits", scheme):
             found.update(dict.fromkeys(names, int(width[1])))
     return found

@@ -8,9 +8,15 @@ from pathlib import Path
 
 from edgesw.files.atomic_write import staged
 from edgesw.files.checksums import sha256
+<<<<<<< HEAD
 from edgesw.files.json_file import json_text
-from edgesw.package.package import MANIFEST, read_manifest
-from edgesw.validate.validate import ValidationReport
+from edgesw.package.manifest import MANIFEST, read_manifest
+from edgesw.validation.validate import ValidationReport
+=======
+from edgesw.files.json_text import json_text
+from edgesw.package.manifest import MANIFEST, PackagedFile, read_manifest
+from edgesw.validation.validate import ValidationReport
+>>>>>>> 5f17c8e (Target objects, a typed manifest, settings that check themselves, and a Python API)
 
 CARD, FIGURES = "README.md", "validation.json"
 PLACE = re.compile(r"(<!-- measured -->\n).*?(<!-- /measured -->)", re.DOTALL)
@@ -28,7 +34,7 @@ def record(package: Path, report: ValidationReport) -> None:
         files = dict(manifest.files)
         for name, path, content in zip((CARD, FIGURES), partial, (text, figures), strict=False):
             path.write_text(content, encoding="utf-8")
-            files[name] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+            files[name] = PackagedFile(sha256(path), path.stat().st_size)
         partial[-1].write_text(replace(manifest, files=dict(sorted(files.items()))).to_json(), encoding="utf-8")
 
 

@@ -31,6 +31,13 @@ class PackagedDecoder(Protocol):
         """Feed the next tokens, int (tokens,), as fast as can be: the last one's logits, float32 (vocabulary,)."""
 
 
+class PackageMatrices(Protocol):
+    """The layers' matrices of one model of a package, by canonical name."""
+
+    def matrix(self, name: str) -> np.ndarray:
+        """Float32 (rows, columns), with held-out values added back. PackageError where the matrix is missing."""
+
+
 def check_room(past: int, ids: np.ndarray, context: int) -> int:
     """How many tokens there are with `ids` (tokens,) after `past` others. UsageError for more than the cache holds."""
     if past + len(ids) > context:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from edgesw.text.chat import Message
 
@@ -50,16 +50,9 @@ class ChatFormat:
     """What stands behind the last message, for the model to answer."""
     thought: Thought | None
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ChatFormat:
-        """The inverse of `dataclasses.asdict`, but for types. KeyError or TypeError for what is not one."""
-        names = ("opening", "system", "first", "user", "assistant")
-        slots = {name: None if values[name] is None else Slot(**values[name]) for name in names}
-        thought = None if values["thought"] is None else Thought(**values["thought"])
-        form = cls(**{**values, **slots, "thought": thought})
-        if (form.system is None) != (form.first is None):
-            raise TypeError("of system and first, one is there and one is not")
-        return form
+    def __post_init__(self) -> None:
+        if (self.system is None) != (self.first is None):
+            raise ValueError("'system' and 'first' go together: both are there, or neither")
 
     def prompt(self, messages: Sequence[Message], now: datetime) -> str:
         """The prompt for a system message or none, then user and assistant in turns, the user last; `now` fills dates.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from edgesw.files.type_check import structure
 from edgesw.text.chat_format import ChatFormat
 from edgesw.text.chat_format_derive import derive_format
 
@@ -30,7 +31,7 @@ def derive_format_sandboxed(template: str, tokens: Mapping[str, str], seconds: f
         found = json.loads(ran.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         return None
-    return None if found is None else ChatFormat.from_dict(found)
+    return None if found is None else structure(ChatFormat, found)
 
 
 def _main() -> None:

@@ -14,10 +14,10 @@ import coreml_calls
 import numpy as np
 import tiny
 
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.runtime.generate import generate
 from edgesw.runtime.packaged_decoder import PackagedDecoder
-from edgesw.targets.targets import open_decoder
+from edgesw.targets.registry import open_decoder
 from edgesw.text.tokenizer import Tokenizer
 
 CONTEXT = 96

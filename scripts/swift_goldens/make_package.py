@@ -12,12 +12,13 @@ from pathlib import Path
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.decoder.spec import DecoderSpec, Rotary
 from edgesw.formats.coreml_layout import CoreMLLayout
-from edgesw.package.package import MANIFEST, Manifest, list_files, read_manifest
+from edgesw.package.manifest import MANIFEST, Manifest, read_manifest
+from edgesw.package.publish import list_files
 from edgesw.report.measured import CARD, record
 from edgesw.text.chat_format import ChatFormat, Slot
-from edgesw.validate.measure import Agreement
-from edgesw.validate.samples import Sample
-from edgesw.validate.validate import ValidationReport
+from edgesw.validation.measure import Agreement
+from edgesw.validation.samples import Sample
+from edgesw.validation.validate import ValidationReport
 
 # Around the borders of SHA-256's blocks and of the pieces in which files are read.
 MEBIBYTE = 1 << 20

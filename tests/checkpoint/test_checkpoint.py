@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,8 @@ def test_gguf_equals_what_transformers_reads_from_it(write_gguf: Callable[..., P
 def test_gguf_is_the_model_it_was_made_from(tiny: Tiny, write_gguf: Callable[..., Path], tmp_path: Path) -> None:
     checkpoint = open_checkpoint(str(write_gguf(tmp_path / "tiny.gguf")))
     assert_same(checkpoint, tiny[1], tolerance=2e-3)  # Q8_0 rounds
-    ours = {**open_checkpoint(str(tiny[0])).spec.to_dict(), "norm_eps": 1e-5, "bos_token_id": None, "eos_token_ids": ()}
-    assert checkpoint.spec.to_dict() == ours
+    ours = {**asdict(open_checkpoint(str(tiny[0])).spec), "norm_eps": 1e-5, "bos_token_id": None, "eos_token_ids": ()}
+    assert asdict(checkpoint.spec) == ours
 
 
 def test_gguf_config_is_one_transformers_takes(write_gguf: Callable[..., Path], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import assert_one_line, edgesw
 
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 
 BOTH = ("--target", "coreml", "--target", "onnx")
 
@@ -28,7 +28,7 @@ def test_a_mixed_package_runs_as_it_was_compressed(mixed: Path, tiny_llama: Path
     """Widths that differ from matrix to matrix must each be unpacked by their own: one taken for another is noise."""
     manifest = read_manifest(mixed)
     for target, kind in (("coreml", "palette"), ("onnx", "block")):
-        schemes = manifest.settings["matrices"][target]
+        schemes = manifest.models[target].matrices
         widths = {int(scheme.split()[1]) for scheme, names in schemes.items() if names != ["embed_tokens"]}
         assert len(widths) > 1 and all(scheme.startswith(kind) for scheme in schemes if "." in schemes[scheme][0])
     ran = edgesw("validate", mixed, "--against", tiny_llama, "--windows", 2, "--tokens", 64, "--json")
@@ -45,11 +45,15 @@ def test_the_plan_is_told_before_the_work_and_in_full_after(mixed: Path) -> None
     for words in ("for coreml", "for onnx", "down_proj", "code bits", "stored bits per weight", "embed_tokens"):
         assert words in said
     manifest = read_manifest(mixed)
-    assert told["matrices"] == manifest.settings["matrices"] and told["stored_bits"] == manifest.settings["stored_bits"]
+    for target, model in manifest.models.items():
+        assert told["models"][target]["matrices"] == model.matrices
+        assert told["models"][target]["stored_bits"] == model.stored_bits
     for target in ("coreml", "onnx"):
-        names = [name for each in told["matrices"][target].values() for name in each]
+        names = [name for each in told["models"][target]["matrices"].values() for name in each]
         assert len(names) == len(set(names)) == 2 * 7 + 1
-        assert "block 4 bits, blocks of 32, zero points" in told["matrices"][target], "the embedding, as asked"
+        assert "block 4 bits, blocks of 32, zero points" in told["models"][target]["matrices"], (
+            "the embedding, as asked"
+        )
     card = (mixed / "README.md").read_text()
     assert "4.5 bits" in card and "head have 4 bits" in card
 
@@ -80,7 +84,7 @@ def test_a_package_of_a_size_is_named_after_it(
     assert ran.code == 0, ran
     (folder,) = tmp_path.iterdir()
     assert folder.name.endswith("-0.09MB")
-    assert read_manifest(folder).settings["size"] == 90_000
+    assert read_manifest(folder).settings.size == 90_000
     assert "90.0 kB" in (folder / "README.md").read_text()
 
 

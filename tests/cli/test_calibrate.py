@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tiny import SUPER_WEIGHT, assert_one_line, edgesw
 
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.text.texts import shipped_text
 
 WEIGHTS = "model.onnx.data"
@@ -34,7 +34,7 @@ def test_without_a_text_super_weights_are_still_held_out(tiny_llama: Path, tmp_p
     assert ran.code == 0, ran.err
     manifest = read_manifest(tmp_path / "package")
     assert manifest.calibration is None
-    assert [(w["layer"], w["row"], w["column"]) for w in manifest.held_out] == [SUPER_WEIGHT]
+    assert [w.coordinates for w in manifest.super_weights] == [SUPER_WEIGHT]
     assert manifest.held_out_columns == {"layers.0.down_proj": [SUPER_WEIGHT[2]]}
 
 

@@ -15,7 +15,7 @@ from tiny import SUPER_WEIGHT, assert_one_line, edgesw
 import edgesw as library
 from edgesw.cli import _run, cli
 from edgesw.cli.convert import convert
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 
 COMMANDS = sorted(
     [

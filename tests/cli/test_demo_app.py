@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from tiny import assert_one_line, edgesw, tree, unchanged
 
-from edgesw.package.package import check_files, read_manifest
+from edgesw.package.manifest import read_manifest
+from edgesw.package.publish import check_files
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_the_app_gets_a_whole_package_with_its_core_ml_model_alone(copy: Path, a
     inside = app / "Packages" / "tiny-4bit"
     manifest = read_manifest(inside)
     check_files(inside, manifest, contents=True, extra=True)
-    assert manifest.models == {"coreml": "model.mlpackage"}
+    assert {name: model.path for name, model in manifest.models.items()} == {"coreml": "model.mlpackage"}
     before, after = read_manifest(copy), set(manifest.files)
     assert set(before.files) - after == {"model.onnx", "model.onnx.data", "genai_config.json"}
     assert "tokenizer.json" in after and any(name.startswith("model.mlpackage/") for name in after)
@@ -65,11 +66,10 @@ def test_chunks_come_along(copy: Path, app: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "model-chunks").mkdir()
     (copy / "model.mlpackage").rename(copy / "model-chunks" / "1-of-1.mlpackage")
-    manifest["models"]["coreml"] = "model-chunks"
-    manifest["files"] = {
-        name.replace("model.mlpackage", "model-chunks/1-of-1.mlpackage"): each
-        for name, each in manifest["files"].items()
-    }
+    old, new = "model.mlpackage", "model-chunks/1-of-1.mlpackage"
+    model = manifest["models"]["coreml"]
+    model |= {"path": "model-chunks", "files": [name.replace(old, new) for name in model["files"]]}
+    manifest["files"] = {name.replace(old, new): each for name, each in manifest["files"].items()}
     (copy / "manifest.json").write_text(json.dumps(manifest))
     assert edgesw("demo-app", copy, "--app", app).code == 0
     inside = app / "Packages" / "tiny-4bit"

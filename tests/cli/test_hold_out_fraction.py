@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny import assert_one_line, compressed_llama, edgesw, logits_of, unrounded
 
-from edgesw.package.package import read_manifest
-from edgesw.targets.targets import TARGETS
+from edgesw.package.manifest import read_manifest
+from edgesw.targets.registry import TARGETS
 
 BOTH = ("--target", "coreml", "--target", "onnx")
 
@@ -29,8 +29,8 @@ def test_both_packages_put_the_scalars_back(target: str, package: Path, tiny_lla
     """What a graph leaves out is the very part that was worth its bytes."""
     manifest = read_manifest(package)
     ids = np.arange(3, 40)
-    path = package / manifest.models[target]
-    decoder = TARGETS[target].run(unrounded(path) if target == "onnx" else path, manifest.context, "float32")
+    path = package / manifest.models[target].path
+    decoder = TARGETS[target].open(unrounded(path) if target == "onnx" else path, manifest.context, precision="float32")
     ours, expected = decoder.step(ids), logits_of(compressed_llama(tiny_llama, package), ids)
     assert np.abs(ours - expected).max() < 0.02 * max(1, np.abs(expected).max())
 
@@ -50,7 +50,7 @@ def test_what_it_takes_is_told_before_and_after(package: Path, tiny_llama: Path)
         for name, columns in manifest.held_out_columns.items()
     )
     assert manifest.correction_bytes == whole + scalars
-    assert manifest.settings["hold_out_fraction"] == 0.005
+    assert manifest.settings.hold_out_fraction == 0.005
     assert "0.005 of each matrix" in (package / "README.md").read_text(encoding="utf-8")
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tiny import edgesw, save_llama
 
-from edgesw.package.package import check_files, read_manifest
+from edgesw.package.manifest import read_manifest
+from edgesw.package.publish import check_files
 
 PATIENCE = 120  # seconds, for machines that are busy with other things
 

@@ -24,8 +24,18 @@ def test_a_chunked_neural_engine_package_says_what_the_default_one_says(tiny_lla
         said.append(tiny.edgesw("generate", package, "The river and the", "--max-tokens", 12).out)
     assert said[0] == said[1] != ""
     manifest = json.loads((package / "manifest.json").read_text())
-    assert manifest["models"] == {"coreml": "model-chunks"}
-    assert manifest["settings"]["form"] == {"compute": "ane", "lengths": [1, 8], "chunks": 2, "ablation": False}
+    (model,) = manifest["models"].values()
+    assert model["path"] == "model-chunks"
+    assert model["options"] == {
+        "compute": "ane",
+        "lengths": [1, 8],
+        "chunks": 2,
+        "ablation": False,
+        "functions": [
+            {"name": "decode", "lengths": [1], "corrected": True},
+            {"name": "prefill", "lengths": [8], "corrected": True},
+        ],
+    }
     assert "model-chunks/2-of-2.mlpackage/Manifest.json" in manifest["files"]
     validated = tiny.edgesw("validate", package, "--against", tiny_llama, "--windows", 1, "--tokens", 24)
     assert validated.code == 0, validated.err + validated.out

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from tiny import assert_one_line, edgesw, unchanged
 
-from edgesw.package.package import check_files, read_manifest
+from edgesw.package.manifest import read_manifest
+from edgesw.package.publish import check_files
 
 
 def convert(model: Path, output: Path, *more: str, target: str = "onnx") -> list[object]:
@@ -38,7 +39,7 @@ def test_force_replaces_a_package(tiny_llama: Path, package: Path) -> None:
     ran = edgesw(*convert(tiny_llama, package, "--force", "--bits", "8"))
     assert ran.code == 0, ran.err
     manifest = read_manifest(package)
-    assert manifest.settings["bits"] == 8
+    assert manifest.settings.bits == 8
     assert not (package / "model.mlpackage").exists(), "what the old package had and the new one has not must go"
     check_files(package, manifest, contents=True)
     assert [path.name for path in package.parent.iterdir()] == ["package"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny import edgesw, save_llama, tree
 
-from edgesw.package.package import KEPT
+from edgesw.package.publish import KEPT
 
 PATIENCE = 240  # seconds, for machines that are busy with other things
 TARGETS = ("--target", "onnx", "--target", "coreml", "--scheme", "block")

@@ -18,8 +18,9 @@ from edgesw.compress.compensated import StreamedDecoder
 from edgesw.compress.decoder import CompressedDecoder, compress_matrix
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import make_plan
+from edgesw.formats.coreml_layout import CoreMLLayout
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.coreml import CoreMLTarget
 from edgesw.text.texts import shipped_text, windows
 from edgesw.text.tokenizer import Tokenizer
 
@@ -27,7 +28,7 @@ from edgesw.text.tokenizer import Tokenizer
 def decoder(folder: Path, **options: Any) -> StreamedDecoder:
     """The tiny model at 2 bits, where layers show what those before them have lost."""
     checkpoint = open_checkpoint(str(folder))
-    plan = make_plan(checkpoint.spec, TARGETS["coreml"].capabilities, 2)
+    plan = make_plan(checkpoint.spec, CoreMLTarget().capabilities(CoreMLLayout()), 2)
     return StreamedDecoder(checkpoint.spec, checkpoint, plan, token_ids(folder), **options)
 
 

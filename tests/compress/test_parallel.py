@@ -21,7 +21,7 @@ from edgesw.compress.parallel import AheadMatrices, MatrixTask
 from edgesw.compress.plan import make_plan
 from edgesw.errors import CheckpointError, EdgeswError
 from edgesw.system.workers import worker_processes
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.onnx import OnnxOptions, OnnxTarget
 
 
 def convert(model: Path, output: Path, *options: object) -> dict[str, bytes]:
@@ -60,7 +60,7 @@ class Watched(ThreadPoolExecutor):
 
 def made(model: Path, folder: Path, executor: Any, workers: int = 1) -> AheadMatrices:
     checkpoint = open_checkpoint(str(model))
-    plan = make_plan(checkpoint.spec, TARGETS["onnx"].capabilities, 4)
+    plan = make_plan(checkpoint.spec, OnnxTarget().capabilities(OnnxOptions()), 4)
     importance = {
         name: np.arange(1, checkpoint.spec.matrix_shape(name)[1] + 1.0) for name in checkpoint.spec.matrices()
     }

@@ -9,7 +9,7 @@ import pytest
 from edgesw.compress.plan import make_plan
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 
 SPEC = DecoderSpec(
     family="llama", layers=4, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, head_dim=64,

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from tiny import CONTEXT, SUPER_WEIGHT, edgesw, unchanged
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.conversion.convert import convert
-from edgesw.conversion.plans import Settings
-from edgesw.package.package import read_manifest
+from edgesw.conversion.settings import Settings
+from edgesw.package.manifest import read_manifest
 
 
 def dry_run(model: object, *more: str) -> dict[str, Any]:
@@ -138,8 +139,9 @@ def test_json_says_where_the_package_is_and_what_is_in_it(tiny_llama: Path, tmp_
     told = json.loads(ran.out)
     assert told["package"] == str(tmp_path / "x")
     manifest = read_manifest(Path(told["package"]))
-    assert told["files"] == manifest.files
-    assert (told["held_out"], told["held_out_columns"]) == ([*manifest.held_out], manifest.held_out_columns)
+    assert told["files"] == {name: asdict(entry) for name, entry in manifest.files.items()}
+    assert told["super_weights"] == [asdict(weight) for weight in manifest.super_weights]
+    assert told["held_out_columns"] == manifest.held_out_columns
     assert told["correction_bytes"] == manifest.correction_bytes > 0
     assert Path(told["manifest"]).read_text() == manifest.to_json()
     assert manifest.context == 64

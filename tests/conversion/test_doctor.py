@@ -16,10 +16,11 @@ from tiny import assert_one_line, edgesw
 from edgesw.checkpoint.checkpoint import read_spec
 from edgesw.conversion import doctor
 from edgesw.conversion.doctor import Finding, diagnose
-from edgesw.conversion.plans import Settings, make_plans
+from edgesw.conversion.plans import make_plans
 from edgesw.conversion.requirements import fit_model
+from edgesw.conversion.settings import Settings
 from edgesw.system.machine import available_memory, free_disk, meminfo_bytes, vm_stat_bytes
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],

@@ -18,9 +18,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
+from edgesw.formats.coreml_layout import CoreMLLayout
 from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.mil import MilProgram
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.coreml import CoreMLTarget
+from edgesw.targets.registry import TARGETS
 
 CONTEXT = 1100  # more than one unit of the token counter
 VOCABULARY = 96
@@ -45,7 +47,7 @@ def save(folder: Path, window: int | None = None) -> tuple[Path, Any]:
     model.save_pretrained(folder / "model")
     checkpoint = open_checkpoint(str(folder / "model"))
     path = folder / "model.mlpackage"
-    weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, TARGETS["coreml"].capabilities, 8))
+    weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, CoreMLTarget().capabilities(CoreMLLayout()), 8))
     TARGETS["coreml"].write(weights, checkpoint.spec, WriteOptions(CONTEXT, "Tiny/Tiny"), path)
     return path, model
 

@@ -26,7 +26,8 @@ from edgesw.formats.coreml_layout import CoreMLLayout, make_layout
 from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.coreml import open_coreml
 from edgesw.runtime.coreml_interface import packages
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.coreml import CoreMLTarget
+from edgesw.targets.registry import TARGETS
 
 CONTEXT = 60
 IDS = np.random.default_rng(7).integers(0, 96, CONTEXT)
@@ -49,11 +50,11 @@ def write(folder: Path, variant: str, form: CoreMLLayout, bits: int = 8, cluster
     save(variant, folder / "model")
     checkpoint = open_checkpoint(str(folder / "model"))
     target = TARGETS["coreml"]
-    plan = make_plan(checkpoint.spec, target.capabilities_for(form), bits, cluster_dim=cluster_dim)
+    plan = make_plan(checkpoint.spec, target.capabilities(form), bits, cluster_dim=cluster_dim)
     columns = {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}
     weights = CompressedDecoder(checkpoint, plan, None, [(0, 5, 7)], columns, 0.01)
     path = folder / target.path(form)
-    target.write(weights, checkpoint.spec, WriteOptions(CONTEXT, "tiny", 0.0, form), path)
+    target.write(weights, checkpoint.spec, form, WriteOptions(CONTEXT, "tiny", 0.0), path)
     return path, with_matrices(variant, {name: weights.tensor(name) for name, _ in plan.schemes})
 
 
@@ -173,7 +174,7 @@ def test_chunks_are_as_small_as_they_can_be(tmp_path: Path) -> None:
     """Against every way to cut: the largest chunk decides whether an iPhone loads the model."""
     save("llama", tmp_path)
     decoder = replace(open_checkpoint(str(tmp_path)).spec, layers=9, layer_rotary=(0,) * 9, layer_windows=(None,) * 9)
-    plan = make_plan(decoder, TARGETS["coreml"].capabilities, 4)
+    plan = make_plan(decoder, CoreMLTarget().capabilities(CoreMLLayout()), 4)
 
     def largest(cuts: tuple[int, ...]) -> int:
         sizes = []
@@ -219,7 +220,7 @@ def test_an_ablation_is_the_model_without_what_is_held_out(form: CoreMLLayout, t
     plain, _ = write(tmp_path / "plain", "llama", replace(form, ablation=False))
     path, model = write(tmp_path, "llama", form)
     checkpoint = open_checkpoint(str(tmp_path / "model"))
-    plan = make_plan(checkpoint.spec, TARGETS["coreml"].capabilities_for(form), 8)
+    plan = make_plan(checkpoint.spec, CoreMLTarget().capabilities(form), 8)
     bare = CompressedDecoder(
         checkpoint, plan, None, [(0, 5, 7)], {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}, 0.01
     )

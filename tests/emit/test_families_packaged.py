@@ -19,7 +19,7 @@ from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 
 CONTEXT = 64
 IDS = np.random.default_rng(5).integers(0, 96, 60)
@@ -28,7 +28,7 @@ IDS = np.random.default_rng(5).integers(0, 96, 60)
 def run(target: str, path: Path, precision: str) -> PackagedDecoder:
     if target == "coreml":
         return CoreMLDecoder(MilProgram(path, precision=precision), CONTEXT, "interpreter")
-    return TARGETS[target].run(unrounded(path), CONTEXT, precision)
+    return TARGETS[target].open(unrounded(path), CONTEXT, precision=precision)
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
@@ -37,9 +37,9 @@ def test_packages_equal_what_they_stand_for(variant: str, target: str, tmp_path:
     """In one piece and in pieces over the cache: windows, caps and position embeddings must agree at every position."""
     save(variant, tmp_path)
     checkpoint, entry = open_checkpoint(str(tmp_path)), TARGETS[target]
-    weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, entry.capabilities, bits=4))
-    path = tmp_path / entry.file
-    entry.write(weights, checkpoint.spec, WriteOptions(CONTEXT, "tiny"), path)
+    weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, entry.capabilities(entry.options()), bits=4))
+    path = tmp_path / entry.path(entry.options())
+    entry.write(weights, checkpoint.spec, entry.options(), WriteOptions(CONTEXT, "tiny"), path)
     with torch.inference_mode():
         model = with_matrices(variant, stored_matrices(target, path))
         expected = model(torch.from_numpy(IDS)[None]).logits[0].numpy()
@@ -65,7 +65,7 @@ def test_columns_and_scalars_held_out_of_every_matrix(variant: str, target: str,
     checkpoint, entry = open_checkpoint(str(tmp_path)), TARGETS[target]
     spec = checkpoint.spec
     columns = {name: (1, spec.matrix_shape(name)[1] - 1) for name in spec.matrices()}
-    plan = make_plan(spec, entry.capabilities, bits=4)
+    plan = make_plan(spec, entry.capabilities(entry.options()), bits=4)
     weights = CompressedDecoder(checkpoint, plan, columns=columns, fraction=0.01)
     for name, held in columns.items():
         each = weights.matrix(name).held_out_scalars
@@ -73,8 +73,8 @@ def test_columns_and_scalars_held_out_of_every_matrix(variant: str, target: str,
         off = np.abs(weights.tensor(name) - checkpoint.tensor(name))
         assert off[:, held].max() < 1e-3
         assert off[each.rows, each.columns].max() < 1e-3
-    path = tmp_path / entry.file
-    entry.write(weights, spec, WriteOptions(CONTEXT, "tiny"), path)
+    path = tmp_path / entry.path(entry.options())
+    entry.write(weights, spec, entry.options(), WriteOptions(CONTEXT, "tiny"), path)
     expected = next(iter(FloatLogits(spec, weights, IDS[None])))
     largest = max(1, np.abs(expected).max())
     assert (

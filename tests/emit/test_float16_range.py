@@ -13,11 +13,13 @@ from tiny_families import make
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
+from edgesw.formats.coreml_layout import CoreMLLayout
 from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.coreml import CoreMLTarget
+from edgesw.targets.registry import TARGETS
 
 IDS = np.random.default_rng(7).integers(0, 96, 20)
 CONTEXT = 64
@@ -41,7 +43,7 @@ def test_a_stream_that_float16_cannot_hold_still_gives_the_models_logits(variant
     checkpoint = large(variant, tmp_path)
     spec = checkpoint.spec
     weights = CompressedDecoder(
-        checkpoint, make_plan(spec, TARGETS["coreml"].capabilities, bits=8), None, [(0, 5, 100)]
+        checkpoint, make_plan(spec, CoreMLTarget().capabilities(CoreMLLayout()), bits=8), None, [(0, 5, 100)]
     )
     largest = max(float(x.abs().max()) for x in residual_stream(TorchOps(spec, weights, IDS[None])))
     assert largest > 1e5

@@ -14,13 +14,13 @@ from tiny_families import VARIANTS, save
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import make_plan
-from edgesw.formats.coreml_layout import FLEXIBLE
 from edgesw.formats.write_options import WriteOptions
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.runtime.arm_guest import session
 from edgesw.runtime.onnx import OnnxDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.onnx import OnnxOptions
+from edgesw.targets.registry import TARGETS
 
 CONTEXT = 64
 IDS = np.random.default_rng(5).integers(0, 96, 60)
@@ -31,12 +31,12 @@ def write(variant: str, folder: Path, bits: int = 4, embedding_bits: int = 8) ->
     save(variant, folder)
     checkpoint, entry = open_checkpoint(str(folder)), TARGETS["onnx"]
     spec = checkpoint.spec
-    can = entry.capabilities_for(FLEXIBLE, portable=True)
+    can = entry.capabilities(OnnxOptions(portable=True))
     columns = {name: (1, spec.matrix_shape(name)[1] - 1) for name in spec.matrices()}
     plan = make_plan(spec, can, bits, embedding_bits=embedding_bits)
     weights = CompressedDecoder(checkpoint, plan, columns=columns, fraction=0.01)
-    path = folder / entry.file
-    entry.write(weights, spec, WriteOptions(CONTEXT, "tiny", portable=True), path)
+    path = folder / entry.path(entry.options())
+    entry.write(weights, spec, OnnxOptions(portable=True), WriteOptions(CONTEXT, "tiny"), path)
     return path, weights
 
 
@@ -99,7 +99,7 @@ def test_the_command_writes_it_and_genai_runs_it(tiny_llama: Path, tmp_path: Pat
     package = tmp_path / "package"
     ran = edgesw("convert", tiny_llama, "--target", "onnx", "--portable", "--calibrate", "none", "-o", package)
     assert ran.code == 0, ran.err
-    assert read_manifest(package).settings["portable"] is True
+    assert read_manifest(package).models["onnx"].options == {"portable": True}
     ran = edgesw("validate", package, "--against", tiny_llama, "--windows", 1, "--tokens", 64)
     assert ran.code in (0, 3) and "onnxruntime" in ran.out
     model = og.Model(str(package))

@@ -25,7 +25,7 @@ from edgesw.runtime.coreml import CoreMLDecoder
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import FloatLogits
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 
 CONTEXT = 64
 HELD_OUT = [(1, 5, 100), (1, 9, 100), (1, 5, 7)]
@@ -66,10 +66,14 @@ class Made:
         self.target, self.spec = target, checkpoint.spec
         entry = TARGETS[target]
         self.decoder = CompressedDecoder(
-            checkpoint, make_plan(checkpoint.spec, entry.capabilities, **options), None, HELD_OUT, columns=COLUMNS
+            checkpoint,
+            make_plan(checkpoint.spec, entry.capabilities(entry.options()), **options),
+            None,
+            HELD_OUT,
+            columns=COLUMNS,
         )
-        self.path = folder / entry.file
-        entry.write(self.decoder, checkpoint.spec, WriteOptions(CONTEXT, "tiny"), self.path)
+        self.path = folder / entry.path(entry.options())
+        entry.write(self.decoder, checkpoint.spec, entry.options(), WriteOptions(CONTEXT, "tiny"), self.path)
 
     @property
     def tolerance(self) -> float:
@@ -86,7 +90,7 @@ class Made:
         self.skip_unless_run_here()
         if self.target == "coreml":  # the interpreter on a Mac too: there is no float32 in Core ML to compare with
             return CoreMLDecoder(MilProgram(self.path, precision=precision), CONTEXT, "interpreter")
-        return TARGETS[self.target].run(unrounded(self.path), CONTEXT, precision)
+        return TARGETS[self.target].open(unrounded(self.path), CONTEXT, precision=precision)
 
     def stored(self) -> dict[str, np.ndarray]:
         """The dense matrices that the files hold, float32, by our names."""
@@ -146,7 +150,7 @@ def test_inputs_rounded_to_8_bits_cost_little(made: Made) -> None:
     made.skip_unless_run_here()
     if made.target == "coreml":
         pytest.skip("Core ML computes in float16")
-    exact, rounded = made.run().step(IDS), TARGETS["onnx"].run(made.path, CONTEXT, "float32").step(IDS)
+    exact, rounded = made.run().step(IDS), TARGETS["onnx"].open(made.path, CONTEXT, precision="float32").step(IDS)
     assert 0 < np.abs(rounded - exact).mean() < 0.05 * np.abs(exact).mean()
 
 
@@ -223,13 +227,17 @@ def test_what_is_held_out_takes_the_room_that_the_manifest_says(
 ) -> None:
     """Bits per weight count it, and a budget of bytes pays for it."""
     entry = TARGETS[target]
-    plan = make_plan(checkpoint.spec, entry.capabilities, 4)
+    plan = make_plan(checkpoint.spec, entry.capabilities(entry.options()), 4)
 
     def size(name: str, **held_out: Any) -> int:
-        path = tmp_path / name / entry.file
+        path = tmp_path / name / entry.path(entry.options())
         path.parent.mkdir()
         entry.write(
-            CompressedDecoder(checkpoint, plan, **held_out), checkpoint.spec, WriteOptions(CONTEXT, "tiny"), path
+            CompressedDecoder(checkpoint, plan, **held_out),
+            checkpoint.spec,
+            entry.options(),
+            WriteOptions(CONTEXT, "tiny"),
+            path,
         )
         return sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
 

@@ -27,7 +27,8 @@ from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.arm_guest import session
 from edgesw.runtime.onnx import OnnxDecoder
 from edgesw.runtime.packaged_decoder import PackagedDecoder
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.onnx import OnnxOptions
+from edgesw.targets.registry import TARGETS
 
 CONTEXT = 64
 IDS = np.random.default_rng(5).integers(0, 96, 60)
@@ -55,24 +56,23 @@ class Model:
     ) -> None:
         save(variant, folder)
         self.variant, self.folder, self.target = variant, folder, target
-        self.form, self.portable = form or CoreMLLayout(), portable
+        self.portable = portable
+        self.options = (form or CoreMLLayout()) if target == "coreml" else OnnxOptions(portable)
         checkpoint, entry = open_checkpoint(str(folder)), TARGETS[target]
         self.spec: DecoderSpec = checkpoint.spec
         self.columns = {name: (1, self.spec.matrix_shape(name)[1] - 1) for name in self.spec.matrices()}
-        plan = make_plan(self.spec, entry.capabilities_for(self.form, portable, rounded=True), 8)
+        plan = make_plan(self.spec, entry.capabilities(self.options, True), 8)
         self.weights = CompressedDecoder(checkpoint, plan, columns=self.columns)
         self.extremes: dict[str, np.ndarray] = {}
 
     def package(self, ranges: str) -> PackagedDecoder:
         bounds = static_bounds(self.extremes, self.columns) if ranges == "static" else {}
         entry = TARGETS[self.target]
-        path = self.folder / entry.file
-        packaging = WriteOptions(
-            CONTEXT, "tiny", form=self.form, portable=self.portable, rounding=ActivationQuantization(ranges, bounds)
-        )
-        entry.write(self.weights, self.spec, packaging, path)
+        path = self.folder / entry.path(self.options)
+        common = WriteOptions(CONTEXT, "tiny", rounding=ActivationQuantization(ranges, bounds))
+        entry.write(self.weights, self.spec, self.options, common, path)
         if self.target == "coreml":
-            return entry.run(path, CONTEXT, "float32", None)
+            return entry.open(path, CONTEXT, precision="float32")
         # By default onnxruntime rounds the head's input too.
         decoder = OnnxDecoder(path if self.portable else unrounded(path), CONTEXT)
         if self.portable:
@@ -112,7 +112,7 @@ class Model:
             return torch.tensor(rest[0].min()), torch.tensor(rest[1].max())
 
         def rounded(x: torch.Tensor, name: str) -> torch.Tensor:
-            if ranges == "token":
+            if ranges == "per-token":
                 return about_zero(x, x.abs().amax(-1, keepdim=True))
             low, high = static(name) if ranges == "static" else (x.min(), x.max())
             return about_zero(x, torch.maximum(-low, high)) if self.target == "coreml" else between(x, low, high)
@@ -125,7 +125,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("portable", [False, True])
-@pytest.mark.parametrize("ranges", ["token", "tensor", "static"])
+@pytest.mark.parametrize("ranges", ["per-token", "per-tensor", "static"])
 @pytest.mark.parametrize("variant", ["llama-biased", "gemma2"])
 def test_onnx_rounds_what_transformers_layers_get(variant: str, ranges: str, portable: bool, tmp_path: Path) -> None:
     """Another range, or a held-out column that is rounded with the rest, is another model than the one validated."""
@@ -138,7 +138,7 @@ def test_onnx_rounds_what_transformers_layers_get(variant: str, ranges: str, por
     noise = distance(expected, plain)
     assert noise > 0
     assert distance(decoder.step(IDS), expected) < 0.3 * noise
-    if ranges != "tensor":  # which is about what a call gives
+    if ranges != "per-tensor":  # which is about what a call gives
         decoder.reset()
         pieces = [decoder.step(IDS[at:to]) for at, to in [(0, 1), (1, 2), (2, 30), (30, 60)]]
         assert distance(np.concatenate(pieces), expected) < 0.3 * noise
@@ -154,11 +154,11 @@ def test_core_ml_rounds_no_more_than_it_should(form: CoreMLLayout, tmp_path: Pat
     noise = distance(expected, plain)
     model.package("static")
     for precision in ("float32", "float16"):
-        decoder = TARGETS["coreml"].run(tmp_path / "model.mlpackage", CONTEXT, precision, None)
+        decoder = TARGETS["coreml"].open(tmp_path / "model.mlpackage", CONTEXT, precision=precision)
         assert 0.7 * noise < distance(decoder.step(IDS), plain) < 1.4 * noise
 
 
-@pytest.mark.parametrize("ranges", ["token", "tensor", "static"])
+@pytest.mark.parametrize("ranges", ["per-token", "per-tensor", "static"])
 def test_the_standard_s_own_evaluator_runs_it(ranges: str, tmp_path: Path) -> None:
     """By their documented meaning the operators are what onnxruntime makes of them: other runtimes go by that."""
     model = Model("llama-biased", tmp_path, "onnx", portable=True)
@@ -179,7 +179,7 @@ def test_the_standard_s_own_evaluator_runs_it(ranges: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("ranges", "fused"),
-    [("token", "MatMulInteger"), ("tensor", "DynamicQuantizeMatMul"), ("static", "MatMulIntegerToFloat")],
+    [("per-token", "MatMulInteger"), ("per-tensor", "DynamicQuantizeMatMul"), ("static", "MatMulIntegerToFloat")],
 )
 def test_onnxruntime_multiplies_integers(ranges: str, fused: str, tmp_path: Path) -> None:
     """Were its optimiser not to know the pattern, it would multiply floats, four times as slowly."""

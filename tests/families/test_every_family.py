@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tiny_families import VARIANTS, save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.files.type_check import structure
 from edgesw.runtime.torch import FloatLogits
 
 
@@ -36,4 +38,4 @@ def test_the_spec_survives_the_manifest(variant: str, tmp_path: Path) -> None:
 
     save(variant, tmp_path)
     spec = open_checkpoint(str(tmp_path)).spec
-    assert DecoderSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert structure(DecoderSpec, json.loads(json.dumps(asdict(spec)))) == spec

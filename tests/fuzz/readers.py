@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,23 @@ from mil_package import edit_proto, write_package
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.checkpoint.safetensors import INDEX, SafetensorsReader
 from edgesw.decoder.spec import DecoderSpec, Rotary
-from edgesw.package.package import MANIFEST, Manifest, check_files, list_files, read_manifest
+from edgesw.errors import PackageError
+from edgesw.outliers.agreement import RecipeAgreement
+from edgesw.package.manifest import (
+    MANIFEST,
+    Manifest,
+    PackagedModel,
+    PackagedSuperWeight,
+    PackageSettings,
+    PackageSource,
+    read_manifest,
+)
+from edgesw.package.publish import check_files, list_files
 from edgesw.recipes.recipes import read_recipes
 from edgesw.runtime.coreml_interface import read_interface
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.mil_plan import read_spec
+from edgesw.targets.registry import TARGETS
 from edgesw.text.chat_format_derive import derive_format
 
 SOUND = "sound"
@@ -186,7 +199,7 @@ def _write_gguf(folder: Path, example: Any) -> int:
 
 def _read_gguf(folder: Path) -> None:
     checkpoint = open_checkpoint(str(folder / "model.gguf"))
-    checkpoint.spec.to_dict()
+    asdict(checkpoint.spec)
     for name in checkpoint.names():
         checkpoint.tensor(name)
     checkpoint.tokenizer_files()
@@ -223,7 +236,7 @@ def _write_config(folder: Path, example: Any) -> int:
 
 def _read_config(folder: Path) -> None:
     checkpoint = open_checkpoint(str(folder / (folder / "variant").read_text()))
-    json.dumps(checkpoint.spec.to_dict(), allow_nan=False)
+    json.dumps(asdict(checkpoint.spec), allow_nan=False)
     checkpoint.parameters()
     for name in checkpoint.names()[:6]:
         checkpoint.tensor(name)
@@ -276,11 +289,12 @@ def _prepare_manifest(folder: Path) -> None:
         "llama", 2, 8, 16, 2, 1, 4, 32, 64, 1e-5, True, 1, (2,), (Rotary((1.0, 0.1)),), (0, None), (None, 16),
         biased=("q_proj",), attention_softcap=2.0,
     )  # fmt: skip
-    settings = {"bits": 4, "context": 64, "schemes": {"onnx": "block"}, "form": {"lengths": []}, "hold_out": True}
+    model = PackagedModel("model.onnx", ("model.onnx",), "block", 4.6, {"block": ["embed_tokens"]}, {"portable": False})
     manifest = Manifest(
-        {"name": "tiny", "origin": "local folder", "revision": None}, None, settings, {"edgesw": "1"}, spec,
-        {"onnx": "model.onnx"}, ({"layer": 0, "row": 1, "column": 2, "value": 1.5},), None, list_files(folder),
-        held_out_columns={"layers.0.down_proj": [2]}, correction_bytes=20, chat=derive_format(CHATML, {}),
+        PackageSource("tiny", "local folder", None), None, PackageSettings(4, None, 8, 1, 64, None, True, 0.0),
+        {"edgesw": "1"}, spec, {"onnx": model}, (PackagedSuperWeight(0, 1, 2, 1.5),), None, list_files(folder),
+        agreement=RecipeAgreement("tiny", ((0, 1, 2),)), held_out_columns={"layers.0.down_proj": [2]},
+        correction_bytes=20, chat_format=derive_format(CHATML, {}),
     )  # fmt: skip
     (folder.parent / "sound.json").write_text(manifest.to_json())
 
@@ -295,8 +309,12 @@ def _write_manifest(folder: Path, example: Any) -> int:
 def _read_manifest(folder: Path) -> None:
     manifest = read_manifest(folder)
     check_files(folder, manifest, contents=True)
-    assert manifest.context > 0 and next(iter(manifest.models)) and manifest.source["name"]
-    for path in [*manifest.files, *manifest.models.values()]:
+    assert manifest.context > 0 and next(iter(manifest.models)) and manifest.source.name
+    paths = [path for model in manifest.models.values() for path in (model.path, *model.files)]
+    for target in manifest.models.keys() & TARGETS.keys():
+        with contextlib.suppress(PackageError):
+            TARGETS[target].options_of(manifest.models[target])
+    for path in [*manifest.files, *paths]:
         assert (folder / path).resolve().is_relative_to(folder)
     sum(map(len, manifest.held_out_columns.values()))
     json.loads(manifest.to_json())

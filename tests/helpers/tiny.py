@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesw.targets.onnx import OnnxOptions, OnnxTarget
 from edgesw.text.texts import shipped_text
 
 BOS, EOS = "<s>", "</s>"
@@ -171,17 +172,16 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     from edgesw.compress.plan import make_plan
     from edgesw.conversion.convert import compressed_decoder
     from edgesw.conversion.hold_out import HeldOut
-    from edgesw.package.package import read_manifest
-    from edgesw.targets.targets import TARGETS
+    from edgesw.package.manifest import read_manifest
     from edgesw.text.tokenizer import Tokenizer
 
     checkpoint, manifest = open_checkpoint(str(folder)), read_manifest(package)
     text = shipped_text("calibration")
     calibration = calibrate(checkpoint, Tokenizer.from_folder(folder), text, lambda *_: None)
-    plan = make_plan(checkpoint.spec, TARGETS["onnx"].capabilities, manifest.settings["bits"])
-    values = {(scalar["layer"], scalar["row"], scalar["column"]): scalar["value"] for scalar in manifest.held_out}
+    plan = make_plan(checkpoint.spec, OnnxTarget().capabilities(OnnxOptions()), manifest.settings.bits)
+    values = {scalar.coordinates: scalar.value for scalar in manifest.super_weights}
     columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
-    fraction = manifest.settings["hold_out_fraction"]
+    fraction = manifest.settings.hold_out_fraction
     weights = compressed_decoder(checkpoint, plan, calibration, HeldOut(values, columns, fraction))
     model = LlamaForCausalLM.from_pretrained(folder)
     with torch.no_grad():

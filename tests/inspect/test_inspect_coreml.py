@@ -15,8 +15,8 @@ from tiny import edgesw
 from edgesw.errors import UnreadableError
 from edgesw.inspect.contents import REST, Found
 from edgesw.inspect.coreml import inspect_coreml
-from edgesw.inspect.inspect import inspect
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
+from edgesw.targets.inspection import inspect
 
 logging.getLogger("coremltools").setLevel(logging.ERROR)
 pytest.importorskip("coremltools.libmilstoragepython", reason="coremltools has no native build for this machine")

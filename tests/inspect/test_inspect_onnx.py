@@ -19,7 +19,7 @@ from tiny import edgesw
 from edgesw.errors import UnreadableError
 from edgesw.inspect.contents import Found, Weight
 from edgesw.inspect.onnx import inspect_onnx
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 
 ROWS, COLUMNS, WORDS = 128, 64, 100
 # How the names of what is quantized to bytes end.

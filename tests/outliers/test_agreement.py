@@ -11,8 +11,7 @@ from tiny import SUPER_VALUE, SUPER_WEIGHT, edgesw
 
 from edgesw.checkpoint import source
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.outliers.agreement import RecipeAgreement
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.recipes import recipes
 from edgesw.recipes.recipes import all_recipes
 
@@ -74,10 +73,10 @@ def test_a_contradiction_is_a_warning_that_names_both(index: Index, tiny_llama: 
     assert err == f"Warning: recipe {both}\n"
     assert "0 of 1 super weights found by detection, 1 more detected" in out
     manifest = read_manifest(package)
-    assert manifest.agreement is not None and manifest.agreement["contradicts"]
-    assert RecipeAgreement.from_dict(manifest.agreement).warning() == f"recipe {both}"
+    assert manifest.agreement is not None and manifest.agreement.contradicts
+    assert manifest.agreement.warning() == f"recipe {both}"
     value = float(open_checkpoint(str(tiny_llama)).tensor("layers.1.down_proj")[OTHER[1:]])
-    held = {(w["layer"], w["row"], w["column"]): w["value"] for w in manifest.held_out}
+    held = {w.coordinates: w.value for w in manifest.super_weights}
     assert held == {SUPER_WEIGHT: SUPER_VALUE, OTHER: value}
     assert both in (package / "README.md").read_text()
 

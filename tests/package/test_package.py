@@ -23,9 +23,10 @@ import edgesw as library
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.checkpoint.source import Source
 from edgesw.conversion.convert import convert
-from edgesw.conversion.plans import Settings
+from edgesw.conversion.settings import Settings
 from edgesw.errors import PackageError, UsageError
-from edgesw.package.package import Manifest, check_files, publish, read_manifest
+from edgesw.package.manifest import Manifest, read_manifest
+from edgesw.package.publish import check_files, publish
 from edgesw.recipes.recipes import load_recipe
 from edgesw.text.tokenizer import Tokenizer
 
@@ -65,26 +66,32 @@ def test_the_tokenizer_is_the_checkpoints(tiny_llama: Path, tiny_package: Path) 
 def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], tiny_llama: Path) -> None:
     assert manifest["source"] == {"name": tiny_llama.name, "origin": "local folder", "revision": None}
     assert manifest["recipe"] is None
-    assert manifest["models"] == {"coreml": "model.mlpackage", "onnx": "model.onnx"}
+    models = manifest["models"]
+    assert {name: model["path"] for name, model in models.items()} == {
+        "coreml": "model.mlpackage",
+        "onnx": "model.onnx",
+    }
+    assert models["onnx"]["files"] == ["genai_config.json", "model.onnx", "model.onnx.data"]
+    assert all(name.startswith("model.mlpackage/") for name in models["coreml"]["files"])
     layers = {
         f"layers.{layer}.{kind}_proj" for layer in range(2) for kind in ("q", "k", "v", "o", "gate", "up", "down")
     }
-    for schemes in manifest["settings"].pop("matrices").values():
-        told = {scheme: set(names) for scheme, names in schemes.items()}
+    for model in models.values():
+        told = {scheme: set(names) for scheme, names in model["matrices"].items()}
         assert told == {
             "block 4 bits, blocks of 32, zero points": layers,
             "block 8 bits, blocks of 32": {"embed_tokens"},
         }
+        assert model["stored_bits"] == 4.625 and model["scheme"] == "block 4 bits, blocks of 32, zero points"
+    functions = [{"name": "main", "lengths": [], "corrected": True}]
+    layout = {"compute": "gpu", "lengths": [], "chunks": 1, "ablation": False, "functions": functions}
+    assert (models["coreml"]["options"], models["onnx"]["options"]) == (layout, {"portable": False})
     assert manifest["settings"] == {
         "bits": 4,
-        "form": {"compute": "gpu", "lengths": [], "chunks": 1, "ablation": False},
         "size": None,
         "embedding_bits": 8,
         "cluster_dim": 1,
-        "portable": False,
-        "activation_ranges": None,
-        "stored_bits": {"coreml": 4.625, "onnx": 4.625},
-        "schemes": dict.fromkeys(("coreml", "onnx"), "block 4 bits, blocks of 32, zero points"),
+        "activations": None,
         "context": CONTEXT,
         "hold_out": True,
         "hold_out_fraction": 0.0,
@@ -97,7 +104,7 @@ def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], ti
 
 def test_the_chat_template_is_told_as_pieces(tiny_package: Path) -> None:
     """Apps have no template language: without the pieces a chat model could only continue texts."""
-    form, tokenizer = read_manifest(tiny_package).chat, Tokenizer.from_folder(tiny_package)
+    form, tokenizer = read_manifest(tiny_package).chat_format, Tokenizer.from_folder(tiny_package)
     said = [{"role": role, "content": role} for role in ("system", "user", "assistant", "user")]
     assert form is not None and form.prompt(said, datetime.now()) == tokenizer.chat_prompt(said)
 
@@ -105,7 +112,7 @@ def test_the_chat_template_is_told_as_pieces(tiny_package: Path) -> None:
 def test_the_super_weight_is_held_out_and_named(manifest: dict[str, Any]) -> None:
     """Not held out, it is lost in four bits, and the model with it."""
     layer, row, column = SUPER_WEIGHT
-    assert manifest["held_out"] == [{"layer": layer, "row": row, "column": column, "value": SUPER_VALUE}]
+    assert manifest["super_weights"] == [{"layer": layer, "row": row, "column": column, "value": SUPER_VALUE}]
 
 
 def test_held_out_columns_are_named_and_counted(manifest: dict[str, Any], tiny_package: Path) -> None:
@@ -125,8 +132,8 @@ def test_without_hold_out_nothing_is_held_out(tiny_llama: Path, tmp_path: Path) 
     ran = edgesw("convert", tiny_llama, "--target", "onnx", "--no-hold-out", "-o", tmp_path / "x")
     assert "Held out: nothing." in ran.out
     found = read_manifest(tmp_path / "x")
-    assert found.held_out == () and found.held_out_columns == {} and found.correction_bytes == 0
-    assert found.settings["hold_out"] is False
+    assert found.super_weights == () and found.held_out_columns == {} and found.correction_bytes == 0
+    assert found.settings.hold_out is False
     assert "--no-hold-out" in (tmp_path / "x" / "README.md").read_text()
 
 
@@ -142,11 +149,11 @@ def test_nothing_in_it_tells_where_it_was_made(tiny_package: Path, tiny_llama: P
 def test_mixed_widths_are_told(tiny_llama: Path, tmp_path: Path) -> None:
     """ONNX has no 3-bit codes: others are mixed. Told as one of them, the figures could not be understood."""
     edgesw("convert", tiny_llama, "--target", "onnx", "--bits", "3", "-o", tmp_path / "x")
-    settings = read_manifest(tmp_path / "x").settings
-    told = settings["schemes"]["onnx"]
+    model = read_manifest(tmp_path / "x").models["onnx"]
+    told = model.scheme
     assert told.startswith("block 2") and " and " in told and told.endswith(" bits, 3.00 on average"), told
     card = (tmp_path / "x" / "README.md").read_text()
-    assert told in card and f"| {settings['stored_bits']['onnx']:.2f} |" in card
+    assert told in card and f"| {model.stored_bits:.2f} |" in card
 
 
 # --- the model card --------------------------------------------------------------------------------------------------

@@ -15,10 +15,10 @@ from tiny import assert_one_line, edgesw
 
 from benchmarks.quality.arm_matrices import Measured, cases, measure
 from edgesw.errors import EdgeswError, PackageError, UsageError
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.runtime.arm_decoder import Arm64Decoder
 from edgesw.runtime.arm_machine import arm64, this_machine
-from edgesw.targets.targets import open_decoder
+from edgesw.targets.registry import open_decoder
 
 EMULATES = sys.platform == "linux" and platform.machine() == "x86_64" and shutil.which("apt-get") is not None
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from tiny import BOS, EOS
 
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.runtime.generate import generate
-from edgesw.targets.targets import open_decoder
+from edgesw.targets.registry import open_decoder
 from edgesw.text.tokenizer import Tokenizer
 
 og = pytest.importorskip("onnxruntime_genai")

@@ -16,10 +16,10 @@ from tiny import CONTEXT, assert_one_line, edgesw, logits_of
 
 from edgesw.cli import _run
 from edgesw.errors import UsageError
-from edgesw.package.package import read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.runtime.generate import generate
 from edgesw.runtime.packaged_decoder import CHUNK, PackagedDecoder, feed
-from edgesw.targets.targets import open_decoder
+from edgesw.targets.registry import open_decoder
 from edgesw.text.texts import shipped_text
 from edgesw.text.tokenizer import Tokenizer
 

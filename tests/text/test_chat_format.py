@@ -15,6 +15,7 @@ import pytest
 from chat_templates import CHATML, HEADERS, TEMPLATES, WITHOUT_SYSTEM
 from test_tokenizer import CONFIG, byte_level, tokenizer
 
+from edgesw.files.type_check import structure
 from edgesw.text.chat_format import ChatFormat
 from edgesw.text.chat_format_derive import derive_format
 from edgesw.text.chat_format_sandbox import derive_format_sandboxed
@@ -179,4 +180,4 @@ def test_blank_messages_and_a_system_message_without_a_place_are_refused() -> No
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_forms_come_back_from_json(name: str) -> None:
     form: Any = derive_format(TEMPLATES[name], TOKENS)
-    assert ChatFormat.from_dict(json.loads(json.dumps(dataclasses.asdict(form)))) == form
+    assert structure(ChatFormat, json.loads(json.dumps(dataclasses.asdict(form)))) == form

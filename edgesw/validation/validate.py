@@ -10,20 +10,19 @@ import numpy as np
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.errors import UsageError
-from edgesw.package.package import Manifest, check_files, read_manifest
+from edgesw.package.manifest import Manifest, read_manifest
+from edgesw.package.publish import check_files
 from edgesw.progress import Progress
-from edgesw.runtime.arm_decoder import Arm64Decoder
-from edgesw.runtime.arm_machine import arm64
+from edgesw.runtime.arm_machine import is_native, this_machine
 from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.system.sizes import counted
-from edgesw.targets.targets import check_target, has_ablation, open_decoder
+from edgesw.targets.registry import TARGETS, has_ablation, open_decoder, packaged_target
 from edgesw.text.texts import Text, windows
 from edgesw.text.tokenizer import Tokenizer
-from edgesw.validate.float_cache import float_logits
-from edgesw.validate.matrices import MatrixError, matrix_errors
-from edgesw.validate.measure import Agreement, measure
-from edgesw.validate.package_matrices import stored_matrices
-from edgesw.validate.samples import PROMPTS, Sample, samples
+from edgesw.validation.float_cache import float_logits
+from edgesw.validation.matrices import MatrixError, matrix_errors
+from edgesw.validation.measure import Agreement, measure
+from edgesw.validation.samples import PROMPTS, Sample, samples
 
 WINDOWS, TOKENS, MOST_INCREASE = 8, 512, 0.2
 SAMPLE_TOKENS = 24
@@ -85,11 +84,9 @@ class ValidationReport:
 def float_model(manifest: Manifest, against: str | None) -> Checkpoint:
     """The float model: `against`, or what the manifest names. UsageError when that is not enough or another model."""
     source = manifest.source
-    if against is None and source["origin"].startswith("local"):
-        raise UsageError(
-            f"the package was made from a {source['origin']} ('{source['name']}'): name it with --against."
-        )
-    checkpoint = open_checkpoint(against or source["name"], None if against else source["revision"])
+    if against is None and source.origin.startswith("local"):
+        raise UsageError(f"the package was made from a {source.origin} ('{source.name}'): name it with --against.")
+    checkpoint = open_checkpoint(against or source.name, None if against else source.revision)
     if checkpoint.spec.vocab_size != manifest.decoder.vocab_size:
         raise UsageError(
             f"'{checkpoint.source.name}' has {checkpoint.spec.vocab_size} tokens and the package "
@@ -128,12 +125,11 @@ def validate(
     for name in names:
         progress("Loading", name, len(decoders), len(names))
         decoders.append(open_decoder(package, manifest, name, precision, compute))
-    if cpus:
-        check_target(package, manifest, "onnx")
-    machines = {machine.name: (cpu, machine) for cpu in cpus for machine in [arm64(cpu, progress)]}
-    for cpu, machine in machines.values():  # one where this is an ARM machine, whatever is asked for
-        decoders.append(Arm64Decoder(package / manifest.models["onnx"], manifest.context, machine))
-        names = (*names, f"onnx, {cpu}" if len(machines) == len(cpus) else f"onnx, {machine.name}")
+    for cpu in cpus[:1] if is_native() else cpus:  # an ARM machine is one processor, whatever is asked for
+        for name in _arm_targets(package, manifest):
+            path = TARGETS[name].model_path(package, manifest)
+            decoders.append(TARGETS[name].open_on_arm(path, manifest.context, cpu, progress))
+            names = (*names, f"{name}, {this_machine().name if is_native() else cpu}")
     bare = [name for name in names if name in manifest.models and has_ablation(manifest, name)]
     without = [open_decoder(package, manifest, name, precision, compute, corrected=False) for name in bare]
     layers = checkpoint.spec.layers
@@ -145,7 +141,7 @@ def validate(
         progress("Measuring", "", results[0].positions, ids.size - len(ids))
     found = dict(zip(names, results[: len(names)], strict=True))
     uncorrected = dict(zip(bare, results[len(names) :], strict=True))
-    sizes = {name: model_bytes(manifest, name) for name in names if name in manifest.models}
+    sizes = {name: manifest.model_bytes(name) for name in names if name in manifest.models}
     report = ValidationReport(
         text.name, ids.shape[0], ids.shape[1], most_increase, found, tokenizer.bos_id is not None, sizes,
         uncorrected=uncorrected,
@@ -155,10 +151,13 @@ def validate(
     )
 
 
-def model_bytes(manifest: Manifest, target: str) -> int:
-    """Size of the files of a target's model."""
-    path = manifest.models[target]
-    return sum(int(entry["bytes"]) for file, entry in manifest.files.items() if file.startswith(path))
+def _arm_targets(package: Path, manifest: Manifest) -> list[str]:
+    """The package's targets whose models run on emulated ARM processors. UsageError where it has none."""
+    able = [name for name, target in TARGETS.items() if target.runs_on_arm]
+    found = [name for name in able if name in manifest.models]
+    if not found:
+        packaged_target(package, manifest, able[0])
+    return found
 
 
 def _with_details(
@@ -177,7 +176,7 @@ def _with_details(
         spec, checkpoint, tokenizer, dict(zip(names, decoders, strict=False)), SAMPLE_TOKENS,
         lambda done: progress("Writing samples", "", done, SAMPLE_TOKENS * len(PROMPTS)),
     )  # fmt: skip
-    stored = {name: stored_matrices(package, manifest, name) for name in names}
+    stored = {name: packaged_target(package, manifest, name).matrices(package, manifest) for name in names}
     errors = matrix_errors(
         spec, checkpoint, ids[:1], stored, lambda layer: progress("Matrices", f"layer {layer}", layer, spec.layers)
     )

@@ -11,8 +11,8 @@ import torch
 
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.runtime.packaged_decoder import PackageMatrices
 from edgesw.runtime.torch import TorchOps, residual_stream
-from edgesw.validate.package_matrices import StoredMatrices
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def matrix_errors(
     spec: DecoderSpec,
     weights: Weights,
     ids: np.ndarray,
-    stored: Mapping[str, StoredMatrices],
+    stored: Mapping[str, PackageMatrices],
     progress: Callable[[int], None],
 ) -> tuple[MatrixError, ...]:
     """One streamed float pass over windows of ids (windows, tokens): each matrix is multiplied with the input that it

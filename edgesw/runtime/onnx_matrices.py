@@ -1,78 +1,31 @@
-"""The matrices that a package's files hold, decoded: what the package computes with in place of the float ones."""
+"""The matrices that an ONNX model holds, decoded: what it computes with in place of the float ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from edgesw.decoder.names import TensorName
-from edgesw.emit.onnx_ops import JOINED
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import PackageError
-from edgesw.package.package import Manifest
 
-
-class StoredMatrices(Protocol):
-    """The layers' matrices of one model of a package by canonical name."""
-
-    def matrix(self, name: str) -> np.ndarray:
-        """Float32 (rows, columns), with what is held out put back. PackageError for one that is not there."""
-
-
-def stored_matrices(package: Path, manifest: Manifest, target: str) -> StoredMatrices:
-    """Those of a model that `edgesw convert` wrote."""
-    path = package / manifest.models[target]
-    return OnnxMatrices(path, manifest) if target == "onnx" else CoreMLMatrices(path, manifest)
-
-
-class CoreMLMatrices:
-    """Of an .mlpackage, or of a folder of them, by the names that its constants have."""
-
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        from edgesw.runtime.coreml_interface import packages, read_interface
-        from edgesw.runtime.mil_plan import load_plan
-
-        self._columns = manifest.held_out_columns
-        self._unseen = manifest.settings.get("activation_ranges") is not None
-        self._constants: dict[str, Any] = {}
-        for part in packages(path):
-            function = next(iter(read_interface(part).lengths))
-            self._constants |= load_plan(part, function, half=False).constants
-
-    def matrix(self, name: str) -> np.ndarray:
-        plain = name.replace(".", "_")
-        matrix = np.array(self._flat(plain), np.float32)
-        if columns := self._columns.get(name):
-            delta = self._flat(f"{plain}_correction").astype(np.float32)
-            whole = delta if len(delta) == len(matrix) else delta.T  # a convolution's kernel is (rows, columns)
-            matrix[:, columns] = whole if self._unseen else matrix[:, columns] + whole
-        if f"{plain}_scalar_deltas" in self._constants:
-            deltas, rows, at = (self._flat(f"{plain}_scalar_{part}") for part in ("deltas", "rows", "columns"))
-            matrix[rows, at] += deltas
-        return matrix
-
-    def _flat(self, name: str) -> np.ndarray:
-        """A constant without axes of one element behind the first two."""
-        if name not in self._constants:
-            raise PackageError(f"the package has no '{name}': convert again.")
-        values: np.ndarray = self._constants[name].numpy()
-        return (
-            values.reshape(values.shape[:2]) if values.ndim > 2 else values.reshape(-1) if "scalar" in name else values
-        )
+# Matrices that share an input, which one product computes, and what that is called.
+JOINED = {("q_proj", "k_proj", "v_proj"): "qkv_proj", ("gate_proj", "up_proj"): "gate_up_proj"}
 
 
 class OnnxMatrices:
     """Of a model.onnx, by the names that its initializers have."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, spec: DecoderSpec, zeroed: bool) -> None:
+        """`zeroed`: the dense part gets zeros for held-out columns."""
         import onnx
 
         graph = onnx.load(path, load_external_data=False).graph
-        self._folder, self._spec = path.parent, manifest.decoder
+        self._folder, self._spec, self._zeroed = path.parent, spec, zeroed
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._products = {node.input[1]: node for node in graph.node if node.op_type == "MatMulNBits"}
-        self._unseen = manifest.settings.get("activation_ranges") is not None
 
     def matrix(self, name: str) -> np.ndarray:
         own = TensorName.parse(name)
@@ -92,7 +45,7 @@ class OnnxMatrices:
         matrix = np.ascontiguousarray(dense[:, :columns])
         if f"{name}.spiking" in self._tensors:
             at, delta = self._read(f"{name}.spiking"), self._read(f"{name}.correction_stored").astype(np.float32).T
-            matrix[:, at] = delta if self._unseen else matrix[:, at] + delta
+            matrix[:, at] = delta if self._zeroed else matrix[:, at] + delta
         if f"{name}.scalar_rows" in self._tensors:
             rows, at = self._read(f"{name}.scalar_rows"), self._read(f"{name}.scalar_columns")
             matrix[rows, at] += self._read(f"{name}.scalar_correction_stored")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgesw.errors import UsageError
-from edgesw.package.package import Manifest, read_manifest
+from edgesw.package.manifest import read_manifest
 from edgesw.progress import Progress
-from edgesw.targets.targets import TARGETS
+from edgesw.targets.registry import TARGETS
 from edgesw.text.texts import Text
-from edgesw.validate.bench import bench
-from edgesw.validate.measure import Agreement
-from edgesw.validate.validate import model_bytes, validate
+from edgesw.validation.bench import bench
+from edgesw.validation.measure import Agreement
+from edgesw.validation.validate import validate
 
 PROMPT, TOKENS = 64, 32
 
@@ -52,9 +51,9 @@ def compare(
     manifests = [read_manifest(package) for package in packages]
     first = manifests[0]
     for package, manifest in zip(packages, manifests, strict=True):
-        if against is None and _source(manifest) != _source(first):
+        if against is None and manifest.source != first.source:
             raise UsageError(
-                f"'{package}' was made from {manifest.source['name']} and '{packages[0]}' from {first.source['name']}: "
+                f"'{package}' was made from {manifest.source.name} and '{packages[0]}' from {first.source.name}: "
                 "packages of one model can be compared."
             )
     found = []
@@ -62,15 +61,10 @@ def compare(
         report = validate(package, text, against=against, count=count, progress=progress)
         for target, agreement in report.targets.items():
             prefill = decode = None
-            if speed and (sys.platform == "darwin" or not TARGETS[target].has_forms):
+            if speed and TARGETS[target].is_native():
                 progress("Timing", f"{package}, {target}", 0, 1)
                 (timed,) = bench(package, manifest, target, (), (min(PROMPT, manifest.context - TOKENS),), TOKENS)
                 prefill, decode = timed.speeds[0].prefill_per_second, timed.speeds[0].decode_per_second
-            bits = manifest.settings["stored_bits"][target]
-            size = model_bytes(manifest, target)
+            bits, size = manifest.models[target].stored_bits, manifest.model_bytes(target)
             found.append(Compared(str(package), target, size, bits, agreement, prefill, decode))
     return found
-
-
-def _source(manifest: Manifest) -> tuple[Any, ...]:
-    return manifest.source["name"], manifest.source["origin"], manifest.source["revision"]

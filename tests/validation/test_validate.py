@@ -15,8 +15,8 @@ from tokenizers import Tokenizer as Backend
 
 from edgesw.cli.tables import print_json
 from edgesw.text.texts import shipped_text
-from edgesw.validate.measure import Agreement
-from edgesw.validate.validate import ValidationReport
+from edgesw.validation.measure import Agreement
+from edgesw.validation.validate import ValidationReport
 
 WINDOWS, TOKENS = 3, 96
 

@@ -14,7 +14,7 @@ import pytest
 import tiny
 
 from edgesw.runtime.compute_plan import unit_shares
-from edgesw.validate.bench import measure_speed
+from edgesw.validation.bench import measure_speed
 
 
 class Paced:

@@ -15,12 +15,13 @@ from tiny_families import save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.package.package import read_manifest
-from edgesw.targets.targets import open_decoder
-from edgesw.validate import float_cache
-from edgesw.validate.float_cache import float_logits
-from edgesw.validate.package_matrices import stored_matrices
-from edgesw.validate.samples import float_greedy
+from edgesw.package.manifest import read_manifest
+from edgesw.targets.coreml import CoreMLOptions
+from edgesw.targets.onnx import OnnxOptions
+from edgesw.targets.registry import TARGETS, open_decoder
+from edgesw.validation import float_cache
+from edgesw.validation.float_cache import float_logits
+from edgesw.validation.samples import float_greedy
 
 PROMPTS = [[1, 40, 41], [1, 77], [1, 60, 61, 62, 63, 64, 65]]
 
@@ -116,23 +117,24 @@ def test_a_matrix_that_is_wrong_is_the_one_that_is_named(tiny_llama: Path, tmp_p
 def test_what_files_hold_is_what_was_compressed(words: tuple[object, ...], tiny_llama: Path, tmp_path: Path) -> None:
     """Read wrongly, a good package is called broken. Codes alone are 0.2% to 40% off; held-out values are exact."""
     from edgesw.calibration.outlier_channels import columns_of
-    from edgesw.conversion.plans import Settings, make_plans
+    from edgesw.conversion.plans import make_plans
+    from edgesw.conversion.settings import Settings
 
     ran = edgesw("convert", tiny_llama, *words, "--calibrate", "none", "-o", tmp_path / "p")
     assert ran.code == 0, ran.err
     manifest, checkpoint = read_manifest(tmp_path / "p"), open_checkpoint(str(tiny_llama))
     given = {word: value for word, value in pairwise(words) if str(word).startswith("--")}
+    asked = {"coreml": CoreMLOptions(given.get("--compute", "gpu")), "onnx": OnnxOptions("--portable" in words)}
     for target in manifest.models:
         settings = Settings(
-            (target,), manifest.settings["bits"], given.get("--scheme"), compute=given.get("--compute", "gpu"),
-            portable="--portable" in words, cluster_dim=given.get("--cluster-dim", 1),
-            ranges=manifest.settings["activation_ranges"],
+            (target,), manifest.settings.bits, scheme=given.get("--scheme"), cluster_dim=given.get("--cluster-dim", 1),
+            activations=manifest.settings.activations, options={target: asked[target]},
         )  # fmt: skip
-        plan = make_plans(checkpoint.spec, settings).by_target[target]
-        places = [(w["layer"], w["row"], w["column"]) for w in manifest.held_out]
-        fraction = manifest.settings["hold_out_fraction"]
+        plan = make_plans(checkpoint.spec, settings).compressions[target]
+        places = [w.coordinates for w in manifest.super_weights]
+        fraction = manifest.settings.hold_out_fraction
         weights = CompressedDecoder(checkpoint, plan, None, places, columns_of(places), fraction)
-        stored = stored_matrices(tmp_path / "p", manifest, target)
+        stored = TARGETS[target].matrices(tmp_path / "p", manifest)
         for name in checkpoint.spec.matrices():
             np.testing.assert_allclose(stored.matrix(name), weights.tensor(name), atol=1e-6, err_msg=name)
 

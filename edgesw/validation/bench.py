@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from edgesw.errors import UsageError
-from edgesw.package.package import Manifest
-from edgesw.runtime.compute_plan import load_plans, unit_shares
-from edgesw.runtime.coreml_interface import packages
+from edgesw.package.manifest import Manifest
 from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.system.workers import worker_processes
-from edgesw.targets.targets import TARGETS, open_decoder
+from edgesw.targets.registry import TARGETS, open_decoder
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def bench(
                 f"a prompt of {prompt} tokens and {tokens} more do not fit: the package holds {manifest.context}. "
                 "Ask for fewer."
             )
-    for compute in units if TARGETS[target].has_forms and units else (None,):
+    for compute in units if TARGETS[target].units and units else (None,):
         # A process of its own: peak memory is one for the whole life of a process.
         with worker_processes(1) as process:
             yield process.submit(_bench_one, package, manifest, target, compute, prompts, tokens).result()
@@ -83,9 +81,7 @@ def _bench_one(
     ids = np.random.default_rng(0).integers(0, manifest.decoder.vocab_size, max(prompts))
     speeds = tuple(measure_speed(decoder, ids[:prompt], tokens) for prompt in prompts)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    shares = None
-    if TARGETS[target].has_forms and sys.platform == "darwin":
-        shares = unit_shares(load_plans(packages(package / manifest.models[target]), compute))
+    shares = TARGETS[target].unit_shares(TARGETS[target].model_path(package, manifest), compute)
     return Benched(target, compute, decoder.runtime, loaded, peak, speeds, shares)
 
 

@@ -1,97 +1,27 @@
-"""The output folder: manifest, checksums, and a final path that appears only when all is there."""
+"""Files of a package: their checksums, and an output folder that appears at its path only when all is there."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
-import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import PackageError, UsageError
 from edgesw.files.checksums import first_altered, sha256
 from edgesw.files.json_file import read_json
+<<<<<<< HEAD:edgesw/package/package.py
 from edgesw.files.safe_path import inside
 from edgesw.files.type_check import fits, misfits
 from edgesw.files.writable import check_writable_folder
+=======
+from edgesw.package.manifest import MANIFEST, Manifest, PackagedFile
+>>>>>>> 5f17c8e (Target objects, a typed manifest, settings that check themselves, and a Python API):edgesw/package/publish.py
 from edgesw.progress import Progress
-from edgesw.text.chat_format import ChatFormat
 
-MANIFEST = "manifest.json"
-FORMAT = 5
 KEPT = ".compressed"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a package is and what it was made from. Holds no clock and no path: equal conversions give equal bytes."""
-
-    source: dict[str, Any]  # name, origin, revision
-    recipe: str | None
-    settings: dict[str, Any]  # bits, scheme, group_size, context, hold_out
-    versions: dict[str, str]
-    decoder: DecoderSpec
-    models: dict[str, str]  # target -> path in the package
-    held_out: tuple[dict[str, Any], ...]  # layer, row, column, value
-    calibration: str | None  # SHA-256 of the calibration text
-    files: dict[str, dict[str, Any]]  # path in the package -> sha256, bytes
-    agreement: dict[str, Any] | None = None  # of recipe and detection: see edgesw.outliers.agreement
-    held_out_columns: dict[str, list[int]] = field(default_factory=dict)  # matrix -> columns, held_out's too
-    correction_bytes: int = 0  # what is held out takes in each model
-    chat: ChatFormat | None = None  # the chat template as pieces, where they tell it
-
-    @property
-    def context(self) -> int:
-        return int(self.settings["context"])
-
-    def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
-
-
-def read_manifest(package: Path) -> Manifest:
-    """The manifest of a package. Raises UsageError when there is none, PackageError when it is damaged."""
-    path = package / MANIFEST
-    if not path.is_file():
-        what = "is not a folder" if not package.is_dir() else f"has no {MANIFEST}"
-        raise UsageError(f"'{package}' {what}: give a folder that edgesw convert made.")
-    try:
-        values = read_json(path)
-        found = values.pop("format")
-        if found != FORMAT:
-            raise PackageError(f"{path}: format {found} is not the one this version reads ({FORMAT}): convert again.")
-        values["decoder"] = DecoderSpec.from_dict(values["decoder"])
-        values["held_out"] = tuple(values["held_out"])
-        values["chat"] = None if values["chat"] is None else ChatFormat.from_dict(values["chat"])
-        manifest = Manifest(**values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PackageError(f"{path} is damaged ({error}): convert again.") from error
-    if wrong := next(_wrong(manifest), None):
-        raise PackageError(f"{path} is damaged ('{wrong}' is not what it should be): convert again.")
-    for name in [*manifest.files, *manifest.models.values()]:
-        if inside(package, name) is None:
-            raise PackageError(f"{path} names a file outside the package: {name}. Convert again.")
-    return manifest
-
-
-def _wrong(manifest: Manifest) -> Iterator[str]:
-    """The keys whose values are not of their types, or are none that a conversion writes."""
-    yield from misfits(manifest)
-    if not fits(manifest.settings.get("context"), int) or not 0 < manifest.context < 2**31:
-        yield "context"
-    if not manifest.models:
-        yield "models"
-    for name, kind in {"name": str, "origin": str, "revision": str | None}.items():
-        if not fits(manifest.source.get(name), kind):
-            yield f"source.{name}"
-    if not manifest.source.get("name"):
-        yield "source.name"
-    if not all(fits(each.get("sha256"), str) and fits(each.get("bytes"), int) for each in manifest.files.values()):
-        yield "files"
 
 
 def check_files(
@@ -106,8 +36,8 @@ def check_files(
         path = package / name
         if not path.is_file():
             raise PackageError(f"{path} is missing: convert again.")
-        if path.stat().st_size != expected["bytes"]:
-            raise PackageError(f"{path} has {path.stat().st_size} bytes, not {expected['bytes']}: convert again.")
+        if path.stat().st_size != expected.bytes:
+            raise PackageError(f"{path} has {path.stat().st_size} bytes, not {expected.bytes}: convert again.")
     for path in sorted(package.rglob("*")) if extra else ():
         name = path.relative_to(package).as_posix()
         hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
@@ -121,13 +51,13 @@ def check_files(
             )
 
 
-def list_files(package: Path) -> dict[str, dict[str, Any]]:
+def list_files(package: Path) -> dict[str, PackagedFile]:
     """SHA-256 and size of each file below `package`, by relative path; the manifest itself is not among them."""
     files = {}
     for path in sorted(package.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
             name = path.relative_to(package).as_posix()
-            files[name] = {"sha256": sha256(path), "bytes": path.stat().st_size}
+            files[name] = PackagedFile(sha256(path), path.stat().st_size)
     return files
 
 

@@ -1,0 +1,151 @@
+"""Core ML: .mlpackage models for iPhones, iPads and Macs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.plan import Capabilities, CompressionPlan
+from edgesw.compress.split import chunks_needed, split_layers
+from edgesw.decoder.spec import DecoderSpec
+from edgesw.errors import UsageError
+from edgesw.formats.coreml_layout import UNITS, CoreMLLayout, make_layout
+from edgesw.formats.write_options import WriteOptions
+from edgesw.inspect.contents import Found
+from edgesw.package.manifest import Manifest, PackagedModel
+from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices
+from edgesw.system.findings import Finding, why_not
+from edgesw.targets.target import Target, render
+
+MACOS = 15  # the first that runs the packages
+
+
+@dataclass(frozen=True)
+class CoreMLOptions:
+    """What a user can ask of a Core ML model."""
+
+    compute: str = "gpu"
+    """The compute units it is made for, one of UNITS."""
+    lengths: tuple[int, ...] | None = None
+    """How many tokens it takes at once; empty: any number; None: what suits the units."""
+    chunks: int = 1
+    """How many packages its layers are split into; 0: as many as iPhones need."""
+    ablation: bool = False
+    """Whether each function is there a second time without what is held out."""
+
+
+class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
+    """Core ML."""
+
+    name, title, suffix = "coreml", "Core ML", ".mlpackage"
+    asked, options = CoreMLOptions, CoreMLLayout
+    libraries = {"coremltools": "Core ML packages"}  # noqa: RUF012 - a class variable, as Target says
+    granularities = ("static",)  # quantize and dequantize ops have constant scales
+    units = UNITS
+    flags = ("--compute", "--lengths", "--chunks", "--ablation")
+
+    def capabilities(self, options: CoreMLLayout, quantized_activations: bool = False) -> Capabilities:
+        """constexpr_blockwise_shift_scale knows 4 and 8 bits, constexpr_lut_to_dense six widths (iOS 18). The Neural
+        Engine takes palettes and no blocks (coremltools issue #2510). Products of integers have one scale per row."""
+        can = Capabilities({"block": (4, 8), "palette": (2, 3, 4, 6, 8)}, whole_groups=True)
+        if options.compute not in ("gpu", "cpu"):
+            can = replace(can, widths={"palette": can.widths["palette"]}, end="palette")
+        return replace(can, widths={"block": (8,)}, whole_rows=True) if quantized_activations else can
+
+    def check(self, asked: CoreMLOptions, *, hold_out: bool, activations: str | None) -> None:
+        if asked.ablation and not hold_out:
+            raise UsageError("--ablation and --no-hold-out are mutually exclusive: give one of them.")
+        if asked.ablation and activations:  # held-out columns' inputs would be quantized within ranges without them
+            raise UsageError("--ablation and --activations 8 are mutually exclusive: give one of them.")
+
+    def resolve(self, asked: CoreMLOptions, context: int) -> CoreMLLayout:
+        return make_layout(asked.compute, asked.lengths, max(asked.chunks, 1), context, asked.ablation)
+
+    def fit(
+        self, options: CoreMLLayout, asked: CoreMLOptions, spec: DecoderSpec, plan: CompressionPlan
+    ) -> CoreMLLayout:
+        options = replace(options, chunks=asked.chunks or chunks_needed(spec, plan))
+        split_layers(spec, plan, options.chunks)
+        return options
+
+    def path(self, options: CoreMLLayout) -> str:
+        return "model.mlpackage" if options.chunks == 1 else "model-chunks"
+
+    def write(
+        self, decoder: CompressedDecoder, spec: DecoderSpec, options: CoreMLLayout, common: WriteOptions, path: Path
+    ) -> None:
+        from edgesw.emit.coreml import write_coreml
+
+        write_coreml(decoder, spec, replace(common, form=options), path)
+
+    def open(
+        self,
+        path: Path,
+        context: int,
+        *,
+        precision: str = "float16",
+        compute: str | None = None,
+        corrected: bool = True,
+    ) -> PackagedDecoder:
+        from edgesw.runtime.coreml import open_coreml
+
+        return open_coreml(path, context, precision, compute, corrected)
+
+    def matrices(self, package: Path, manifest: Manifest) -> PackageMatrices:
+        from edgesw.runtime.coreml_matrices import CoreMLMatrices
+
+        zeroed = manifest.settings.activations is not None
+        return CoreMLMatrices(self.model_path(package, manifest), manifest.held_out_columns, zeroed)
+
+    def inspect(self, path: Path) -> tuple[Found, ...]:
+        from edgesw.inspect.coreml import inspect_coreml
+        from edgesw.runtime.coreml_interface import packages
+
+        return tuple(map(inspect_coreml, packages(path)))
+
+    def usage(self, manifest: Manifest) -> str:
+        layout = self.options_of(manifest.models[self.name])
+        flexible = not layout.lengths and layout.chunks == 1
+        return render("coreml.md", model=manifest.models[self.name], layout=layout, flexible=flexible)
+
+    def findings(self) -> Iterator[Finding]:
+        yield _core_ml()
+        # coremltools is pure Python where there is no wheel for the machine. Weights are written without its libraries.
+        there = why_not("coremltools.libmilstoragepython") is None
+        what = "libmilstoragepython" if there else "no: conversions do without them, some tests do not"
+        yield Finding("coremltools, native", there, what)
+
+    def is_native(self) -> bool:
+        return sys.platform == "darwin"
+
+    def unit_shares(self, path: Path, compute: str | None) -> dict[str, float] | None:
+        from edgesw.runtime.compute_plan import load_plans, unit_shares
+        from edgesw.runtime.coreml_interface import packages
+
+        return unit_shares(load_plans(packages(path), compute)) if self.is_native() else None
+
+    def has_ablation(self, options: CoreMLLayout) -> bool:
+        return options.ablation
+
+    def options_to_dict(self, options: CoreMLLayout) -> dict[str, Any]:
+        """The layout, and the functions that follow from it, for runtimes that would have to derive them."""
+        return {**super().options_to_dict(options), "functions": options.described_functions()}
+
+    def options_of(self, model: PackagedModel) -> CoreMLLayout:
+        layout = {key: value for key, value in model.options.items() if key != "functions"}
+        return super().options_of(replace(model, options=layout))
+
+
+def _core_ml() -> Finding:
+    interpreted = "packages are written, and run in edgesw's interpreter"
+    if sys.platform != "darwin":
+        return Finding("Core ML", False, f"no: {interpreted}")
+    version = platform.mac_ver()[0]
+    if int(version.split(".")[0]) < MACOS:
+        return Finding("Core ML", False, f"no: packages need macOS {MACOS} or later, and this is {version}")
+    return Finding("Core ML", True, f"macOS {version}")
