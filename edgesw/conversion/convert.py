@@ -41,6 +41,7 @@ from edgesw.system.machine import free_disk
 from edgesw.system.sizes import format_size
 from edgesw.system.workers import worker_processes
 from edgesw.targets.registry import TARGETS
+from edgesw.text.chat_format import ChatFormat
 from edgesw.text.texts import Text
 from edgesw.text.tokenizer import Tokenizer
 
@@ -94,8 +95,7 @@ def convert(
                 f"'{checkpoint.source.name}' was changed while it was being converted: convert again."
             )
         shutil.rmtree(folder / KEPT)
-        manifest = _manifest(checkpoint, plans, held_out, calibration, files)
-        manifest = replace(manifest, chat_format=chat_format)
+        manifest = _manifest(checkpoint, plans, held_out, calibration, files, chat_format)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.compressions), encoding="utf-8")
         progress("Checksums", "", 0, 1)
         manifest = replace(manifest, files=list_files(folder))
@@ -220,6 +220,7 @@ def _manifest(
     held_out: HeldOut,
     calibration: Calibration,
     files: dict[str, tuple[str, ...]],
+    chat_format: ChatFormat | None,
 ) -> Manifest:
     """The manifest, without the checksums of the package's files. `files` are those of each target."""
     source, settings = checkpoint.source, plans.settings
@@ -259,4 +260,5 @@ def _manifest(
         agreement=held_out.agreement,
         held_out_columns={name: list(columns) for name, columns in held_out.columns.items()},
         correction_bytes=next(iter(plans.compressions.values())).correction_bytes(held_out.columns, held_out.fraction),
+        chat_format=chat_format,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +107,13 @@ class Manifest:
     """SHA-256 of the calibration text."""
     files: dict[str, PackagedFile]
     """By path in the package."""
-    agreement: RecipeAgreement | None = None
+    agreement: RecipeAgreement | None
     """Between the model's recipe and what was detected."""
-    held_out_columns: dict[str, list[int]] = field(default_factory=dict)
+    held_out_columns: dict[str, list[int]]
     """By matrix name, those of the super weights included."""
-    correction_bytes: int = 0
+    correction_bytes: int
     """Bytes in each model of what adds the held-out values back."""
-    chat_format: ChatFormat | None = None
+    chat_format: ChatFormat | None
     """The chat template as pieces of text, where it can be written that way."""
 
     @property
@@ -150,12 +150,12 @@ def read_manifest(package: Path) -> Manifest:
         manifest = structure(Manifest, values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PackageError(f"{path} is damaged ({error}): convert again.") from error
-    if wrong := next(_wrong(manifest), None):
-        raise PackageError(f"{path} is damaged ('{wrong}' is not what it should be): convert again.")
     paths = (name for model in manifest.models.values() for name in (model.path, *model.files))
     for name in (*manifest.files, *paths):
         if inside(package, name) is None:
             raise PackageError(f"{path} names a file outside the package: {name}. Convert again.")
+    if wrong := next(_wrong(manifest), None):
+        raise PackageError(f"{path} is damaged ('{wrong}' is not what it should be): convert again.")
     return manifest
 
 

@@ -56,7 +56,7 @@ def _inspect_package(package: Path) -> Inspection:
 
 def _not_a_model(path: Path) -> str:
     suffixes = tuple(target.suffix for target in TARGETS.values())
-    what = f"give an edgesw package or a model: {', '.join(suffixes)}."
+    what = f"give an edgesw package, or a model that ends in {' or '.join(suffixes)}."
     if not path.exists():
         return f"'{path}' does not exist: {what}"
     if path.is_dir():

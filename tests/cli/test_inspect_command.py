@@ -50,7 +50,7 @@ def test_json_has_every_matrix_and_what_the_package_says(tiny_package: Path) -> 
 def test_what_cannot_be_inspected_is_one_line(tiny_llama: Path, tiny_package: Path, tmp_path: Path) -> None:
     """Each says what would do instead: the user has a path too many or too few."""
     assert_one_line(edgesw("inspect", tmp_path / "none.onnx"), 2, "does not exist", "give an edgesw package")
-    assert_one_line(edgesw("inspect", tiny_llama), 2, "is no model that is read here", ".mlpackage or an .onnx")
+    assert_one_line(edgesw("inspect", tiny_llama), 2, "is not a model that edgesw reads", ".mlpackage or .onnx")
     assert_one_line(edgesw("inspect", tiny_llama / "model.safetensors"), 2, "is no model that is read here")
     (tmp_path / "text.onnx").write_text("hello")
     assert_one_line(edgesw("inspect", tmp_path / "text.onnx"), 2, "no ONNX model")

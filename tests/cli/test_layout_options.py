@@ -53,7 +53,7 @@ def test_a_chunked_neural_engine_package_says_what_the_default_one_says(tiny_lla
         (["--target", "coreml", "--compute", "ane", "--scheme", "block"], "choose from palette"),
         (["--target", "onnx", "--ablation"], "add --target coreml"),
         (["--target", "coreml", "--ablation", "--no-hold-out"], "give one of them"),
-        (["--target", "coreml", "--ablation", "--activations", "8"], "leave one of them out"),
+        (["--target", "coreml", "--ablation", "--activations", "8"], "mutually exclusive"),
     ],
 )
 def test_a_shape_that_cannot_be_ends_in_one_line(

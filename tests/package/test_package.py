@@ -25,7 +25,7 @@ from edgesw.checkpoint.source import Source
 from edgesw.conversion.convert import convert
 from edgesw.conversion.settings import Settings
 from edgesw.errors import PackageError, UsageError
-from edgesw.package.manifest import Manifest, read_manifest
+from edgesw.package.manifest import Manifest, PackageSource, read_manifest
 from edgesw.package.publish import check_files, publish
 from edgesw.recipes.recipes import load_recipe
 from edgesw.text.tokenizer import Tokenizer
@@ -182,7 +182,7 @@ def test_the_card_of_a_recipe_names_its_base_model_and_license(name: str, tiny_l
     checkpoint.source = Source(name, "safetensors", tiny_llama, f"package {name}==1", recipe=recipe)
     settings = Settings(("onnx",), hold_out=False)
     made = convert(checkpoint, settings, tmp_path / "x", force=False, progress=lambda *_: None)
-    assert (made.recipe, made.source["name"]) == (name, name)
+    assert (made.recipe, made.source.name) == (name, name)
     card = ModelCard.load(tmp_path / "x" / "README.md")
     assert card.data.base_model == recipe.hub_id
     assert card.data.to_dict()["base_model_relation"] == "quantized"
@@ -202,11 +202,7 @@ def test_a_model_from_the_hub_needs_no_recipe(tiny_llama: Path, offline_hub: Pat
     ran = edgesw("convert", "tester/tiny", "--target", "onnx", "-o", tmp_path / "x")
     assert ran.code == 0, ran.err
     assert ran.out.endswith(f"Next: edgesw validate {tmp_path / 'x'}\n")
-    assert read_manifest(tmp_path / "x").source == {
-        "name": "tester/tiny",
-        "origin": "hub tester/tiny",
-        "revision": commit,
-    }
+    assert read_manifest(tmp_path / "x").source == PackageSource("tester/tiny", "hub tester/tiny", commit)
     card = ModelCard.load(tmp_path / "x" / "README.md")
     assert card.data.base_model == "tester/tiny"
     assert commit in card.text
@@ -226,8 +222,20 @@ def edit(**changes: Any) -> Callable[[dict[str, Any]], str]:
     return lambda values: json.dumps({**values, **changes})
 
 
+def edit_inner(key: str, **changes: Any) -> Callable[[dict[str, Any]], str]:
+    return lambda values: json.dumps({**values, key: {**values[key], **changes}})
+
+
 def edit_chat(**changes: Any) -> Callable[[dict[str, Any]], str]:
-    return lambda values: json.dumps({**values, "chat": {**values["chat"], **changes}})
+    return edit_inner("chat_format", **changes)
+
+
+def without(key: str) -> Callable[[dict[str, Any]], str]:
+    return lambda values: json.dumps({name: value for name, value in values.items() if name != key})
+
+
+def edit_model(**changes: Any) -> Callable[[dict[str, Any]], str]:
+    return lambda values: json.dumps({**values, "models": {"onnx": {**values["models"]["onnx"], **changes}}})
 
 
 @pytest.mark.parametrize(
@@ -235,35 +243,47 @@ def edit_chat(**changes: Any) -> Callable[[dict[str, Any]], str]:
     [
         (lambda values: "{", "is damaged"),
         (lambda values: "[]", "is damaged"),
-        (lambda values: json.dumps({k: v for k, v in values.items() if k != "decoder"}), "is damaged"),
+        (without("decoder"), "'decoder' is missing"),
         (edit(format=9), "format 9 is not the one this version reads"),
         (edit(surprise=1), "is damaged"),
         (edit(settings={}), "is damaged"),
-        (edit(models={"onnx": "../model.onnx"}), "outside the package: ../model.onnx"),
-        (edit(models={"onnx": "/etc/passwd"}), "outside the package: /etc/passwd"),
+        (edit_model(path="../model.onnx"), "outside the package: ../model.onnx"),
+        (edit_model(path="/etc/passwd"), "outside the package: /etc/passwd"),
         (edit(files={"../secret": {"sha256": "", "bytes": 1}}), "outside the package: ../secret"),
         (edit(files={"a/../README.md": {"sha256": "", "bytes": 1}}), "outside the package: a/../README.md"),
-        (edit(models={"onnx": "linked"}), "outside the package: linked"),
+        (edit_model(path="linked"), "outside the package: linked"),
         (edit(files={"model.onnx": {"sha256": "", "bytes": "1"}}), "is damaged"),
         (edit(files={"model.onnx": {"bytes": 1}}), "is damaged"),
         (edit(files=["model.onnx"]), "is damaged"),
         (edit(models={"onnx": None}), "is damaged"),
-        (edit(models={"onnx": "a\0b"}), "outside the package: a\\x00b"),
-        (edit(models={"onnx": "x" * 300}), "outside the package: xxx"),
+        (edit_model(path="a\0b"), "outside the package: a\\x00b"),
+        (edit_model(path="x" * 300), "outside the package: xxx"),
         (edit(models={}), "'models' is not what it should be"),
-        (edit(files={"model.onnx": 7}), "'files' is not what it should be"),
-        (edit(settings={"context": 1e999}), "'context' is not what it should be"),
-        (lambda values: json.dumps({**values, "decoder": {**values["decoder"], "layers": "2"}}), "'decoder' is not"),
+        (edit_model(files=["../secret"]), "outside the package: ../secret"),
+        (edit_model(files=["elsewhere"]), "'models.onnx' is not what it should be"),
+        (edit_model(options=[]), "'models.onnx.options' is not what it should be"),
+        (edit(files={"model.onnx": 7}), "'files.model.onnx' is not an object"),
+        (
+            lambda values: json.dumps({**values, "settings": {**values["settings"], "context": 1e999}}),
+            "'settings.context' is not",
+        ),
+        (
+            lambda values: json.dumps({**values, "decoder": {**values["decoder"], "layers": "2"}}),
+            "'decoder.layers' is not",
+        ),
         (lambda values: "[" * 100_000, "nested too deep"),
-        (lambda values: json.dumps({k: v for k, v in values.items() if k != "chat"}), "is damaged ('chat')"),
-        (edit(chat=[]), "is damaged"),
-        (edit_chat(first=None), "system and first"),
-        (edit_chat(generation=7), "'chat' is not what it should be"),
+        (
+            lambda values: json.dumps({k: v for k, v in values.items() if k != "chat_format"}),
+            "'chat_format' is missing",
+        ),
+        (edit(chat_format=[]), "is damaged"),
+        (edit_chat(first=None), "'system' and 'first' go together"),
+        (edit_chat(generation=7), "'chat_format.generation' is not what it should be"),
         (edit_chat(surprise=""), "is damaged"),
-        (edit_chat(opening=None), "'chat' is not what it should be"),
+        (edit_chat(opening=None), "'chat_format.opening' is not an object"),
         (
             edit_chat(user={"before": "", "after": "", "left": "all", "right": "none"}),
-            "'chat' is not what it should be",
+            "'chat_format.user.left' is not what it should be",
         ),
         (edit_chat(thought={"end": "</think>"}), "is damaged"),
     ],
