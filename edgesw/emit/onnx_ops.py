@@ -22,23 +22,6 @@ from edgesw.runtime.onnx_matrices import JOINED
 
 # An input that may be left out: which tokens to give logits for, counted from the last one, 0.
 LOGITS_OFFSETS = "logits_offsets"
-        return self._head(x, name) if name == "lm_head" else self._product(x, [name], [self._source.matrix(name)])
-
-    def linears(self, x: str, names: Sequence[str]) -> tuple[str, ...]:
-        """As `Ops.linears`: a single value where one product can represent all of them."""
-        matrices = [self._source.matrix(name) for name in names]
-        if self._is_fusible(tuple(TensorName.parse(name).kind for name in names)) and same_input(matrices):
-            return (self._product(x, names, matrices),)
-        return tuple(self._product(x, [name], [matrix]) for name, matrix in zip(names, matrices, strict=True))
-
-    def _product(self, x: str, names: Sequence[str], matrices: list[CompressedMatrix]) -> str:
-        """The outputs of these matrices side by side, including what is held out of them and their biases."""
-        own, kinds = TensorName.parse(names[0]), tuple(TensorName.parse(name).kind for name in names)
-        name = str(own.sibling(JOINED[kinds])) if len(kinds) > 1 else names[0]
-        if self._rounding is None:
-            y = corrected(self.graph, x, self._dense(x, name, matrices), name, matrices)
-        else:
-            bounds = self._rounding.bounds.get(names[0])
 
 
 class OnnxOps:

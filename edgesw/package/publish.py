@@ -12,13 +12,8 @@ from pathlib import Path, PurePosixPath
 from edgesw.errors import PackageError, UsageError
 from edgesw.files.checksums import first_altered, sha256
 from edgesw.files.json_file import read_json
-<<<<<<< HEAD:edgesw/package/package.py
-from edgesw.files.safe_path import inside
-from edgesw.files.type_check import fits, misfits
 from edgesw.files.writable import check_writable_folder
-=======
 from edgesw.package.manifest import MANIFEST, Manifest, PackagedFile
->>>>>>> 5f17c8e (Target objects, a typed manifest, settings that check themselves, and a Python API):edgesw/package/publish.py
 from edgesw.progress import Progress
 
 KEPT = ".compressed"

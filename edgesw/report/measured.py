@@ -8,15 +8,9 @@ from pathlib import Path
 
 from edgesw.files.atomic_write import staged
 from edgesw.files.checksums import sha256
-<<<<<<< HEAD
 from edgesw.files.json_file import json_text
-from edgesw.package.manifest import MANIFEST, read_manifest
-from edgesw.validation.validate import ValidationReport
-=======
-from edgesw.files.json_text import json_text
 from edgesw.package.manifest import MANIFEST, PackagedFile, read_manifest
 from edgesw.validation.validate import ValidationReport
->>>>>>> 5f17c8e (Target objects, a typed manifest, settings that check themselves, and a Python API)
 
 CARD, FIGURES = "README.md", "validation.json"
 PLACE = re.compile(r"(<!-- measured -->\n).*?(<!-- /measured -->)", re.DOTALL)

@@ -263,19 +263,10 @@ def edit_model(**changes: Any) -> Callable[[dict[str, Any]], str]:
         (edit_model(files=["elsewhere"]), "'models.onnx' is not what it should be"),
         (edit_model(options=[]), "'models.onnx.options' is not what it should be"),
         (edit(files={"model.onnx": 7}), "'files.model.onnx' is not an object"),
-        (
-            lambda values: json.dumps({**values, "settings": {**values["settings"], "context": 1e999}}),
-            "'settings.context' is not",
-        ),
-        (
-            lambda values: json.dumps({**values, "decoder": {**values["decoder"], "layers": "2"}}),
-            "'decoder.layers' is not",
-        ),
+        (edit_inner("settings", context=1e999), "'settings.context' is not what it should be"),
+        (edit_inner("decoder", layers="2"), "'decoder.layers' is not what it should be"),
         (lambda values: "[" * 100_000, "nested too deep"),
-        (
-            lambda values: json.dumps({k: v for k, v in values.items() if k != "chat_format"}),
-            "'chat_format' is missing",
-        ),
+        (without("chat_format"), "'chat_format' is missing"),
         (edit(chat_format=[]), "is damaged"),
         (edit_chat(first=None), "'system' and 'first' go together"),
         (edit_chat(generation=7), "'chat_format.generation' is not what it should be"),
