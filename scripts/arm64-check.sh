@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# arm64-check.sh [PACKAGE]: whether ARM processors compute what this machine does.
+# arm64-check.sh [PACKAGE]: checks that ARM processors compute the same results as this machine.
 #
-# Products with single matrices on three emulated processors, and with a PACKAGE its ONNX model's perplexity on them, over
-# 64 tokens (minutes, most of them for cortex-a53). Needs x86-64 Linux with Debian's tools, or an ARM machine, which then
-# is the only processor. Fetches 200 MB once.
+# Runs products with single matrices on three emulated processors and, given a PACKAGE, its ONNX model's perplexity over 64
+# tokens (minutes, most of them for cortex-a53). Needs x86-64 Linux with Debian's tools, or an ARM machine, which is then
+# the only processor tested. Downloads 200 MB once.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 package=${1:+$(cd "$OLDPWD" && realpath "$1")}

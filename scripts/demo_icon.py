@@ -1,4 +1,4 @@
-"""Draws the demo app's icon: a matrix of quantised cells, and the one scalar that carries it. Needs Pillow."""
+"""Draws the demo app's icon: a matrix of quantized cells with one super weight. Needs Pillow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 FOLDER = Path(__file__).parents[1] / "apps/ios-demo/EdgeSWDemo/Resources/Assets.xcassets/AppIcon.appiconset"
-SIZE, SCALE = 1024, 2  # drawn larger, then scaled down: smooth corners
-CELLS, SPIKE = 7, (3, 4)  # cells a side; row and column of the super weight
+SIZE, SCALE = 1024, 2  # drawn larger, then scaled down, for smooth corners
+CELLS, SPIKE = 7, (3, 4)  # cells per side; row and column of the super weight
 
 
 class Look(NamedTuple):
-    """Colours of one appearance, RGB. `levels`: what a weight of 2 bits can be."""
+    """The colours of one appearance, RGB. `levels` are the values of a 2-bit weight."""
 
     ground: tuple[int, int, int]
     levels: tuple[tuple[int, int, int], ...]
@@ -27,14 +27,14 @@ LOOKS = {
                   (255, 149, 0), (255, 176, 59)),
     "dark": Look((18, 20, 26), ((32, 35, 44), (47, 52, 64), (67, 73, 88), (92, 99, 117)),
                  (255, 176, 59), (255, 140, 0)),
-    # The system tints what is bright here.
+    # The system tints the bright parts.
     "tinted": Look((0, 0, 0), ((26, 26, 26), (44, 44, 44), (66, 66, 66), (92, 92, 92)),
                    (255, 255, 255), (190, 190, 190)),
 }  # fmt: skip
 
 
 def icon(look: Look) -> Image.Image:
-    """1024 x 1024, without an alpha channel: the system cuts the corners."""
+    """Returns the icon, 1024 x 1024, without an alpha channel: the system rounds the corners."""
     side = SIZE * SCALE
     image = Image.new("RGB", (side, side), look.ground)
     draw = ImageDraw.Draw(image)

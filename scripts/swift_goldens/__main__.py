@@ -1,4 +1,4 @@
-"""Golden files for EdgeSWKit's tests: python scripts/swift_goldens FOLDER. scripts/swift-test.sh calls it."""
+"""Writes the golden files of EdgeSWKit's tests: python scripts/swift_goldens FOLDER. scripts/swift-test.sh calls it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main() -> None:
         sys.exit("usage: python scripts/swift_goldens FOLDER")
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    root = Path(__file__).parents[2]  # edgesw, where it is not installed, and what its tests make models of
+    root = Path(__file__).parents[2]  # edgesw itself, if it is not installed, and the tests' helpers
     sys.path[:0] = map(str, (root, root / "tests" / "helpers"))
     for name in MODULES:
         importlib.import_module(name).make(folder)

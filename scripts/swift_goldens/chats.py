@@ -1,22 +1,23 @@
-"""chats.json: forms that edgesw reads off chat templates, and the prompts that transformers makes of the same."""
+"""chats.json: the chat formats that edgesw derives from chat templates, and the prompts that transformers renders."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from chat_templates import TEMPLATES
-from test_tokenizer import CONFIG, byte_level
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
 from edgesw.text.chat_format_derive import derive_format
 
+CONFIG = {"bos_token": "<s>", "eos_token": "</s>"}
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
 USER = [
     "Hi!",
@@ -29,18 +30,16 @@ USER = [
 ANSWERS = ["Hello.", "", "\n\n<think>\nhm\n</think>\n\nYes \n", " x</think>\u0301y\x85", "\u180e ok\ufeff"]
 
 
-class _Then:
+class _FixedClock:
     @staticmethod
     def now() -> datetime:
         return NOW
 
 
 def make(folder: Path) -> None:
-    """Write chats.json to `folder`."""
-    with tempfile.TemporaryDirectory() as place, mock.patch.object(chat_template_utils, "datetime", _Then):
-        file = Path(place) / "tokenizer.json"
-        file.write_bytes(byte_level())
-        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file), **CONFIG)
+    """Writes chats.json to `folder`."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Backend(models.BPE()), **CONFIG)  # renders, encodes nothing
+    with mock.patch.object(chat_template_utils, "datetime", _FixedClock):
         templates = {**TEMPLATES, "dated": DATED, **_smollm2()}
         cases = [_case(tokenizer, name, template) for name, template in templates.items()]
     content = {"now": NOW.timestamp(), "templates": cases}
@@ -54,7 +53,7 @@ DATED = (
 
 
 def _smollm2() -> dict[str, str]:
-    """The demo model's own template, where its package is installed."""
+    """Returns the demo model's own template, if its package is installed."""
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.errors import EdgeswError
 
@@ -66,8 +65,8 @@ def _smollm2() -> dict[str, str]:
 
 def _case(tokenizer: Any, name: str, template: str) -> dict[str, Any]:
     bos = "<|im_start|>" if name == "smollm2" else CONFIG["bos_token"]
-    form = derive_format(template, {"bos_token": bos, "eos_token": CONFIG["eos_token"]})
-    assert form is not None, f"the template {name} has no form"
+    chat_format = derive_format(template, {"bos_token": bos, "eos_token": CONFIG["eos_token"]})
+    assert chat_format is not None, f"the template {name} has no chat format"
     chats = [
         {
             "messages": messages,
@@ -75,18 +74,18 @@ def _case(tokenizer: Any, name: str, template: str) -> dict[str, Any]:
                 messages, chat_template=template, tokenize=False, add_generation_prompt=True
             ),
         }
-        for system in ((None, " Be kind.\n") if form.system else (None,))
+        for system in ((None, " Be kind.\n") if chat_format.system else (None,))
         for messages in _conversations(system)
     ]
-    return {"name": name, "chat": dataclasses.asdict(form), "chats": chats}
+    return {"name": name, "chat": dataclasses.asdict(chat_format), "chats": chats}
 
 
 def _conversations(system: str | None) -> list[list[dict[str, str]]]:
-    made = []
+    conversations = []
     for start in range(len(USER)):
-        said = [{"role": "system", "content": system}] if system else []
+        messages = [{"role": "system", "content": system}] if system else []
         for turn in range(start % 4 + 1):
-            said.append({"role": "user", "content": USER[(start + turn) % len(USER)]})
-            said.append({"role": "assistant", "content": ANSWERS[(start + turn) % len(ANSWERS)]})
-        made.append(said[:-1])
-    return made
+            messages.append({"role": "user", "content": USER[(start + turn) % len(USER)]})
+            messages.append({"role": "assistant", "content": ANSWERS[(start + turn) % len(ANSWERS)]})
+        conversations.append(messages[:-1])
+    return conversations

@@ -1,6 +1,6 @@
-"""generation/: what `edgesw generate` writes with a tiny trained model, and the logits of every step it took.
+"""generation/: what `edgesw generate` writes with a tiny trained model, and the logits of each of its steps.
 
-The Swift tests replay these logits by the tokens that are fed, so that a loop which keeps the wrong books gets none.
+The Swift tests look these logits up by the tokens that were fed, so that a loop which feeds wrong tokens gets none.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from edgesw.targets.registry import open_decoder
 from edgesw.text.tokenizer import Tokenizer
 
 CONTEXT = 96
-# Prompt -> most tokens. The second begins with the first and what is written after it; the last one fills the context.
+# Prompts and their limits of tokens. The second begins with the first and its continuation; the last fills the context.
 PROMPTS = (("The old house", 24), (None, 24), ("Zoë – 日本: ", 200))
 
 
 def make(folder: Path) -> None:
-    """Write coreml.json, and to the folder generation a package's manifest and tokenizer files with the recording."""
+    """Writes coreml.json, and a package's manifest and tokenizer files with the recording to the folder generation."""
     coreml_calls.make(folder)
     output = folder / "generation"
     output.mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ def make(folder: Path) -> None:
 
 
 def _cases(package: Path) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-    """What was generated from each prompt, and the logits (tokens, vocabulary) after each token of it."""
+    """Returns what was generated from each prompt, and the logits (tokens, vocabulary) after each of its tokens."""
     decoder = open_decoder(package, read_manifest(package), "onnx")
     tokenizer = Tokenizer.from_folder(package)
     cases: list[dict[str, Any]] = []
@@ -55,16 +55,16 @@ def _cases(package: Path) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
         recorded = _Recorded(decoder)
         tokens = list(generate(recorded, ids, tokenizer.eos_ids, most))
         decoder.reset()
-        ahead = decoder.step(np.array(ids[:-1]))  # for loops that feed the prompt in pieces
+        before = decoder.step(np.array(ids[:-1]))  # for loops that feed the prompt in chunks
         text = _run("generate", package, prompt, "--max-tokens", most).removeprefix(prompt).removesuffix("\n")
-        fed = [*ids, *tokens][: len(ahead) + len(recorded.rows)]
-        rows += [ahead, np.stack(recorded.rows)]
+        fed = [*ids, *tokens][: len(before) + len(recorded.rows)]
+        rows += [before, np.stack(recorded.rows)]
         cases.append({"prompt": prompt, "most": most, "ids": ids, "tokens": tokens, "text": text, "fed": fed})
     return cases, rows
 
 
 class _Recorded:
-    """A decoder that keeps the logits which generation chooses from."""
+    """A decoder that records the logits which generation chooses from."""
 
     def __init__(self, decoder: PackagedDecoder) -> None:
         self._decoder, self.context, self.runtime = decoder, decoder.context, decoder.runtime

@@ -1,4 +1,4 @@
-"""Golden files for packages: a small one as edgesw writes it, with what it measured, and SHA-256 sums of hashlib."""
+"""Golden files for packages: a small package with measurements, as edgesw writes it, and hashlib's SHA-256 digests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgesw.validation.measure import Agreement
 from edgesw.validation.samples import Sample
 from edgesw.validation.validate import ValidationReport
 
-# Around the borders of SHA-256's blocks and of the pieces in which files are read.
+# Around the boundaries of SHA-256's blocks and of the chunks in which files are read.
 MEBIBYTE = 1 << 20
 SIZES = (
     0,
@@ -50,21 +50,23 @@ SPEC = DecoderSpec(
 
 
 def make(folder: Path) -> None:
+    """Writes the package, bytes.bin and sha256.json to `folder`."""
     _package(folder / "package")
     content = random.Random(0).randbytes(max(SIZES))
     (folder / "bytes.bin").write_bytes(content)
-    sums = {size: hashlib.sha256(content[:size]).hexdigest() for size in SIZES}
-    (folder / "sha256.json").write_text(json.dumps(sums))
+    digests = {size: hashlib.sha256(content[:size]).hexdigest() for size in SIZES}
+    (folder / "sha256.json").write_text(json.dumps(digests))
 
 
 def _package(folder: Path) -> None:
-    """Real but for the model, whose bytes nothing here reads: chunks, whose order is not that of their names."""
+    """Writes a package that is real except for the model, whose content is never read. The order of more than
+    nine chunks differs from that of their names."""
     shutil.rmtree(folder, ignore_errors=True)
-    chance = random.Random(1)
+    rng = random.Random(1)
     for number in range(1, 12):
         data = folder / f"model-chunks/{number}-of-11.mlpackage/Data"
         data.mkdir(parents=True)
-        (data / "weights ü.bin").write_bytes(chance.randbytes(200_000 if number > 1 else 1 << 21))
+        (data / "weights ü.bin").write_bytes(rng.randbytes(200_000 if number > 1 else 1 << 21))
     (folder / CARD).write_text("# Small\n\n<!-- measured -->\n<!-- /measured -->\n")
     for name, content in open_checkpoint("smollm2-135m").tokenizer_files().items():
         (folder / name).write_bytes(content)

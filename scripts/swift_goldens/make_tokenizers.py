@@ -1,9 +1,9 @@
-"""Golden files for the tokenizers: texts, and what Hugging Face's `tokenizers` makes of them.
+"""Golden files for the tokenizers: texts, and how Hugging Face's `tokenizers` encodes and decodes them.
 
-Of each kind a folder in FOLDER/tokenizers with the tokenizer's files and, line by line, `ids.txt` (of line n of
-../lines.jsonl), `texts.jsonl` (these ids decoded, without and with special tokens) and `streams.jsonl` (ids, and what
-edgesw's TextStream gives for each and at the end). Beside them `classes.json` and `patterns.json`: which
-characters the library's regular expressions take for which, and how they match.
+Each kind has a folder in FOLDER/tokenizers with the tokenizer's files and, line by line, `ids.txt` (the tokens of the
+lines of ../lines.jsonl), `texts.jsonl` (these tokens decoded, without and with special tokens) and `streams.jsonl`
+(tokens, and the text that edgesw's TextStream returns for each of them and at the end). `classes.json` and
+`patterns.json` list which characters the library's regular expressions count as which, and how they match.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def _make_kind(folder: Path, files: Files, texts: list[str]) -> None:
     ids = [tokenizer.encode(text, bos=False) for text in texts]
     (folder / "ids.txt").write_text("".join(" ".join(map(str, each)) + "\n" for each in ids))
     _write(folder / "texts.jsonl", ([tokenizer.decode(i), tokenizer.decode(i, special=True)] for i in ids))
-    chance = random.Random(1)
-    # Tokens in any order: half characters, broken ones, numbers that are no token's.
-    wild = [[chance.randrange(tokenizer.vocab_size + 2) for _ in range(chance.randrange(1, 40))] for _ in range(2000)]
+    rng = random.Random(1)
+    # Tokens in any order: incomplete and invalid characters, and ids without a token.
+    wild = [[rng.randrange(tokenizer.vocab_size + 2) for _ in range(rng.randrange(1, 40))] for _ in range(2000)]
     _write(folder / "streams.jsonl", (_streamed(tokenizer, i) for i in [*ids[::7], *wild] if len(i) < 2000))
 
 
@@ -64,7 +64,7 @@ def _write(path: Path, values: Iterable[Any]) -> None:
 
 
 def _smollm2() -> Files:
-    """SmolLM2's own, by its GGUF file: byte-level BPE, digits apart, 49,152 tokens."""
+    """Returns SmolLM2's own tokenizer, from its GGUF file: byte-level BPE, single digits, 49,152 tokens."""
     return open_checkpoint("smollm2-135m").tokenizer_files()
 
 
@@ -79,7 +79,7 @@ def _files(backend: Backend, bos: str | None, eos: str, **more: Any) -> Files:
 
 
 def _bytes(pattern: str, *, size: int, compose: bool, whole_words: bool) -> Backend:
-    """Byte-level BPE over words of this pattern, trained."""
+    """Returns trained byte-level BPE over words of this pattern."""
     backend = Backend(models.BPE(ignore_merges=whole_words))
     if compose:
         backend.normalizer = normalizers.NFC()
@@ -98,7 +98,7 @@ def _bytes(pattern: str, *, size: int, compose: bool, whole_words: bool) -> Back
 
 
 def _llama3() -> Files:
-    """Llama 3's words; a word that is a token is that one, though merging would not find it."""
+    """Returns a tokenizer with Llama 3's words. A word in the vocabulary is one token even if no merge makes it."""
     backend = _bytes(gguf_bpe._LLAMA3, size=3000, compose=False, whole_words=True)
     state = json.loads(backend.to_str())
     # Words that no merge makes.
@@ -111,7 +111,7 @@ def _llama3() -> Files:
 
 
 def _qwen2() -> Files:
-    """Qwen2's words over composed characters, with added tokens of every kind."""
+    """Returns a tokenizer with Qwen2's words over composed characters, and added tokens of every kind."""
     backend = _bytes(gguf_bpe._QWEN2, size=2000, compose=True, whole_words=False)
     backend.add_special_tokens(["<|endoftext|>", AddedToken("<|im_start|>", lstrip=True), AddedToken("<|im_end|>")])
     backend.add_tokens(
@@ -128,7 +128,7 @@ def _qwen2() -> Files:
 
 
 def _o200k() -> Files:
-    """Words that end before capitals (GPT-4o, Llama 4)."""
+    """Returns a tokenizer whose words end before capitals (GPT-4o, Llama 4)."""
     pattern = gguf_bpe.PRE_TOKENIZERS["llama4"].pattern
     assert pattern is not None
     backend = _bytes(pattern, size=2000, compose=False, whole_words=False)
@@ -137,14 +137,14 @@ def _o200k() -> Files:
 
 
 def _vocabulary(bytes_too: bool = True) -> Vocabulary:
-    """Pieces as SentencePiece BPE gives them: special ones, bytes, merges by number, single characters."""
+    """Returns a vocabulary as in SentencePiece BPE: special tokens, bytes, merges by rank, single characters."""
     trained = Backend(models.BPE())
     trained.normalizer = normalizers.Replace(" ", SPACE)
     trained.pre_tokenizer = pre_tokenizers.Metaspace(split=True)
     trained.train_from_iterator(
         training(), trainers.BpeTrainer(vocab_size=3000, limit_alphabet=400, show_progress=False)
     )
-    # Few scripts have tokens of their own, so that the others go through bytes.
+    # Only some scripts have tokens of their own, so that the others are encoded as bytes.
     pieces = [p for p, _ in sorted(trained.get_vocab().items(), key=lambda pair: pair[1]) if max(p) < "\u3100"]
     pieces = sorted({*pieces, SPACE} - set("\t\n\r"), key=lambda piece: (len(piece) == 1, pieces.index(piece)))
     head = {"<unk>": Kind.UNKNOWN, "<s>": Kind.CONTROL, "</s>": Kind.CONTROL}
@@ -155,7 +155,7 @@ def _vocabulary(bytes_too: bool = True) -> Vocabulary:
 
 
 def _mistral() -> Files:
-    """SentencePiece BPE with bytes as edgesw writes it from GGUF files: a space in front, as normalizers."""
+    """Returns SentencePiece BPE with bytes, as edgesw writes it from GGUF files: normalizers add a space in front."""
     backend = gguf_sentencepiece.bpe(_vocabulary(), prefix=True)
     backend.add_special_tokens(["<unk>", "<s>", "</s>"])
     backend.add_tokens([AddedToken("[INST]", normalized=False), AddedToken("<|end|>", rstrip=True, normalized=True)])
@@ -163,8 +163,8 @@ def _mistral() -> Files:
 
 
 def _llama2() -> Files:
-    """The same as newer files say it: Metaspace in front of the first word only, whose decoder strips it; no bytes, so
-    that unknown characters in a row are one unknown token."""
+    """Returns SentencePiece BPE as newer files write it: Metaspace adds a space in front of only the first word, and
+    its decoder removes it. Without bytes, a run of unknown characters is one unknown token."""
     backend = gguf_sentencepiece.bpe(_vocabulary(bytes_too=False), prefix=False)
     backend.normalizer = None
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
@@ -174,7 +174,7 @@ def _llama2() -> Files:
 
 
 def _gemma() -> Files:
-    """No space in front; spaces become SentencePiece's and stand at the ends of words, as in Gemma's file."""
+    """Returns a tokenizer without a space in front, whose words end with their spaces, as in Gemma's file."""
     backend = gguf_sentencepiece.bpe(_vocabulary(), prefix=False)
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     backend.add_special_tokens(["<unk>", "<s>", "</s>"])
@@ -194,7 +194,7 @@ def _unigram_pairs() -> list[tuple[str, float]]:
 
 
 def _unigram() -> Files:
-    """Unigram with bytes behind NFKC, words by Metaspace."""
+    """Returns Unigram with bytes after NFKC, with Metaspace's words."""
     pairs = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *((f"<0x{byte:02X}>", 0.0) for byte in range(256))]
     backend = Backend(models.Unigram([*pairs, *_unigram_pairs()], unk_id=0, byte_fallback=True))
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip(), normalizers.Lowercase()])
@@ -205,7 +205,7 @@ def _unigram() -> Files:
 
 
 def _charsmap() -> Files:
-    """Unigram without bytes behind SentencePiece's own table of characters, spaces merged, as edgesw writes it."""
+    """Returns Unigram without bytes after SentencePiece's table of characters, spaces merged, as edgesw writes it."""
     pairs = [("<unk>", 0.0), ("</s>", 0.0), *_unigram_pairs()]
     kinds = (int(Kind.UNKNOWN), int(Kind.CONTROL), *[int(Kind.NORMAL)] * (len(pairs) - 2))
     vocabulary = Vocabulary(tuple(t for t, _ in pairs), kinds, tuple(s for _, s in pairs))
@@ -215,7 +215,7 @@ def _charsmap() -> Files:
 
 
 def _charsmap_table() -> bytes:
-    """NFKC of the characters that it makes one or two others of, and some that go."""
+    """Returns NFKC of the characters that it maps to one or two others, and some that are removed."""
     import unicodedata
 
     from charsmaps import charsmap
@@ -272,7 +272,7 @@ CLASSES = (
 
 
 def _classes() -> dict[str, list[list[int]]]:
-    """Of each class the characters that are in it, as ranges with both ends: of those planes that hold any."""
+    """Returns the characters of each class as inclusive ranges, in the planes with assigned characters."""
     codes = [*range(0xD800), *range(0xE000, 0x34000), *range(0xE0000, 0xE0200)]
     everything = "".join(map(chr, codes))
     found = {}
@@ -293,9 +293,9 @@ PATTERNS = (
 
 
 def _patterns() -> list[dict[str, Any]]:
-    """[pattern, text, lengths of the parts and whether each is a match's]."""
-    chance = random.Random(2)
-    texts = ["".join(chance.choice("aabbcx \n '-sStT1Ω漢é") for _ in range(chance.randrange(30))) for _ in range(200)]
+    """Returns patterns and texts, and how the library splits the text, with and without the matches."""
+    rng = random.Random(2)
+    texts = ["".join(rng.choice("aabbcx \n '-sStT1Ω漢é") for _ in range(rng.randrange(30))) for _ in range(200)]
     found = []
     for pattern in dict.fromkeys(PATTERNS):
         cut = pre_tokenizers.Split(Regex(pattern), "isolated")

@@ -1,4 +1,4 @@
-"""Mixed texts, the same ones every time: many scripts, code, emoji, control characters, white space, special tokens."""
+"""Mixed texts, the same in every run: many scripts, code, emoji, control characters, white space, special tokens."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SPECIAL = [
     "<think>", "[INST]", "<|end|>", "<mask>", "word", "caf\u00e9", "cafe\u0301", "<|im_start|>user\n", "'s", "'LL",
     "\u2019s", "'\u017f",
 ]  # fmt: skip
-# Blocks from which single characters are drawn, beside all others.
+# Blocks from which single characters are drawn, in addition to all others.
 BLOCKS = [
     (0x00, 0xFF), (0x100, 0x24F), (0x300, 0x36F), (0x370, 0x52F), (0x590, 0x6FF), (0x900, 0xDFF), (0xE00, 0xEFF),
     (0x1100, 0x11FF), (0x1E00, 0x20CF), (0x2100, 0x27BF), (0x3000, 0x30FF), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3),
@@ -67,28 +67,28 @@ BLOCKS = [
 
 
 def training() -> list[str]:
-    """What the trained vocabularies learn from: prose, code, and the sentences above."""
-    prose = (ROOT / "edgesw" / "data" / "calibration.txt").read_text(encoding="utf-8").split("\n")
+    """Returns the training text of the vocabularies: prose, code, and the sentences above."""
+    prose = (ROOT / "edgesw" / "text" / "data" / "calibration.txt").read_text(encoding="utf-8").split("\n")
     return [*prose[:1500], *_code()[:3000], *SENTENCES * 4]
 
 
 def lines() -> list[str]:
-    """At least LEAST texts; a text may hold line breaks of its own."""
-    chance = random.Random(0)
-    prose = (ROOT / "edgesw" / "data" / "validation.txt").read_text(encoding="utf-8").split("\n")
+    """Returns at least LEAST texts; a text may contain line breaks."""
+    rng = random.Random(0)
+    prose = (ROOT / "edgesw" / "text" / "data" / "validation.txt").read_text(encoding="utf-8").split("\n")
     made = [*SENTENCES, *_code()[:3500], *prose[:500], "", " ", "\n", *SPACES, *SPECIAL]
-    made += [_mixture(chance) for _ in range(2500)]
-    made += [_cut(chance) for _ in range(1500)]
-    made += [_characters(chance) for _ in range(1500)]
-    made += [_spaced(chance) for _ in range(700)]
+    made += [_mixture(rng) for _ in range(2500)]
+    made += [_cut(rng) for _ in range(1500)]
+    made += [_characters(rng) for _ in range(1500)]
+    made += [_spaced(rng) for _ in range(700)]
     made += _every_character()
-    made += _long(chance)
+    made += _long(rng)
     assert len(made) >= LEAST, len(made)
     return made
 
 
 def _code() -> list[str]:
-    """The lines of the repository's own source files."""
+    """Returns lines of the repository's own source files."""
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True)
     names = listed.stdout.split() if listed.returncode == 0 else []
     paths = [ROOT / name for name in names] or sorted(ROOT.glob("edgesw/**/*.py"))
@@ -98,47 +98,46 @@ def _code() -> list[str]:
     return random.Random(3).sample(found, min(len(found), 6500))
 
 
-def _word(chance: random.Random) -> str:
-    sentence = chance.choice(SENTENCES)
-    return chance.choice([chance.choice(sentence.split() or ["x"]), chance.choice(SPECIAL), chance.choice(sentence)])
+def _word(rng: random.Random) -> str:
+    sentence = rng.choice(SENTENCES)
+    return rng.choice([rng.choice(sentence.split() or ["x"]), rng.choice(SPECIAL), rng.choice(sentence)])
 
 
-def _mixture(chance: random.Random) -> str:
-    """Words of all scripts, with and without spaces between."""
+def _mixture(rng: random.Random) -> str:
+    """Returns words of all scripts, with and without spaces between them."""
     parts = []
-    for _ in range(chance.randrange(1, 16)):
-        parts += [_word(chance), chance.choice([" ", " ", " ", "", chance.choice(SPACES)])]
+    for _ in range(rng.randrange(1, 16)):
+        parts += [_word(rng), rng.choice([" ", " ", " ", "", rng.choice(SPACES)])]
     return "".join(parts)
 
 
-def _cut(chance: random.Random) -> str:
-    """Sentences cut anywhere, within characters of several code points too, and joined."""
-    one, other = chance.choice(SENTENCES), chance.choice(SENTENCES)
-    return one[chance.randrange(len(one)) :] + other[: chance.randrange(len(other))]
+def _cut(rng: random.Random) -> str:
+    """Returns two sentences cut anywhere, even within characters of several code points, and joined."""
+    one, other = rng.choice(SENTENCES), rng.choice(SENTENCES)
+    return one[rng.randrange(len(one)) :] + other[: rng.randrange(len(other))]
 
 
-def _character(chance: random.Random) -> str:
-    if chance.random() < 0.1:
-        code = chance.randrange(0x110000 - 0x800)
+def _character(rng: random.Random) -> str:
+    if rng.random() < 0.1:
+        code = rng.randrange(0x110000 - 0x800)
         return chr(code if code < 0xD800 else code + 0x800)
-    return chr(chance.randint(*chance.choice(BLOCKS)))
+    return chr(rng.randint(*rng.choice(BLOCKS)))
 
 
-def _characters(chance: random.Random) -> str:
-    return "".join(_character(chance) for _ in range(chance.randrange(1, 24)))
+def _characters(rng: random.Random) -> str:
+    return "".join(_character(rng) for _ in range(rng.randrange(1, 24)))
 
 
-def _spaced(chance: random.Random) -> str:
-    """Runs of white space, and a letter here and there."""
+def _spaced(rng: random.Random) -> str:
+    """Returns runs of white space, with some letters between them."""
     runs = (
-        chance.choice(SPACES) * chance.randrange(1, 12) + chance.choice(["", "", "x", "1", ".", "é", "<mask>"])
-        for _ in range(8)
+        rng.choice(SPACES) * rng.randrange(1, 12) + rng.choice(["", "", "x", "1", ".", "é", "<mask>"]) for _ in range(8)
     )
     return "".join(runs)
 
 
 def _every_character() -> list[str]:
-    """Every character below U+3400 and of the planes' other inhabited blocks, 32 a line, between letters."""
+    """Returns every character below U+3400 and of the other assigned blocks, 64 per line, with letters between them."""
     blocks = [
         (0, 0x33FF),
         (0xA000, 0xABFF),
@@ -151,12 +150,12 @@ def _every_character() -> list[str]:
     return ["a".join(map(chr, range(start, start + 64))) for start in starts]
 
 
-def _long(chance: random.Random) -> list[str]:
-    """Lines and words so long that a method that is quadratic in them would be noticed."""
+def _long(rng: random.Random) -> list[str]:
+    """Returns lines and words so long that a quadratic algorithm would be noticed."""
     return [
         "a" * 20_000, "ab" * 20_000, " " * 5_000 + "x", "\n" * 5_000, "1" * 10_000, "!" * 10_000, "漢" * 10_000,
         "👍🏽" * 5_000,
-        "e\u0301" * 5_000, "abcdefghij" * 3_000, "the " * 5_000, "".join(_mixture(chance) for _ in range(300)),
-        "".join(chance.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(30_000)), "\u0301" * 3_000,
+        "e\u0301" * 5_000, "abcdefghij" * 3_000, "the " * 5_000, "".join(_mixture(rng) for _ in range(300)),
+        "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(30_000)), "\u0301" * 3_000,
         "<mask>" * 2_000,
     ]  # fmt: skip

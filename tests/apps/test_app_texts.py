@@ -1,4 +1,4 @@
-"""The demo app's texts: all of them can be translated, and all of them are."""
+"""The demo app's texts: all can be translated, and all are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def texts() -> set[str]:
 
 
 def test_the_reader_of_sources_finds_texts(tmp_path: Path) -> None:
-    """Else a text that it overlooks would stand untranslated, and the test below would pass."""
+    """A text that the reader missed would stay untranslated while the test below passes."""
     source = tmp_path / "x.swift"
     source.write_text(
         'Text("a \\(f(1)) b")\nText(verbatim: "no")\nButton(\n "Go %", systemImage: "no") {}\n'
@@ -38,14 +38,14 @@ def test_the_reader_of_sources_finds_texts(tmp_path: Path) -> None:
 
 
 def test_every_text_is_in_the_catalog_and_every_entry_is_used(texts: set[str], catalog: dict[str, Any]) -> None:
-    """A missing one is English for everybody; a left-over one is work for translators for nothing."""
-    assert len(texts) > 80, "the reader finds hardly any"
+    """A missing text is shown in English to everyone; an unused one is wasted work for translators."""
+    assert len(texts) > 80, "the reader finds hardly any texts"
     assert texts - catalog.keys() == set()
     assert catalog.keys() - texts == set()
 
 
 def test_every_text_is_german_too_with_the_same_values(catalog: dict[str, Any]) -> None:
-    """A translation with a value less ends the app where it is shown; one with a value more shows memory."""
+    """A translation that lacks a value crashes the app; one with an extra value shows random memory."""
     for key, entry in catalog.items():
         for language, translation in entry["localizations"].items():
             unit = translation["stringUnit"]
@@ -68,5 +68,5 @@ def test_no_text_escapes_translation(source: Path) -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 def test_no_size_of_type_is_fixed(source: Path) -> None:
-    """People who set a larger type in the system's settings would not get it."""
+    """Users who set a larger type size in the system's settings would not get it."""
     assert not re.search(r"\.system\(size:|\.custom\([^)]*fixedSize|UIFont\.systemFont", source.read_text())

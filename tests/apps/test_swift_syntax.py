@@ -1,4 +1,4 @@
-"""The demo's Swift sources, those that only a Mac can compile among them."""
+"""The syntax of the demo's Swift sources, including those that only a Mac can compile."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 DEMO = Path(__file__).parents[2] / "apps" / "ios-demo"
 
 
-@pytest.mark.skipif(shutil.which("swiftc") is None, reason="there is no swiftc here: scripts/swift-test.sh says more")
+@pytest.mark.skipif(shutil.which("swiftc") is None, reason="swiftc is not installed: see scripts/swift-test.sh")
 def test_every_source_parses() -> None:
-    """SwiftUI and Core ML are not on Linux: a slip of the pen would be found by the first person with a Mac."""
+    """SwiftUI and Core ML do not exist on Linux: otherwise a typo would be found only on a Mac."""
     folders = (DEMO / "EdgeSWDemo", DEMO / "EdgeSWKit" / "Sources", DEMO / "EdgeSWKit" / "Tests")
     sources = sorted(path for folder in folders for path in folder.rglob("*.swift"))
     assert len(sources) > 20

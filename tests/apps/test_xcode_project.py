@@ -1,4 +1,4 @@
-"""The demo's Xcode project, as far as it can be checked without Xcode: what it names exists, and its parts agree."""
+"""The demo's Xcode project, checked without Xcode: the files that it names exist, and its parts agree."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def of(project: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def target_settings(project: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of Debug and Release of the one target."""
+    """Returns the settings of Debug and Release of the only target."""
     (target,) = of(project, "PBXNativeTarget")
     names = project["objects"][target["buildConfigurationList"]]["buildConfigurations"]
     return [project["objects"][name]["buildSettings"] for name in names]
 
 
 def test_the_reader_of_projects_refuses_what_xcode_would() -> None:
-    """Else it would find a broken project whole."""
+    """Otherwise it would accept a broken project."""
     assert openstep.parse('// !$*UTF8*$!\n{a = (1, "b c",); /* x */ d = {};}') == {"a": ["1", "b c"], "d": {}}
     for wrong in ("{a = 1}", "{a = 1; a = 2;}", "{a = (1 2);}", "{a = b-c;}", "{} {}", '{a = "x;}'):
         with pytest.raises((ValueError, IndexError)):
@@ -52,7 +52,7 @@ def test_the_reader_of_projects_refuses_what_xcode_would() -> None:
 
 
 def test_every_object_is_there_and_used(project: dict[str, Any]) -> None:
-    """Xcode opens no project with an id that leads nowhere, and says only that it is damaged."""
+    """Xcode does not open a project with a dangling id, and says only that it is damaged."""
     assert project["archiveVersion"] == "1" and project["objectVersion"] == "77"
     objects = project["objects"]
     assert all(ID.fullmatch(name) and each.get("isa") for name, each in objects.items())
@@ -70,7 +70,7 @@ def test_every_object_is_there_and_used(project: dict[str, Any]) -> None:
 
 
 def test_the_files_it_names_exist(project: dict[str, Any]) -> None:
-    """Red names in Xcode, and a build that ends at the first of them."""
+    """Missing files are red in Xcode, and the build stops at the first of them."""
     (sources,) = of(project, "PBXFileSystemSynchronizedRootGroup")
     assert any((DEMO / sources["path"]).glob("*.swift"))
     (kit,) = of(project, "XCLocalSwiftPackageReference")
@@ -79,7 +79,7 @@ def test_the_files_it_names_exist(project: dict[str, Any]) -> None:
     assert f'.library(name: "{product["productName"]}"' in manifest
     folders = {each["path"]: (DEMO / each["path"]).is_dir() for each in of(project, "PBXFileReference")
                if each.get("lastKnownFileType") == "folder"}  # fmt: skip
-    assert folders == {"Packages": True}, "what `edgesw demo-app` fills"
+    assert folders == {"Packages": True}, "the folder that `edgesw demo-app` fills"
     for settings in target_settings(project):
         for name in ("INFOPLIST_FILE", "CODE_SIGN_ENTITLEMENTS"):
             assert (DEMO / settings[name]).is_file()
@@ -89,12 +89,12 @@ def test_the_files_it_names_exist(project: dict[str, Any]) -> None:
 
 
 def test_xcodegen_would_write_the_same_settings(project: dict[str, Any], spec: dict[str, Any]) -> None:
-    """Two ways to one app: a person with XcodeGen must not get another one."""
+    """Users of XcodeGen must get the same app."""
     (name,) = spec["targets"]
     expected = spec["targets"][name]["settings"]["base"]
     debug, release = target_settings(project)
     assert debug == release
-    own = {"PRODUCT_NAME", "LD_RUNPATH_SEARCH_PATHS"}  # which XcodeGen sets by itself
+    own = {"PRODUCT_NAME", "LD_RUNPATH_SEARCH_PATHS"}  # set by XcodeGen itself
     assert {key: value for key, value in debug.items() if key not in own} == expected
     (target,) = of(project, "PBXNativeTarget")
     assert target["name"] == name
@@ -107,13 +107,13 @@ def test_xcodegen_would_write_the_same_settings(project: dict[str, Any], spec: d
     assert [each["path"] for each in spec["targets"][name]["sources"]] == ["EdgeSWDemo", "Packages"]
 
 
-def test_nobodys_team_is_in_it(project: dict[str, Any]) -> None:
-    """With another person's team Xcode cannot sign, and says so in many words."""
+def test_it_contains_no_development_team(project: dict[str, Any]) -> None:
+    """With another person's team, Xcode cannot sign the app."""
     assert {settings["DEVELOPMENT_TEAM"] for settings in target_settings(project)} == {""}
 
 
 def test_the_scheme_builds_the_target(project: dict[str, Any]) -> None:
-    """`xcodebuild -scheme EdgeSWDemo` and the play button."""
+    """`xcodebuild -scheme EdgeSWDemo` and the Run button need it."""
     scheme = ElementTree.parse(PROJECT / "xcshareddata" / "xcschemes" / "EdgeSWDemo.xcscheme")
     found = scheme.findall(".//BuildableReference")
     assert found
@@ -124,7 +124,7 @@ def test_the_scheme_builds_the_target(project: dict[str, Any]) -> None:
 
 
 def test_the_property_lists_say_what_the_app_does() -> None:
-    """Without them the Files app does not show its folder, and a large model gets no memory."""
+    """Without them, the Files app does not show the app's folder, and large models do not get enough memory."""
     info = plistlib.loads((DEMO / "Config" / "Info.plist").read_bytes())
     assert info["CFBundleIdentifier"] == "$(PRODUCT_BUNDLE_IDENTIFIER)"
     assert info["UIFileSharingEnabled"] is True and info["LSSupportsOpeningDocumentsInPlace"] is True
@@ -132,7 +132,7 @@ def test_the_property_lists_say_what_the_app_does() -> None:
     assert entitlements == {"com.apple.developer.kernel.increased-memory-limit": True}
 
 
-# What Apple wants a reason for ("Describing use of required reason API"), as it would stand in Swift.
+# The APIs that need a reason (Apple: "Describing use of required reason API"), as they occur in Swift.
 REASONED = {
     "NSPrivacyAccessedAPICategoryUserDefaults": r"\bUserDefaults\b|@AppStorage|@SceneStorage",
     "NSPrivacyAccessedAPICategoryDiskSpace": r"volumeAvailableCapacity|volumeTotalCapacity|systemFreeSize|systemSize|"
@@ -145,7 +145,7 @@ REASONED = {
 
 
 def test_the_privacy_manifest_lists_what_the_sources_use() -> None:
-    """The App Store refuses a build that uses one of these without a reason; one too many is a wrong statement."""
+    """The App Store rejects a build that uses one of these without a reason; an unused entry would be untrue."""
     folders = (DEMO / "EdgeSWDemo", DEMO / "EdgeSWKit" / "Sources")
     sources = "\n".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.swift"))
     used = {category for category, pattern in REASONED.items() if re.search(pattern, sources)}
@@ -157,7 +157,7 @@ def test_the_privacy_manifest_lists_what_the_sources_use() -> None:
 
 
 def test_the_icon_has_its_three_looks() -> None:
-    """The App Store refuses an icon of another size or with an alpha channel."""
+    """The App Store rejects an icon of another size or with an alpha channel."""
     folder = RESOURCES / "Assets.xcassets" / "AppIcon.appiconset"
     images = json.loads((folder / "Contents.json").read_text())["images"]
     looks = [each["appearances"][0]["value"] if "appearances" in each else "light" for each in images]
@@ -168,7 +168,7 @@ def test_the_icon_has_its_three_looks() -> None:
 
 
 def test_the_list_of_hub_packages_is_what_the_app_reads() -> None:
-    """A damaged list is a first screen with an error on it. Each entry names one commit: see HubPackage.swift."""
+    """With a damaged list, the first screen shows an error. Each entry names one commit: see HubPackage.swift."""
     for entry in json.loads((RESOURCES / "hub-packages.json").read_text()):
         assert entry.keys() == {"name", "repository", "revision", "bytes", "summary"}
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", entry["repository"]) and re.fullmatch(
@@ -176,10 +176,10 @@ def test_the_list_of_hub_packages_is_what_the_app_reads() -> None:
         )
 
 
-def test_what_demo_app_puts_there_is_not_committed() -> None:
-    """Gigabytes of somebody's model in a pull request."""
+def test_packages_of_demo_app_are_not_committed() -> None:
+    """Otherwise a pull request could contain gigabytes of somebody's model."""
     name = "apps/ios-demo/Packages/tiny-4bit/model.mlpackage/Manifest.json"
     if not (ROOT / ".git").exists():
-        pytest.skip("no git repository here")
+        pytest.skip("not in a git repository")
     ran = subprocess.run(["git", "check-ignore", "-q", name], cwd=ROOT, check=False)
     assert ran.returncode == 0

@@ -1,4 +1,4 @@
-"""`edgesw demo-app`: a package into the folder that Xcode builds into the app."""
+"""`edgesw demo-app`, which copies a package to the folder that Xcode builds into the app."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgesw.package.publish import check_files
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """An app folder, as far as the command looks at it."""
+    """An app folder, as far as the command checks it."""
     (tmp_path / "app" / "EdgeSWDemo.xcodeproj").mkdir(parents=True)
     return tmp_path / "app"
 
@@ -29,14 +29,14 @@ def copy(tiny_package: Path, tmp_path: Path) -> Path:
 
 
 def placed(app: Path) -> list[str]:
-    """What the app would bring, hidden folders of a half-done copy among it."""
+    """Returns the packages in the app, including hidden folders of an incomplete copy."""
     folder = app / "Packages"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_the_app_gets_a_whole_package_with_its_core_ml_model_alone(copy: Path, app: Path) -> None:
-    """The phone checks every file of the manifest: one that is missing would be a damaged package there, and an ONNX
-    model is as many megabytes of download for nothing."""
+def test_the_app_gets_a_complete_package_with_only_its_core_ml_model(copy: Path, app: Path) -> None:
+    """The phone checks every file of the manifest: a missing one would be a damaged package there. An ONNX model would
+    only make the app larger."""
     with unchanged(copy):
         ran = edgesw("demo-app", copy, "--app", app)
     assert ran.code == 0, ran.err
@@ -53,16 +53,16 @@ def test_the_app_gets_a_whole_package_with_its_core_ml_model_alone(copy: Path, a
     assert lines[1].startswith(f"1. open {app / 'EdgeSWDemo.xcodeproj'}") and "team" in lines[2] and len(lines) == 3
 
 
-def test_json_names_the_copy_and_what_comes_next(copy: Path, app: Path) -> None:
-    told = json.loads(edgesw("demo-app", copy, "--app", app, "--json").out)
-    inside = Path(told["package"])
+def test_json_names_the_copy_and_the_next_steps(copy: Path, app: Path) -> None:
+    printed = json.loads(edgesw("demo-app", copy, "--app", app, "--json").out)
+    inside = Path(printed["package"])
     assert inside == app / "Packages" / "tiny-4bit"
     sizes = [path.stat().st_size for path in inside.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    assert (told["files"], told["bytes"]) == (len(sizes), sum(sizes)) and len(told["next"]) == 2
+    assert (printed["files"], printed["bytes"]) == (len(sizes), sum(sizes)) and len(printed["next"]) == 2
 
 
-def test_chunks_come_along(copy: Path, app: Path) -> None:
-    """Large models are several .mlpackages in a folder of their own."""
+def test_chunks_are_copied(copy: Path, app: Path) -> None:
+    """Large models consist of several .mlpackages in a folder."""
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "model-chunks").mkdir()
     (copy / "model.mlpackage").rename(copy / "model-chunks" / "1-of-1.mlpackage")
@@ -77,7 +77,7 @@ def test_chunks_come_along(copy: Path, app: Path) -> None:
     assert (inside / "model-chunks" / "1-of-1.mlpackage" / "Manifest.json").is_file()
 
 
-def test_what_the_app_has_is_replaced_only_by_force(copy: Path, app: Path) -> None:
+def test_an_existing_package_is_replaced_only_by_force(copy: Path, app: Path) -> None:
     """Another conversion of the same name may have taken hours."""
     assert edgesw("demo-app", copy, "--app", app).code == 0
     inside = app / "Packages" / "tiny-4bit"
@@ -88,8 +88,8 @@ def test_what_the_app_has_is_replaced_only_by_force(copy: Path, app: Path) -> No
     assert (inside / "tokenizer.json").is_file() and placed(app) == ["tiny-4bit"]
 
 
-def test_force_never_replaces_what_is_no_package(copy: Path, app: Path) -> None:
-    """Somebody's own files in the app's folder."""
+def test_force_never_replaces_other_folders(copy: Path, app: Path) -> None:
+    """They may be the user's own files."""
     (app / "Packages" / "tiny-4bit").mkdir(parents=True)
     (app / "Packages" / "tiny-4bit" / "notes.txt").write_text("mine")
     with unchanged(app):
@@ -97,7 +97,7 @@ def test_force_never_replaces_what_is_no_package(copy: Path, app: Path) -> None:
 
 
 def test_a_damaged_package_does_not_get_into_the_app(copy: Path, app: Path) -> None:
-    """It would be found out on the phone, after a build and an upload of gigabytes."""
+    """The phone would detect the damage only after a build and an upload of gigabytes."""
     content = bytearray((copy / "tokenizer.json").read_bytes())
     content[100] ^= 1
     (copy / "tokenizer.json").write_bytes(content)
@@ -113,14 +113,14 @@ def test_a_package_without_a_core_ml_model_is_refused(tiny_package: Path, tmp_pa
     assert_one_line(edgesw("demo-app", package, "--app", app), 2, "no Core ML model", "--target coreml")
 
 
-def test_what_is_no_package_is_wrong_usage(tmp_path: Path, app: Path) -> None:
+def test_a_folder_that_is_not_a_package_is_a_usage_error(tmp_path: Path, app: Path) -> None:
     assert_one_line(edgesw("demo-app", tmp_path, "--app", app), 2, "has no manifest.json")
 
 
 def test_without_the_app_one_line_says_how_to_get_it(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An installed wheel has no apps/."""
+    """An installed wheel does not contain apps/."""
     monkeypatch.chdir(tmp_path)
     assert_one_line(edgesw("demo-app", copy), 2, "'apps/ios-demo' has no EdgeSWDemo.xcodeproj", "clone", "--app")
 
@@ -135,7 +135,7 @@ def test_the_app_below_the_current_folder_is_the_default(
 
 
 def test_a_link_in_the_package_becomes_a_file(copy: Path, app: Path) -> None:
-    """The hub's client lays files out as links into its cache: in the app they would lead nowhere."""
+    """The Hub's client stores files as links into its cache: in the app they would be broken."""
     real = copy / "tokenizer.real.json"
     (copy / "tokenizer.json").rename(real)
     (copy / "tokenizer.json").symlink_to(real.name)
@@ -145,7 +145,7 @@ def test_a_link_in_the_package_becomes_a_file(copy: Path, app: Path) -> None:
 
 
 def test_on_another_disk_the_files_are_copied(copy: Path, app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system refuses links between disks."""
+    """The system refuses hard links between disks."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(18, "Invalid cross-device link")
@@ -160,7 +160,7 @@ def test_on_another_disk_the_files_are_copied(copy: Path, app: Path, monkeypatch
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_full_disk_is_one_line_and_leaves_nothing(share: float, copy: Path, app: Path) -> None:
-    """Files that cannot grow, as in tests/test_faults.py, at the first file and at the weights."""
+    """A limit on file sizes, as in tests/test_faults.py, reached at the first file or at the weights."""
     import resource
 
     largest = max(path.stat().st_size for path in (copy / "model.mlpackage").rglob("*") if path.is_file())

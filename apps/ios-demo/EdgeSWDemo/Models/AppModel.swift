@@ -2,15 +2,15 @@ import EdgeSWKit
 import Foundation
 import Observation
 
-/// Which screen the app shows: choosing a package, opening it, talking to it, or why it could not be opened.
+/// The stage the app is in: choosing a package, opening it, chatting with it, or an error that occurred.
 @MainActor @Observable
 final class AppModel {
     enum Stage {
         case choosing
-        case verifying(PackagePlace, Double)
+        case verifying(PackageLocation, Double)
         case loading(ModelRuntime)
         case ready(ChatModel)
-        case failed(PackagePlace, String)
+        case failed(PackageLocation, String)
     }
 
     private(set) var stage = Stage.choosing
@@ -18,65 +18,67 @@ final class AppModel {
     let device = DeviceModel()
 
     private var opening: Task<Void, Never>?
-    /// Waits until what was open before has given its memory back.
-    private var leaving: Task<Void, Never>?
+    /// Ends when the package that was open before has released its memory.
+    private var closing: Task<Void, Never>?
     private var attempt = 0
-    private static let last = "lastPackage"
+    private static let lastKey = "lastPackage"
 
-    /// Opens what was open when the app ended.
+    /// Opens the package that was open when the app ended.
     func restore() {
         guard case .choosing = stage, opening == nil,
-            let data = UserDefaults.standard.data(forKey: Self.last),
-            let place = try? JSONDecoder().decode(PackagePlace.self, from: data), place.exists
+            let data = UserDefaults.standard.data(forKey: Self.lastKey),
+            let location = try? JSONDecoder().decode(PackageLocation.self, from: data), location.exists
         else { return }
-        open(place)
+        open(location)
     }
 
-    /// A download or a copy is there. It is opened only for someone who still looks at the packages: an open conversation
-    /// must not be taken away by what ends in the background.
-    func arrived(_ place: PackagePlace) {
-        if case .choosing = stage { open(place) }
+    /// Called when a download or a copy is complete. It is opened only if the user is still choosing a package: it must not
+    /// replace an open conversation.
+    func packageAdded(_ location: PackageLocation) {
+        if case .choosing = stage { open(location) }
     }
 
-    func open(_ place: PackagePlace) {
-        let left = leave()
-        let own = attempt
-        // Forgotten until it is open: a package on which the app dies must not be opened at each start.
-        UserDefaults.standard.removeObject(forKey: Self.last)
-        stage = .verifying(place, 0)
+    func open(_ location: PackageLocation) {
+        let closed = close()
+        let current = attempt
+        // Removed until it is open: a package that crashes the app must not be opened at every launch.
+        UserDefaults.standard.removeObject(forKey: Self.lastKey)
+        stage = .verifying(location, 0)
         opening = Task {
             do {
-                let opened = try await following({ if own == self.attempt { self.stage = .verifying(place, $0) } }) { tell in
-                    try OpenedPackage.read(place, tell: tell)
+                let opened = try await withProgress({
+                    if current == self.attempt { self.stage = .verifying(location, $0) }
+                }) { onProgress in
+                    try OpenedPackage.read(location, onProgress: onProgress)
                 }
-                await left.value  // two engines do not fit
+                await closed.value  // there is no memory for two engines
                 try Task.checkCancellation()
                 let runtime = ModelRuntime(opened)
-                guard own == attempt else { return }
+                guard current == attempt else { return }
                 stage = .loading(runtime)
                 _ = try await runtime.generator(corrected: true)
                 try Task.checkCancellation()
-                guard own == attempt else { return }
+                guard current == attempt else { return }
                 stage = .ready(ChatModel(runtime))
-                UserDefaults.standard.set(try? JSONEncoder().encode(place), forKey: Self.last)
+                UserDefaults.standard.set(try? JSONEncoder().encode(location), forKey: Self.lastKey)
             } catch {
-                guard own == attempt else { return }
-                stage = error is CancellationError ? .choosing : .failed(place, error.localizedDescription)
+                guard current == attempt else { return }
+                stage = error is CancellationError ? .choosing : .failed(location, error.localizedDescription)
             }
         }
     }
 
-    /// Back to the packages: from opening, from an error, or from a conversation, which is kept.
+    /// Returns to the packages, from opening one, from an error or from a conversation. The conversation stays stored.
     func choose() {
-        leave()
-        UserDefaults.standard.removeObject(forKey: Self.last)
+        close()
+        UserDefaults.standard.removeObject(forKey: Self.lastKey)
         library.refresh()
         stage = .choosing
     }
 
-    /// Ends what is open or opening. The task that it gives is over when no engine of it is in memory any more.
+    /// Closes the package that is open or being opened. The returned task ends when its engine is no longer in memory.
     @discardableResult
-    private func leave() -> Task<Void, Never> {
+    private func close() -> Task<Void, Never> {
         attempt += 1
         opening?.cancel()
         var chat: ChatModel?
@@ -84,17 +86,17 @@ final class AppModel {
             ready.interrupt(.stopped)
             chat = ready
         }
-        let task = Task { [leaving, opening, chat] in
-            await leaving?.value
+        let task = Task { [closing, opening, chat] in
+            await closing?.value
             await opening?.value
             await chat?.close()
         }
-        leaving = task
+        closing = task
         return task
     }
 
-    func remove(_ place: PackagePlace) {
-        library.remove(place)
+    func remove(_ location: PackageLocation) {
+        library.remove(location)
         choose()
     }
 

@@ -12,7 +12,7 @@ final class ChatModel {
     private(set) var problem: String?
     var settings = ChatSettings() { didSet { if settings != oldValue { save() } } }
 
-    /// Pieces of the answer for VoiceOver.
+    /// Receives sentences of the answer for VoiceOver.
     var speak: @MainActor @Sendable (String) -> Void = { _ in }
 
     private let store: ConversationStore
@@ -22,15 +22,15 @@ final class ChatModel {
 
     init(_ runtime: ModelRuntime) {
         self.runtime = runtime
-        store = ConversationStore(runtime.opened.place)
+        store = ConversationStore(runtime.opened.location)
         if let content = store.load() {
             session = content.session
             settings = content.settings
         }
-        conversation = runtime.opened.manifest.chat.map { Conversation(form: $0, dropped: session.forgotten) }
+        conversation = runtime.opened.manifest.chat.map { Conversation(format: $0, dropped: session.dropped) }
     }
 
-    var hasChatForm: Bool { runtime.opened.manifest.chat != nil }
+    var hasChatFormat: Bool { runtime.opened.manifest.chat != nil }
     var takesSystemPrompt: Bool { runtime.opened.manifest.chat?.takesSystemMessage ?? false }
 
     func send(_ text: String) -> Bool {
@@ -47,36 +47,36 @@ final class ChatModel {
         if session.resume() { answer() }
     }
 
-    func startAnew() {
+    func startNewConversation() {
         interrupt(.stopped)
         session = ChatSession()
-        conversation = conversation.map { Conversation(form: $0.form) }
+        conversation = conversation.map { Conversation(format: $0.format) }
         speed = Speed()
         problem = nil
         save()
     }
 
-    /// Ends the answer that is being written; it can be taken up again.
-    func interrupt(_ why: ChatSession.Interruption) {
+    /// Stops the answer that is being generated. It can be continued.
+    func interrupt(_ reason: ChatSession.Interruption) {
         task?.cancel()
-        session.interrupt(why)
+        session.interrupt(reason)
         save()
     }
 
-    /// The system is about to end apps: the answer stops and the model's memory is given back.
+    /// Called before the system ends apps for lack of memory: stops the answer and releases the model's memory.
     func memoryWarning() {
         interrupt(.memory)
         runtime.release()
     }
 
-    /// Waits until nothing is generated any more, so that another part of the app can take the engine.
-    func settle() async {
+    /// Stops the answer and returns when the engine is idle, so that another part of the app can use it.
+    func stopGenerating() async {
         interrupt(.stopped)
         await task?.value
         await runtime.stop()
     }
 
-    /// Gives the engine's memory back once nothing uses it; for a conversation that was interrupted and is left.
+    /// Releases the engine's memory once nothing uses it. The conversation must have been interrupted.
     func close() async {
         await task?.value
         await runtime.close()
@@ -95,7 +95,7 @@ final class ChatModel {
     }
 
     private func generate() async {
-        // A cancelled task may outlive its conversation: after each wait, before anything is written.
+        // A cancelled task may outlive its conversation. So cancellation is checked after each await, before any change.
         do {
             try Task.checkCancellation()
             let generator = try await runtime.generator(corrected: true)
@@ -105,10 +105,10 @@ final class ChatModel {
             let options = GenerationOptions(maximumTokens: settings.maximumTokens, sampling: settings.sampling)
             for try await event in await generator.generate(prompt: prompt.text, bos: prompt.bos, options: options) {
                 if Task.isCancelled { return }
-                take(event)
+                handle(event)
             }
         } catch {
-            // Whoever cancelled has said why.
+            // The reason of a cancellation is already recorded.
             guard !Task.isCancelled else { return }
             if case GenerationError.promptTooLong = error { session.interrupt(.full) } else { session.interrupt(.failed) }
             problem = error.localizedDescription
@@ -117,19 +117,19 @@ final class ChatModel {
     }
 
     private func prompt() async throws -> Prompt {
-        let messages = session.asked.map { ChatMessage(role: $0.speaker == .user ? .user : .assistant, content: $0.text) }
-        guard var asked = conversation else { return .plain(messages, answered: session.answered) }
+        let messages = session.promptTurns.map { ChatMessage(role: $0.speaker == .user ? .user : .assistant, content: $0.text) }
+        guard var current = conversation else { return .plain(messages, partialAnswer: session.partialAnswer) }
         let system = settings.system.trimmingCharacters(in: .whitespacesAndNewlines)
-        asked.messages = messages
-        asked.system = system.isEmpty || !takesSystemPrompt ? nil : system
-        let (prompt, after) = try await Prompt.of(asked, answered: session.answered, runtime.opened)
+        current.messages = messages
+        current.system = system.isEmpty || !takesSystemPrompt ? nil : system
+        let (prompt, updated) = try await Prompt.make(current, partialAnswer: session.partialAnswer, runtime.opened)
         try Task.checkCancellation()
-        conversation = after
-        session.forgotten = after.dropped
+        conversation = updated
+        session.dropped = updated.dropped
         return prompt
     }
 
-    private func take(_ event: GenerationEvent) {
+    private func handle(_ event: GenerationEvent) {
         switch event {
         case .promptProgress(let done, let all):
             session.read(done, of: all)
@@ -143,7 +143,7 @@ final class ChatModel {
             switch reason {
             case .endOfText, .stopSequence: session.finish()
             case .maximumTokens: session.interrupt(.length)
-            case .contextFull: session.fillContext(dropsOldest: hasChatForm)
+            case .contextFull: session.fillContext(dropsOldest: hasChatFormat)
             case .cancelled: session.interrupt(.stopped)
             }
         }

@@ -7,7 +7,7 @@ struct ChatSettings: Codable, Sendable, Equatable {
     var maximumTokens = 512
 }
 
-/// The conversation with a package, kept over the app's end.
+/// Stores the conversation with a package across launches of the app.
 struct ConversationStore {
     struct Content: Codable {
         var session: ChatSession
@@ -16,11 +16,11 @@ struct ConversationStore {
 
     private let url: URL
 
-    init(_ place: PackagePlace) {
-        url = Folders.conversations.appending(path: "\(place.key).json")
+    init(_ location: PackageLocation) {
+        url = Folders.conversations.appending(path: "\(location.key).json")
     }
 
-    /// What was kept; nothing where that is damaged or of another version.
+    /// Returns the stored conversation; nil if there is none, or if it is damaged or of another version.
     func load() -> Content? {
         (try? Data(contentsOf: url)).flatMap { try? JSONDecoder().decode(Content.self, from: $0) }
     }

@@ -1,12 +1,12 @@
 import EdgeSWKit
 import Observation
 
-/// Memory and heat, read once a second while the app is in front.
+/// Memory and thermal state, read once a second while the app is in the foreground.
 @MainActor @Observable
 final class DeviceModel {
     private(set) var reading = readDevice()
 
-    /// Until the task it runs in is cancelled.
+    /// Runs until its task is cancelled.
     func follow() async {
         while !Task.isCancelled {
             reading = readDevice()

@@ -2,24 +2,24 @@ import EdgeSWKit
 import Foundation
 import Observation
 
-/// The packages at hand, and how more of them come in.
+/// The available packages, and how new ones are added.
 @MainActor @Observable
 final class LibraryModel {
     struct Activity: Equatable {
         let name: String
-        var share = 0.0
+        var fraction = 0.0
     }
 
-    private(set) var kept: [PackagePlace] = []
-    private(set) var bundled: [PackagePlace] = []
+    private(set) var stored: [PackageLocation] = []
+    private(set) var bundled: [PackageLocation] = []
     private(set) var hub: [HubPackage] = []
     private(set) var hasUnfinished = false
-    /// What is being copied or fetched.
+    /// The copy or download in progress.
     private(set) var activity: Activity?
-    /// Why the last attempt failed.
+    /// The last error.
     var problem: String?
 
-    private let shelf = PackageShelf(folder: Folders.packages)
+    private let store = PackageStore(folder: Folders.packages)
     private var work: Task<Void, Never>?
 
     init() {
@@ -33,37 +33,37 @@ final class LibraryModel {
     }
 
     func refresh() {
-        kept = PackagePlace.all(in: shelf, isBundled: false)
-        bundled = Folders.bundled.map { PackagePlace.all(in: PackageShelf(folder: $0), isBundled: true) } ?? []
-        hasUnfinished = !shelf.unfinished().isEmpty
+        stored = PackageLocation.all(in: store, isBundled: false)
+        bundled = Folders.bundled.map { PackageLocation.all(in: PackageStore(folder: $0), isBundled: true) } ?? []
+        hasUnfinished = !store.unfinished().isEmpty
     }
 
-    /// Copies a package out of a folder that the person picked; `done` hears where it is then.
-    func add(from folder: URL, done: @escaping @MainActor (PackagePlace) -> Void) {
-        run(folder.lastPathComponent, done) { [shelf] tell in
+    /// Copies a package from a folder that the user picked. `done` receives its new location.
+    func add(from folder: URL, done: @escaping @MainActor (PackageLocation) -> Void) {
+        run(folder.lastPathComponent, done) { [store] onProgress in
             let isScoped = folder.startAccessingSecurityScopedResource()
             defer { if isScoped { folder.stopAccessingSecurityScopedResource() } }
             let manifest = try? FilesAccess.read(folder.appending(path: "manifest.json"))
             guard let manifest else { throw LibraryError.noManifest(folder.lastPathComponent) }
-            return try await shelf.add(
+            return try await store.add(
                 name: folder.lastPathComponent, manifest: manifest, files: Self.files(manifest),
                 available: Folders.freeBytes(), resumable: false,
-                place: { try FilesAccess.copy(folder.appending(path: $0.path), to: $1, written: $2) }, progress: tell)
+                transfer: { try FilesAccess.copy(folder.appending(path: $0.path), to: $1, written: $2) }, progress: onProgress)
         }
     }
 
-    /// Fetches a package from the hub, file by file. One that broke off goes on where it was.
-    func add(_ package: HubPackage, done: @escaping @MainActor (PackagePlace) -> Void) {
-        run(package.name, done) { [shelf] tell in
-            guard let address = package.address(of: "manifest.json") else { throw URLError(.badURL) }
-            let manifest = try await HubFetch.data(address)
-            return try await shelf.add(
+    /// Downloads a package from the Hub, file by file. An interrupted download resumes.
+    func add(_ package: HubPackage, done: @escaping @MainActor (PackageLocation) -> Void) {
+        run(package.name, done) { [store] onProgress in
+            guard let url = package.url(of: "manifest.json") else { throw URLError(.badURL) }
+            let manifest = try await HubDownload.data(url)
+            return try await store.add(
                 name: package.name, manifest: manifest, files: Self.files(manifest),
                 available: Folders.freeBytes(), resumable: true,
-                place: { file, target, written in
-                    guard let address = package.address(of: file.path) else { throw InstallError.leadsOutside(file.path) }
-                    try await HubFetch.file(address, bytes: file.bytes, to: target, written: written)
-                }, progress: tell)
+                transfer: { file, target, written in
+                    guard let url = package.url(of: file.path) else { throw InstallError.leadsOutside(file.path) }
+                    try await HubDownload.file(url, bytes: file.bytes, to: target, written: written)
+                }, progress: onProgress)
         }
     }
 
@@ -71,12 +71,12 @@ final class LibraryModel {
         work?.cancel()
     }
 
-    func remove(_ place: PackagePlace) {
-        guard !place.isBundled else { return }
+    func remove(_ location: PackageLocation) {
+        guard !location.isBundled else { return }
         do {
-            try shelf.remove(place.url)
-            try? FileManager.default.removeItem(at: Folders.compiled(place))
-            ConversationStore(place).remove()
+            try store.remove(location.url)
+            try? FileManager.default.removeItem(at: Folders.compiled(location))
+            ConversationStore(location).remove()
         } catch {
             problem = error.localizedDescription
         }
@@ -84,25 +84,25 @@ final class LibraryModel {
     }
 
     func removeUnfinished() {
-        shelf.unfinished().forEach { try? shelf.remove($0) }
+        store.unfinished().forEach { try? store.remove($0) }
         refresh()
     }
 
     private func run(
-        _ name: String, _ done: @escaping @MainActor (PackagePlace) -> Void,
-        _ work: @escaping @Sendable (_ tell: @escaping @Sendable (Double) -> Void) async throws -> URL
+        _ name: String, _ done: @escaping @MainActor (PackageLocation) -> Void,
+        _ work: @escaping @Sendable (_ onProgress: @escaping @Sendable (Double) -> Void) async throws -> URL
     ) {
         guard activity == nil else { return }
         activity = Activity(name: name)
         problem = nil
         self.work = Task {
             do {
-                let folder = try await following({ self.activity?.share = $0 }, work)
+                let folder = try await withProgress({ self.activity?.fraction = $0 }, work)
                 finish()
-                done(PackagePlace(name: folder.lastPathComponent, isBundled: false))
+                done(PackageLocation(name: folder.lastPathComponent, isBundled: false))
             } catch {
                 finish()
-                // URLSession has its own word for a cancelled task.
+                // URLSession reports a cancelled task with an error of its own.
                 if !(error is CancellationError), (error as? URLError)?.code != .cancelled {
                     problem = error.localizedDescription
                 }
@@ -127,7 +127,7 @@ enum LibraryError: LocalizedError {
     var errorDescription: String? {
         switch self {
         case .noManifest(let name):
-            String(localized: "“\(name)” has no manifest.json: choose the folder that edgesw convert made.")
+            String(localized: "“\(name)” has no manifest.json: choose the folder that edgesw convert wrote.")
         }
     }
 }

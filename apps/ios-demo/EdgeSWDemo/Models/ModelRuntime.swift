@@ -2,16 +2,16 @@ import EdgeSWKit
 import Foundation
 import Observation
 
-/// The one engine in memory: a package's functions with or without the correction. Chat and proof share it, since a phone
-/// has room for one.
+/// The one engine in memory: a package's functions with or without the correction. The chat and the proof screen share it,
+/// since a phone has memory for only one.
 @MainActor @Observable
 final class ModelRuntime {
     let opened: OpenedPackage
-    /// How far loading is; nil while nothing loads.
+    /// The progress of loading; nil while nothing is being loaded.
     private(set) var loading: Double?
 
     private var loaded: (corrected: Bool, generator: Generator)?
-    /// The generator loaded last: after its release an answer may hold it until it has stopped.
+    /// The last generator that was loaded. After it is released, an answer may hold it until the answer has stopped.
     @ObservationIgnored private weak var latest: Generator?
     private var work: Task<Generator, any Error>?
 
@@ -19,17 +19,17 @@ final class ModelRuntime {
         self.opened = opened
     }
 
-    /// The generator for these functions, loaded if it is not there. Whoever generates with the other one has to stop first.
+    /// Returns the generator for these functions, and loads it if necessary. An answer of the other one must be stopped first.
     func generator(corrected: Bool) async throws -> Generator {
         while let work { _ = await work.result }
         if let loaded, loaded.corrected == corrected { return loaded.generator }
         let task = Task {
             defer { work = nil }
             await stop()
-            loaded = nil  // before the next one: two do not fit
+            loaded = nil  // first: there is no memory for two
             try Task.checkCancellation()
             let generator = try await load(corrected: corrected)
-            // Core ML loads to the end whatever was cancelled meanwhile: what nobody waits for is not kept.
+            // Core ML completes a load even if the task was cancelled meanwhile. Nobody waits for the result then.
             try Task.checkCancellation()
             loaded = (corrected, generator)
             latest = generator
@@ -39,14 +39,13 @@ final class ModelRuntime {
         return try await withTaskCancellationHandler { try await task.value } onCancel: { task.cancel() }
     }
 
-    /// Gives the memory back, and what is being loaded is not kept. The next answer loads the model again, from what is
-    /// compiled.
+    /// Releases the memory and discards a load in progress. The next answer loads the compiled model again.
     func release() {
         work?.cancel()
         loaded = nil
     }
 
-    /// Gives the memory back, and is over when nothing of it is held by a load or an answer any more.
+    /// Releases the memory, and returns when neither a load nor an answer holds any of it.
     func close() async {
         while let work {
             work.cancel()
@@ -56,7 +55,7 @@ final class ModelRuntime {
         loaded = nil
     }
 
-    /// Ends the answer that is being written.
+    /// Stops the answer that is being generated.
     func stop() async {
         await latest?.stop()
     }
@@ -64,9 +63,10 @@ final class ModelRuntime {
     private func load(corrected: Bool) async throws -> Generator {
         loading = 0
         defer { loading = nil }
-        let opened = opened, cache = Folders.compiled(opened.place)
-        return try await following({ self.loading = $0 }) { tell in
-            let engine = try await CoreMLEngine(package: opened.package, corrected: corrected, cache: cache, progress: tell)
+        let opened = opened, cache = Folders.compiled(opened.location)
+        return try await withProgress({ self.loading = $0 }) { onProgress in
+            let engine = try await CoreMLEngine(
+                package: opened.package, corrected: corrected, cache: cache, progress: onProgress)
             return Generator(engine: engine, tokenizer: opened.tokenizer, endIDs: opened.manifest.decoder.eosTokenIDs)
         }
     }

@@ -1,30 +1,31 @@
 import EdgeSWKit
 
-/// What the model is given for a conversation: the package's chat form filled in, or, where it has none, plain text.
+/// A conversation's prompt, by the package's chat format or, if it has none, as plain text.
 struct Prompt: Sendable {
     let text: String
-    /// Whether the tokenizer still has to put BOS in front: chat forms bring their own.
+    /// Whether the tokenizer has to add BOS. Chat formats contain their own.
     let bos: Bool
 
-    /// For a package without a chat form: it goes on with what was written.
-    static func plain(_ messages: [ChatMessage], answered: String) -> Prompt {
-        Prompt(text: messages.map(\.content).joined(separator: "\n") + answered, bos: true)
+    /// The prompt of a package without a chat format, whose model continues the text.
+    static func plain(_ messages: [ChatMessage], partialAnswer: String) -> Prompt {
+        Prompt(text: messages.map(\.content).joined(separator: "\n") + partialAnswer, bos: true)
     }
 
-    /// Ends with what stands of the answer already, so that the model goes on with it. Gives the conversation back, which
-    /// remembers what it dropped for lack of context. Off the main actor: long chats take a while to tokenize.
-    static func of(
-        _ conversation: Conversation, answered: String = "", _ opened: OpenedPackage
+    /// Returns the prompt, which ends with the partial answer so that the model continues it, and the conversation, which
+    /// records the messages that did not fit the context. Runs off the main actor: long chats take time to tokenize.
+    static func make(
+        _ conversation: Conversation, partialAnswer: String = "", _ opened: OpenedPackage
     ) async throws -> (Prompt, Conversation) {
         var conversation = conversation
-        let stands = answered.isEmpty ? 0 : opened.tokenizer.encode(answered, bos: false).count
+        let written = partialAnswer.isEmpty ? 0 : opened.tokenizer.encode(partialAnswer, bos: false).count
         let context = opened.manifest.settings.context
         do {
-            // What stands takes its part of the context, however long it is: the rest is for messages and what follows.
-            let text = try conversation.prompt(tokenizer: opened.tokenizer, context: context - stands)
-            return (Prompt(text: text + answered, bos: false), conversation)
+            // The partial answer takes its share of the context, however long it is. The rest is for the messages and the
+            // rest of the answer.
+            let text = try conversation.prompt(tokenizer: opened.tokenizer, context: context - written)
+            return (Prompt(text: text + partialAnswer, bos: false), conversation)
         } catch GenerationError.promptTooLong(let tokens, _) {
-            throw GenerationError.promptTooLong(tokens: tokens + stands, context: context)
+            throw GenerationError.promptTooLong(tokens: tokens + written, context: context)
         }
     }
 }

@@ -1,11 +1,11 @@
 import EdgeSWKit
 import Observation
 
-/// The same question with and without the super weights: greedy, so that nothing but the weights differs.
+/// The same question answered with and without the super weights. Decoding is greedy, so that only the weights differ.
 @MainActor @Observable
 final class ProofModel {
     let chat: ChatModel
-    /// The position of the switch. Where something was asked, a throw answers it again.
+    /// The position of the switch. Flipping it answers the last question again.
     var isCorrected = true {
         didSet { if isCorrected != oldValue, !comparison.prompt.isEmpty { run(comparison.prompt) } }
     }
@@ -23,10 +23,10 @@ final class ProofModel {
     var opened: OpenedPackage { chat.runtime.opened }
     var hasSwitch: Bool { opened.manifest.settings.ablation }
 
-    /// What was asked in the chat last: the question to begin with.
+    /// The last question in the chat, as the first one here.
     var lastQuestion: String { chat.session.turns.last { $0.speaker == .user }?.text ?? "" }
 
-    /// Answers with the functions that the switch stands at.
+    /// Answers a question with the functions that the switch selects.
     func ask(_ text: String) {
         guard hasSwitch, !text.isEmpty else { return }
         run(text)
@@ -45,7 +45,7 @@ final class ProofModel {
         comparison.begin(text, corrected: corrected)
         task = Task {
             await previous?.value
-            await chat.settle()
+            await chat.stopGenerating()
             await answer(text, corrected)
             if !Task.isCancelled { isRunning = false }
         }
@@ -53,10 +53,10 @@ final class ProofModel {
 
     private func prompt(_ text: String) async throws -> Prompt {
         let question = ChatMessage(role: .user, content: text)
-        guard let form = opened.manifest.chat else { return .plain([question], answered: "") }
-        var conversation = Conversation(form: form)
+        guard let format = opened.manifest.chat else { return .plain([question], partialAnswer: "") }
+        var conversation = Conversation(format: format)
         conversation.messages = [question]
-        return try await Prompt.of(conversation, opened).0
+        return try await Prompt.make(conversation, opened).0
     }
 
     private func answer(_ text: String, _ corrected: Bool) async {
@@ -71,9 +71,9 @@ final class ProofModel {
             if !Task.isCancelled { comparison.finish(corrected: corrected) }
         } catch {
             guard !Task.isCancelled else { return }
-            // Not cancelled itself: the load was, to give memory back.
+            // This task was not cancelled, but the load was, to free memory.
             problem = error is CancellationError
-                ? String(localized: "Memory was short: the answer was stopped.") : error.localizedDescription
+                ? String(localized: "Memory ran low: the answer was stopped.") : error.localizedDescription
         }
     }
 }

@@ -1,6 +1,6 @@
 import EdgeSWKit
 
-/// How fast the answer comes: counted here while it does, by the generator once it is over.
+/// The speed of an answer, measured here while it is generated and by the generator once it is complete.
 struct Speed: Equatable {
     private(set) var timeToFirstToken: Duration?
     private(set) var tokensPerSecond: Double?
@@ -14,7 +14,7 @@ struct Speed: Equatable {
         start = .now
     }
 
-    /// A piece of text has come: mostly a token, now and then several that make up one character.
+    /// Records a piece of text: usually one token, sometimes several that form one character.
     mutating func token() {
         let now = ContinuousClock.now
         guard let first else {

@@ -1,26 +1,26 @@
 import Foundation
 
-/// Where the app keeps what it keeps.
+/// The app's folders.
 enum Folders {
-    /// Packages copied or fetched. They are large and can be had again: no backup.
-    static let packages = made("Packages", backedUp: false)
-    /// Conversations and settings, a file for each package.
-    static let conversations = made("Conversations", backedUp: true)
-    /// Built into the app by `edgesw demo-app`.
+    /// Packages that were copied or downloaded. They are large and can be restored from their source: no backup.
+    static let packages = created("Packages", backedUp: false)
+    /// Conversations and settings, one file per package.
+    static let conversations = created("Conversations", backedUp: true)
+    /// Packages that `edgesw demo-app` built into the app.
     static let bundled = Bundle.main.resourceURL?.appending(path: "Packages", directoryHint: .isDirectory)
 
-    /// Compiled models of a package. The system may delete them when room is short; then they are compiled again.
-    static func compiled(_ place: PackagePlace) -> URL {
-        URL.cachesDirectory.appending(path: "Compiled/\(place.key)", directoryHint: .isDirectory)
+    /// The compiled models of a package. The system may delete them when disk space is low; they are then compiled again.
+    static func compiled(_ location: PackageLocation) -> URL {
+        URL.cachesDirectory.appending(path: "Compiled/\(location.key)", directoryHint: .isDirectory)
     }
 
-    /// Bytes that may be written for something the person asked for; nil where the system does not say.
+    /// The disk space, in bytes, for something that the user requested; nil if the system does not report it.
     static func freeBytes() -> Int? {
         let values = try? packages.resourceValues(forKeys: [.volumeAvailableCapacityForImportantUsageKey])
         return values?.volumeAvailableCapacityForImportantUsage.map { Int($0) }
     }
 
-    private static func made(_ name: String, backedUp: Bool) -> URL {
+    private static func created(_ name: String, backedUp: Bool) -> URL {
         var folder = URL.applicationSupportDirectory.appending(path: name, directoryHint: .isDirectory)
         try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         var values = URLResourceValues()

@@ -1,13 +1,13 @@
-// The task's port is a C variable; the system sets it once, before the app runs.
+// The task's port is a C variable, which the system sets once, before the app runs.
 @preconcurrency import Darwin
 import EdgeSWKit
 import Foundation
 import os
 
-/// The device's reading at this moment.
+/// Reads the device's memory and thermal state.
 func readDevice() -> DeviceReading {
-    let available = Int(os_proc_available_memory())  // 0 where the app has no limit, as on a Mac
-    let heat: DeviceReading.Heat =
+    let available = Int(os_proc_available_memory())  // 0 if the app has no limit, as on a Mac
+    let thermalState: DeviceReading.ThermalState =
         switch ProcessInfo.processInfo.thermalState {
         case .nominal: .nominal
         case .fair: .fair
@@ -15,10 +15,10 @@ func readDevice() -> DeviceReading {
         case .critical: .critical
         @unknown default: .critical
         }
-    return DeviceReading(used: footprint(), available: available > 0 ? available : nil, heat: heat)
+    return DeviceReading(used: footprint(), available: available > 0 ? available : nil, thermalState: thermalState)
 }
 
-/// What the system counts against the app's limit, in bytes. Weights that Core ML maps from files are not among it.
+/// The memory that the system counts against the app's limit, in bytes. Weights that Core ML maps from files do not count.
 private func footprint() -> Int? {
     var info = task_vm_info_data_t()
     var count = mach_msg_type_number_t(MemoryLayout<task_vm_info_data_t>.size / MemoryLayout<integer_t>.size)

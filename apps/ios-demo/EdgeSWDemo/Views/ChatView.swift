@@ -8,8 +8,8 @@ struct ChatView: View {
     let chat: ChatModel
 
     @Environment(AppModel.self) private var app
-    @State private var isSetting = false
-    @State private var isProving = false
+    @State private var isShowingSettings = false
+    @State private var isShowingProof = false
 
     var body: some View {
         NavigationStack {
@@ -17,8 +17,8 @@ struct ChatView: View {
                 ScrollView {
                     LazyVStack(alignment: .leading, spacing: 16) {
                         if chat.session.turns.isEmpty { Greeting(chat: chat) }
-                        if chat.session.forgotten > 0 {
-                            Text("Messages left out for lack of context: \(chat.session.forgotten.formatted())")
+                        if chat.session.dropped > 0 {
+                            Text("Oldest messages left out because the context is full: \(chat.session.dropped.formatted())")
                                 .font(.footnote)
                                 .foregroundStyle(.secondary)
                         }
@@ -40,11 +40,11 @@ struct ChatView: View {
                 .padding()
                 .background(.bar)
             }
-            .navigationTitle(Text(verbatim: chat.runtime.opened.place.name))
+            .navigationTitle(Text(verbatim: chat.runtime.opened.location.name))
             .navigationBarTitleDisplayMode(.inline)
             .toolbar { tools }
-            .sheet(isPresented: $isSetting) { SettingsSheet(chat: chat) }
-            .sheet(isPresented: $isProving) { ProofView(chat: chat) }
+            .sheet(isPresented: $isShowingSettings) { SettingsSheet(chat: chat) }
+            .sheet(isPresented: $isShowingProof) { ProofView(chat: chat) }
         }
         .onAppear { chat.speak = announce }
     }
@@ -56,19 +56,19 @@ struct ChatView: View {
             Button("Packages", systemImage: "shippingbox") { app.choose() }
         }
         ToolbarItemGroup(placement: .topBarTrailing) {
-            Button("Proof", systemImage: "checkmark.seal") { isProving = true }
-                .accessibilityHint(Text("Shows what was measured, and the model without its super weights."))
+            Button("Proof", systemImage: "checkmark.seal") { isShowingProof = true }
+                .accessibilityHint(Text("Shows the measurements, and the model without its super weights."))
             Menu("More", systemImage: "ellipsis.circle") {
-                Button("Settings", systemImage: "slider.horizontal.3") { isSetting = true }
+                Button("Settings", systemImage: "slider.horizontal.3") { isShowingSettings = true }
                 Button("Regenerate", systemImage: "arrow.clockwise") { chat.regenerate() }
                     .disabled(!chat.session.canRegenerate)
-                Button("New conversation", systemImage: "square.and.pencil") { chat.startAnew() }
+                Button("New conversation", systemImage: "square.and.pencil") { chat.startNewConversation() }
             }
         }
     }
 }
 
-/// Speaks a piece of the answer once what is being spoken is over.
+/// Speaks a sentence after those that are being spoken.
 @MainActor
 private func announce(_ text: String) {
     guard UIAccessibility.isVoiceOverRunning else { return }
@@ -77,7 +77,7 @@ private func announce(_ text: String) {
     AccessibilityNotification.Announcement(announcement).post()
 }
 
-/// What an empty conversation says.
+/// The text of an empty conversation.
 private struct Greeting: View {
     let chat: ChatModel
 
@@ -85,10 +85,10 @@ private struct Greeting: View {
         ContentUnavailableView {
             Label("Ask something", systemImage: "bubble.left.and.text.bubble.right")
         } description: {
-            if chat.hasChatForm {
+            if chat.hasChatFormat {
                 Text("The model answers on this device; nothing leaves it.")
             } else {
-                Text("This package has no chat form: the model continues your text.")
+                Text("This package has no chat format: the model continues your text.")
             }
         }
     }

@@ -1,7 +1,7 @@
 import EdgeSWKit
 import SwiftUI
 
-/// The switch: the same weights, with the super weights put back or left rounded, answer the same question.
+/// The switch between the functions with and without the correction, and their answers to the same question.
 struct ComparisonSection: View {
     @Bindable var proof: ProofModel
 
@@ -10,7 +10,7 @@ struct ComparisonSection: View {
     var body: some View {
         if proof.hasSwitch {
             Section {
-                Toggle("Super weights put back", isOn: $proof.isCorrected)
+                Toggle("Add the super weights back", isOn: $proof.isCorrected)
                     .accessibilityHint(Text("Loads the other functions of the package and answers again."))
                 HStack {
                     TextField("Question", text: $question)
@@ -18,8 +18,8 @@ struct ComparisonSection: View {
                     Button("Ask", action: ask)
                         .disabled(question.isEmpty || proof.isRunning)
                 }
-                if let share = proof.runtime.loading {
-                    ProgressView(value: share) { Text("Loading the other functions") }
+                if let fraction = proof.runtime.loading {
+                    ProgressView(value: fraction) { Text("Loading the other functions") }
                 }
                 answer(corrected: true, title: Text("With the correction"))
                 answer(corrected: false, title: Text("Without the correction"))
@@ -28,15 +28,15 @@ struct ComparisonSection: View {
                 Text("With and without")
             } footer: {
                 if let same = proof.comparison.agreement {
-                    Text("Characters that both begin with: \(same.formatted())")
+                    Text("Identical characters at the beginning: \(same.formatted())")
                 } else {
-                    Text("Ask, then throw the switch: everything else stays the same, and the likeliest token is always taken.")
+                    Text("Ask a question, then flip the switch: everything else stays the same, and the most likely token is always chosen.")
                 }
             }
             .onAppear { if question.isEmpty { question = proof.lastQuestion } }
         } else {
             Section {
-                Text("This package has one set of functions. To see the model without its super weights, convert it with a second set: edgesw convert MODEL --target coreml --ablation")
+                Text("This package has no functions without the correction. To compare, convert the model with: edgesw convert MODEL --target coreml --ablation")
             } header: {
                 Text("With and without")
             }

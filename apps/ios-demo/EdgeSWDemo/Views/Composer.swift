@@ -1,6 +1,6 @@
 import SwiftUI
 
-/// Where the question is written, and where the answer is stopped.
+/// The text field for questions, with the buttons to send and to stop.
 struct Composer: View {
     let chat: ChatModel
 

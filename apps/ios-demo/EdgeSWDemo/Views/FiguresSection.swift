@@ -1,7 +1,7 @@
 import EdgeSWKit
 import SwiftUI
 
-/// What `edgesw validate --record` measured and wrote into the package.
+/// The measurements that `edgesw validate --record` wrote into the package.
 struct FiguresSection: View {
     let validation: Validation?
 
@@ -9,15 +9,15 @@ struct FiguresSection: View {
         Section {
             if let validation, let figures = validation.targets["coreml"] {
                 row("Perplexity", figures.perplexity.formatted(.number.precision(.fractionLength(3))))
-                row("The float model's", figures.floatPerplexity.formatted(.number.precision(.fractionLength(3))))
+                row("Perplexity of the float model", figures.floatPerplexity.formatted(.number.precision(.fractionLength(3))))
                 row("KL divergence, nats", figures.klDivergence.formatted(.number.precision(.fractionLength(4))))
-                row("Same first choice", figures.top1Agreement.formatted(.percent.precision(.fractionLength(1))))
-                row("Run by", figures.runtime)
+                row("Top-1 agreement", figures.top1Agreement.formatted(.percent.precision(.fractionLength(1))))
+                row("Runtime", figures.runtime)
                 if let without = validation.uncorrected["coreml"] {
                     row("Perplexity without the correction", without.perplexity.formatted(.number.precision(.fractionLength(1))))
                 }
             } else {
-                Text("Nothing was recorded. On the computer: edgesw validate PACKAGE --record")
+                Text("No measurements were recorded. On your computer, run: edgesw validate PACKAGE --record")
             }
         } header: {
             Text("Validation")

@@ -2,7 +2,7 @@ import EdgeSWKit
 import SwiftUI
 import UniformTypeIdentifiers
 
-/// The first screen: a package from Files, from the app itself or from the hub.
+/// The first screen: packages from Files, from the app itself or from the Hub.
 struct LibraryView: View {
     let library: LibraryModel
 
@@ -25,11 +25,11 @@ struct LibraryView: View {
                 Section {
                     Button("Choose a package from Files", systemImage: "folder") { isPicking = true }
                         .disabled(library.activity != nil)
-                        .accessibilityHint(Text("Copies a folder that edgesw convert made into the app."))
+                        .accessibilityHint(Text("Copies a folder that edgesw convert wrote into the app."))
                 } footer: {
-                    Text("A package is the folder that edgesw convert makes, with its manifest.json.")
+                    Text("A package is a folder that edgesw convert writes. It contains a manifest.json.")
                 }
-                HubSection(library: library) { app.arrived($0) }
+                HubSection(library: library) { app.packageAdded($0) }
                 if library.hasUnfinished, library.activity == nil {
                     Button("Remove unfinished downloads", role: .destructive) { library.removeUnfinished() }
                 }
@@ -37,7 +37,7 @@ struct LibraryView: View {
             .navigationTitle(Text("Packages"))
             .fileImporter(isPresented: $isPicking, allowedContentTypes: [.folder]) { result in
                 switch result {
-                case .success(let folder): library.add(from: folder) { app.arrived($0) }
+                case .success(let folder): library.add(from: folder) { app.packageAdded($0) }
                 case .failure(let error): library.problem = error.localizedDescription
                 }
             }
@@ -53,32 +53,32 @@ struct LibraryView: View {
                 Text("Built into this app")
             }
         }
-        if !library.kept.isEmpty {
+        if !library.stored.isEmpty {
             Section {
-                ForEach(library.kept) { place in
-                    row(place).swipeActions {
-                        Button("Remove", systemImage: "trash", role: .destructive) { library.remove(place) }
+                ForEach(library.stored) { location in
+                    row(location).swipeActions {
+                        Button("Remove", systemImage: "trash", role: .destructive) { library.remove(location) }
                     }
                 }
             } header: {
                 Text("On this device")
             }
         }
-        if library.bundled.isEmpty, library.kept.isEmpty, library.activity == nil {
+        if library.bundled.isEmpty, library.stored.isEmpty, library.activity == nil {
             ContentUnavailableView {
                 Label("No package yet", systemImage: "shippingbox")
             } description: {
-                Text("Make one on your computer: edgesw convert smollm2-135m --target coreml --bits 4. Then edgesw demo-app builds it in, or copy its folder to this device with AirDrop, iCloud or the Finder.")
+                Text("Create one on your computer: edgesw convert smollm2-135m --target coreml --bits 4. Then build it into the app with edgesw demo-app, or copy its folder to this device with AirDrop, iCloud or the Finder.")
             }
         }
     }
 
-    private func row(_ place: PackagePlace) -> some View {
+    private func row(_ location: PackageLocation) -> some View {
         Button {
-            app.open(place)
+            app.open(location)
         } label: {
             HStack {
-                Text(verbatim: place.name)
+                Text(verbatim: location.name)
                 Spacer()
                 Image(systemName: "chevron.forward").foregroundStyle(.tertiary).accessibilityHidden(true)
             }
@@ -88,27 +88,27 @@ struct LibraryView: View {
     }
 }
 
-/// What is being copied or fetched, and the way to end it.
+/// The copy or download in progress, and a button to cancel it.
 private struct ActivitySection: View {
     let activity: LibraryModel.Activity
     let cancel: @MainActor () -> Void
 
     var body: some View {
         Section {
-            ProgressView(value: min(1, activity.share)) {
-                Text("Bringing in “\(activity.name)”")
+            ProgressView(value: min(1, activity.fraction)) {
+                Text("Adding “\(activity.name)”")
             } currentValueLabel: {
-                Text(verbatim: activity.share.formatted(.percent.precision(.fractionLength(0))))
+                Text(verbatim: activity.fraction.formatted(.percent.precision(.fractionLength(0))))
             }
             Button("Cancel", role: .cancel, action: cancel)
         }
     }
 }
 
-/// The built-in list of packages on the Hugging Face hub.
+/// The built-in list of packages on the Hugging Face Hub.
 private struct HubSection: View {
     let library: LibraryModel
-    let arrived: @MainActor (PackagePlace) -> Void
+    let onAdded: @MainActor (PackageLocation) -> Void
 
     var body: some View {
         Section {
@@ -119,7 +119,7 @@ private struct HubSection: View {
             }
             ForEach(library.hub) { package in
                 Button {
-                    library.add(package, done: arrived)
+                    library.add(package, done: onAdded)
                 } label: {
                     LabeledContent {
                         Text(verbatim: bytesText(package.bytes))
@@ -132,7 +132,7 @@ private struct HubSection: View {
                 .accessibilityHint(Text("Downloads the package and checks it."))
             }
         } header: {
-            Text("From the Hugging Face hub")
+            Text("From the Hugging Face Hub")
         }
     }
 }

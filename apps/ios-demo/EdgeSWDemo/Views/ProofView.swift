@@ -2,7 +2,7 @@ import EdgeSWKit
 import SwiftUI
 import UIKit
 
-/// What speaks for the package: figures, super weights, and the model with and without them.
+/// The evidence for the package: the measurements, the super weights, and the model with and without them.
 struct ProofView: View {
     @State private var proof: ProofModel
 

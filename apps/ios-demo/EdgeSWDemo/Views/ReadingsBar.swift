@@ -1,7 +1,7 @@
 import EdgeSWKit
 import SwiftUI
 
-/// Speed, memory and heat, live.
+/// The current speed, memory and thermal state.
 struct ReadingsBar: View {
     let speed: Speed
     let reading: DeviceReading
@@ -20,32 +20,32 @@ struct ReadingsBar: View {
     @ViewBuilder private var readings: some View {
         if let rate = speed.tokensPerSecond {
             Label("\(rate.formatted(.number.precision(.fractionLength(1)))) tokens/s", systemImage: "speedometer")
-                .accessibilityLabel(Text("Speed: \(rate.formatted(.number.precision(.fractionLength(1)))) tokens a second"))
+                .accessibilityLabel(Text("Speed: \(rate.formatted(.number.precision(.fractionLength(1)))) tokens per second"))
         }
-        if let wait = speed.timeToFirstToken {
-            Label("\(seconds(wait)) s to the first", systemImage: "timer")
-                .accessibilityLabel(Text("First token after \(seconds(wait)) seconds"))
+        if let delay = speed.timeToFirstToken {
+            Label("\(seconds(delay)) s to first token", systemImage: "timer")
+                .accessibilityLabel(Text("First token after \(seconds(delay)) seconds"))
         }
         if let used = reading.used {
             Label { Text(verbatim: bytesText(used)) } icon: { Image(systemName: "memorychip") }
-                .foregroundStyle(reading.isShort ? AnyShapeStyle(.red) : AnyShapeStyle(.secondary))
+                .foregroundStyle(reading.isLowOnMemory ? AnyShapeStyle(.red) : AnyShapeStyle(.secondary))
                 .accessibilityLabel(Text("Memory used: \(bytesText(used))"))
-                .accessibilityValue(left)
+                .accessibilityValue(availableMemory)
         }
-        Label { heat } icon: { Image(systemName: "thermometer.medium") }
+        Label { thermalState } icon: { Image(systemName: "thermometer.medium") }
             .foregroundStyle(reading.isThrottled ? AnyShapeStyle(.orange) : AnyShapeStyle(.secondary))
     }
 
-    private var left: Text {
+    private var availableMemory: Text {
         guard let available = reading.available else { return Text(verbatim: "") }
         return Text("\(bytesText(available)) left")
     }
 
-    private var heat: Text {
-        switch reading.heat {
+    private var thermalState: Text {
+        switch reading.thermalState {
         case .nominal: Text("Cool")
         case .fair: Text("Warm")
-        case .serious: Text("Hot, slowed down")
+        case .serious: Text("Hot, throttled")
         case .critical: Text("Too hot")
         }
     }

@@ -1,7 +1,7 @@
 import EdgeSWKit
 import SwiftUI
 
-/// System prompt and sampling.
+/// The settings of a conversation: system prompt, sampling and answer length.
 struct SettingsSheet: View {
     @Bindable var chat: ChatModel
 
@@ -19,9 +19,9 @@ struct SettingsSheet: View {
                     Text("System prompt")
                 } footer: {
                     if chat.takesSystemPrompt {
-                        Text("Holds from the next answer on.")
+                        Text("Applies from the next answer on.")
                     } else {
-                        Text("This model takes no system prompt.")
+                        Text("This model does not support a system prompt.")
                     }
                 }
                 Section {
@@ -29,7 +29,7 @@ struct SettingsSheet: View {
                 } header: {
                     Text("Sampling")
                 } footer: {
-                    Text("At 0 the likeliest token is always taken; what follows then does nothing.")
+                    Text("At 0, the most likely token is always chosen, and the options below have no effect.")
                 }
                 Section {
                     Limit("Top-p", value: $chat.settings.sampling.topP, start: 0.9, in: 0.05...1)
@@ -37,19 +37,19 @@ struct SettingsSheet: View {
                     Limit("Repetition penalty", value: $chat.settings.sampling.repetitionPenalty, start: 1.1, in: 1...2)
                     Toggle("Top-k", isOn: isSet($chat.settings.sampling.topK, start: 40))
                     if let topK = chat.settings.sampling.topK {
-                        Stepper(value: given($chat.settings.sampling.topK, or: topK), in: 1...1000) {
+                        Stepper(value: unwrapped($chat.settings.sampling.topK, or: topK), in: 1...1000) {
                             Text(verbatim: topK.formatted())
                         }
                         .accessibilityLabel(Text("Top-k"))
                     }
-                    Toggle("The same every time", isOn: isSet($chat.settings.sampling.seed, start: 1))
+                    Toggle("Fixed seed", isOn: isSet($chat.settings.sampling.seed, start: 1))
                 }
                 Section {
                     Stepper(value: $chat.settings.maximumTokens, in: 32...4096, step: 32) {
                         Text("At most \(chat.settings.maximumTokens.formatted()) tokens")
                     }
                 } header: {
-                    Text("Length of answers")
+                    Text("Answer length")
                 }
             }
             .navigationTitle(Text("Settings"))
@@ -64,16 +64,17 @@ struct SettingsSheet: View {
     }
 }
 
-/// A switch for a value that may be absent.
+/// A binding to whether an optional value is set.
 @MainActor
 private func isSet<Value: Sendable>(_ value: Binding<Value?>, start: Value) -> Binding<Bool> {
     Binding(get: { value.wrappedValue != nil }, set: { value.wrappedValue = $0 ? start : nil })
 }
 
-/// A value that is there; SwiftUI's own unwrapping ends the app when a view reads it once more after it went.
+/// A binding to an optional value with a fallback. SwiftUI's own unwrapping crashes when a view reads the value once more
+/// after it was removed.
 @MainActor
-private func given<Value: Sendable>(_ value: Binding<Value?>, or other: Value) -> Binding<Value> {
-    Binding(get: { value.wrappedValue ?? other }, set: { value.wrappedValue = $0 })
+private func unwrapped<Value: Sendable>(_ value: Binding<Value?>, or fallback: Value) -> Binding<Value> {
+    Binding(get: { value.wrappedValue ?? fallback }, set: { value.wrappedValue = $0 })
 }
 
 /// A slider with its name and value.
@@ -100,7 +101,7 @@ private struct Amount: View {
     private var shown: String { value.formatted(.number.precision(.fractionLength(2))) }
 }
 
-/// The same for a value that may be absent.
+/// A slider for an optional value, with a switch.
 private struct Limit: View {
     private let name: LocalizedStringKey
     @Binding private var value: Double?
@@ -116,6 +117,6 @@ private struct Limit: View {
 
     var body: some View {
         Toggle(name, isOn: isSet($value, start: start))
-        if value != nil { Amount(name, value: given($value, or: start), in: range) }
+        if value != nil { Amount(name, value: unwrapped($value, or: start), in: range) }
     }
 }

@@ -1,15 +1,15 @@
 import EdgeSWKit
 import SwiftUI
 
-/// The scalars that are held out of the compressed matrices.
+/// The super weights, which are held out of the compressed matrices.
 struct SuperWeightsSection: View {
     let manifest: Manifest
 
-    private static let most = 50
+    private static let limit = 50
 
     var body: some View {
         Section {
-            ForEach(Array(manifest.heldOut.prefix(Self.most).enumerated()), id: \.offset) { _, scalar in
+            ForEach(Array(manifest.heldOut.prefix(Self.limit).enumerated()), id: \.offset) { _, scalar in
                 LabeledContent {
                     Text(verbatim: scalar.value.formatted(.number.precision(.significantDigits(4)))).monospacedDigit()
                 } label: {
@@ -18,16 +18,16 @@ struct SuperWeightsSection: View {
                 }
                 .accessibilityElement(children: .combine)
             }
-            if manifest.heldOut.count > Self.most {
-                Text("And \((manifest.heldOut.count - Self.most).formatted()) more")
+            if manifest.heldOut.count > Self.limit {
+                Text("And \((manifest.heldOut.count - Self.limit).formatted()) more")
             }
             if manifest.heldOut.isEmpty { Text("None") }
-            LabeledContent("Whole columns") { Text(verbatim: columns.formatted()) }
-            LabeledContent("They take") { Text(verbatim: bytesText(manifest.correctionBytes)) }
+            LabeledContent("Columns held out") { Text(verbatim: columns.formatted()) }
+            LabeledContent("Size of the correction") { Text(verbatim: bytesText(manifest.correctionBytes)) }
         } header: {
             Text("Super weights")
         } footer: {
-            Text("Single scalars of mlp.down_proj without which the model falls apart. They are held out of the compressed matrices and added back in float16.")
+            Text("Single weights of mlp.down_proj without which the model breaks. They are held out: kept out of the compressed matrices in float16, and added back as a sparse correction.")
         }
     }
 

@@ -24,7 +24,7 @@ struct TurnView: View {
     }
 }
 
-/// What is going on with the last answer, and what can be done about it.
+/// The state of the last answer, and what the user can do about it.
 struct StatusView: View {
     let chat: ChatModel
 
@@ -34,15 +34,15 @@ struct StatusView: View {
             case .idle, .writing:
                 EmptyView()
             case .reading(let done, let all):
-                if let share = chat.runtime.loading {
-                    ProgressView(value: share) { Text("Loading the model") }
+                if let fraction = chat.runtime.loading {
+                    ProgressView(value: fraction) { Text("Loading the model") }
                 } else if all > 0 {
                     ProgressView(value: Double(done), total: Double(all)) { Text("Reading the prompt") }
                 } else {
                     ProgressView { Text("Reading the prompt") }
                 }
-            case .interrupted(let why):
-                reason(why)
+            case .interrupted(let interruption):
+                reason(interruption)
                     .font(.callout)
                     .foregroundStyle(.secondary)
                 if let problem = chat.problem {
@@ -51,21 +51,21 @@ struct StatusView: View {
                 if chat.session.canContinue {
                     Button("Continue", systemImage: "play.fill") { chat.resume() }
                         .buttonStyle(.bordered)
-                        .accessibilityHint(Text("Goes on with the answer where it broke off."))
+                        .accessibilityHint(Text("Continues the answer where it stopped."))
                 }
             }
         }
         .frame(maxWidth: .infinity, alignment: .leading)
     }
 
-    private func reason(_ why: ChatSession.Interruption) -> Text {
-        switch why {
+    private func reason(_ interruption: ChatSession.Interruption) -> Text {
+        switch interruption {
         case .stopped: Text("Stopped.")
-        case .background: Text("Paused while the app was not in front.")
-        case .memory: Text("Memory was short: the answer was stopped and the model put away. Continuing loads it again.")
-        case .context: Text("The context is full. Continuing leaves out the oldest messages.")
-        case .full: Text("The context is full. Begin a new conversation.")
-        case .length: Text("As long as the settings allow.")
+        case .background: Text("Stopped when the app went to the background.")
+        case .memory: Text("Memory ran low: the answer was stopped and the model was unloaded. Continue loads it again.")
+        case .context: Text("The context is full. Continue leaves out the oldest messages.")
+        case .full: Text("The context is full. Start a new conversation.")
+        case .length: Text("The answer reached the maximum length in the settings.")
         case .failed: Text("The answer failed.")
         }
     }

@@ -1,7 +1,7 @@
 import Foundation
 
-/// What the chat screen shows and stores: turns, and what is going on with the last one. It holds no engine and no clock,
-/// so that whatever happens (a stop, a memory warning, the background) is one call that leaves it in a state to go on from.
+/// What the chat screen shows and stores: the turns, and the state of the last one. It contains neither an engine nor a
+/// clock, so that every event (a stop, a memory warning, the background) is one call after which the chat can continue.
 public struct ChatSession: Codable, Sendable, Equatable {
     public enum Speaker: String, Codable, Sendable { case user, assistant }
 
@@ -11,18 +11,18 @@ public struct ChatSession: Codable, Sendable, Equatable {
         public fileprivate(set) var text: String
     }
 
-    /// Why an answer ended before its end.
+    /// Why an answer is incomplete.
     public enum Interruption: String, Codable, Sendable {
         case stopped, background, memory, length, failed
-        /// No room in the context, until the oldest messages are left out.
+        /// The context is full until the oldest messages are left out.
         case context
-        /// No room in the context even without them.
+        /// The context is full even without them.
         case full
     }
 
     public enum State: Codable, Sendable, Equatable {
         case idle
-        /// The prompt is being read: tokens done, of all.
+        /// The prompt is being read: the number of tokens read, and of all.
         case reading(done: Int, of: Int)
         case writing
         case interrupted(Interruption)
@@ -30,8 +30,8 @@ public struct ChatSession: Codable, Sendable, Equatable {
 
     public private(set) var turns: [Turn] = []
     public private(set) var state = State.idle
-    /// Messages at the beginning that no longer fit the context.
-    public var forgotten = 0
+    /// The number of oldest messages that no longer fit the context.
+    public var dropped = 0
 
     public init() {}
 
@@ -42,7 +42,7 @@ public struct ChatSession: Codable, Sendable, Equatable {
         }
     }
 
-    /// Whether the last answer can be taken up where it broke off. One for which the context has no room cannot.
+    /// Whether the last answer can be continued. One for which the context has no room cannot.
     public var canContinue: Bool {
         guard case .interrupted(let reason) = state else { return false }
         return reason != .full && turns.last != nil
@@ -50,24 +50,25 @@ public struct ChatSession: Codable, Sendable, Equatable {
 
     public var canRegenerate: Bool { !isRunning && turns.contains { $0.speaker == .user } }
 
-    /// The turns that the next prompt is made of: all but the answer that is being written.
-    public var asked: ArraySlice<Turn> { turns.last?.speaker == .assistant ? turns.dropLast() : turns[...] }
+    /// The turns in the next prompt: all but the answer that is being written.
+    public var promptTurns: ArraySlice<Turn> { turns.last?.speaker == .assistant ? turns.dropLast() : turns[...] }
 
-    /// What of the answer stands already; it follows the prompt when the answer is taken up again.
-    public var answered: String { turns.last.flatMap { $0.speaker == .assistant ? $0.text : nil } ?? "" }
+    /// The text of the answer so far. It follows the prompt when the answer is continued.
+    public var partialAnswer: String { turns.last.flatMap { $0.speaker == .assistant ? $0.text : nil } ?? "" }
 
-    /// Adds a question and begins its answer. False, and nothing changes, while an answer is under way or without text.
+    /// Adds a question and begins its answer. Returns false, and changes nothing, if an answer is being written or the text
+    /// is empty.
     public mutating func send(_ text: String) -> Bool {
         let text = text.trimmingCharacters(in: .whitespacesAndNewlines)
         guard !isRunning, !text.isEmpty else { return false }
-        // A question that was never answered makes room: templates take users and assistants in turn.
+        // Replaces a question without an answer: templates take user and assistant messages in turns.
         if turns.last?.speaker == .user { turns.removeLast() }
         turns.append(Turn(id: UUID(), speaker: .user, text: text))
         state = .reading(done: 0, of: 0)
         return true
     }
 
-    /// Drops the last answer and begins another one to the same question.
+    /// Removes the last answer and begins another one to the same question.
     public mutating func regenerate() -> Bool {
         guard canRegenerate else { return false }
         if turns.last?.speaker == .assistant { turns.removeLast() }
@@ -75,19 +76,19 @@ public struct ChatSession: Codable, Sendable, Equatable {
         return true
     }
 
-    /// Takes up an answer that broke off.
+    /// Continues an interrupted answer.
     public mutating func resume() -> Bool {
         guard canContinue else { return false }
         state = .reading(done: 0, of: 0)
         return true
     }
 
-    /// Tokens of the prompt that have been read.
+    /// Records how many tokens of the prompt have been read.
     public mutating func read(_ done: Int, of all: Int) {
         if case .reading = state { state = .reading(done: done, of: all) }
     }
 
-    /// Text of the answer. What comes after a stop is dropped.
+    /// Appends text to the answer. Text that arrives after a stop is dropped.
     public mutating func receive(_ text: String) {
         guard isRunning else { return }
         if turns.last?.speaker == .assistant {
@@ -98,28 +99,28 @@ public struct ChatSession: Codable, Sendable, Equatable {
         state = .writing
     }
 
-    /// The answer came to its own end.
+    /// Records that the answer is complete.
     public mutating func finish() {
         if isRunning { state = .idle }
     }
 
-    /// The answer broke off. One that is over already stays as it is.
-    public mutating func interrupt(_ why: Interruption) {
-        if isRunning { state = .interrupted(why) }
+    /// Records that the answer was interrupted. A complete answer stays as it is.
+    public mutating func interrupt(_ reason: Interruption) {
+        if isRunning { state = .interrupted(reason) }
     }
 
-    /// The context was full before the answer's end. Where more than one exchange stands in the prompt and the oldest can be
-    /// dropped, that makes room to go on.
+    /// Records that the context was full before the answer was complete. If the prompt contains more than one exchange and
+    /// the oldest can be dropped, the answer can be continued.
     public mutating func fillContext(dropsOldest: Bool) {
-        interrupt(dropsOldest && asked.count > forgotten + 2 ? .context : .full)
+        interrupt(dropsOldest && promptTurns.count > dropped + 2 ? .context : .full)
     }
 
-    /// A stored session: nothing runs in it any more, whatever was going on when it was stored.
+    /// Restores a stored session. An answer that was being written is marked as interrupted.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         turns = try values.decode([Turn].self, forKey: .turns)
         state = try values.decode(State.self, forKey: .state)
-        forgotten = try values.decode(Int.self, forKey: .forgotten)
+        dropped = try values.decode(Int.self, forKey: .dropped)
         interrupt(.background)
     }
 }

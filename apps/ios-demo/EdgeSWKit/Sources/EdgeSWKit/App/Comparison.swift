@@ -1,4 +1,4 @@
-/// The same question answered with and without the super weights' correction.
+/// The answers to the same question with and without the super weights' correction.
 public struct Comparison: Sendable, Equatable {
     public struct Answer: Sendable, Equatable {
         public var text = ""
@@ -15,8 +15,8 @@ public struct Comparison: Sendable, Equatable {
 
     public init() {}
 
-    /// Begins an answer. Those to another prompt are dropped, since what is compared is the same question, and so is one
-    /// that broke off.
+    /// Begins an answer. Answers to another prompt are dropped, since only the same question is compared, and so is an
+    /// interrupted answer.
     public mutating func begin(_ prompt: String, corrected: Bool) {
         if prompt != self.prompt { self = Comparison() }
         if self[!corrected]?.isComplete == false { self[!corrected] = nil }
@@ -37,7 +37,7 @@ public struct Comparison: Sendable, Equatable {
         set { if corrected { self.corrected = newValue } else { uncorrected = newValue } }
     }
 
-    /// How many characters both begin with, once both are there and complete.
+    /// The number of characters that both answers begin with, once both are complete.
     public var agreement: Int? {
         guard let corrected, let uncorrected, corrected.isComplete, uncorrected.isComplete else { return nil }
         return zip(corrected.text, uncorrected.text).prefix { $0 == $1 }.count

@@ -1,31 +1,32 @@
-/// What the device says about itself at one moment, and what follows from it. Bytes.
+/// The device's memory, in bytes, and thermal state at one moment.
 public struct DeviceReading: Sendable, Equatable {
-    public enum Heat: Int, Sendable, Comparable {
+    public enum ThermalState: Int, Sendable, Comparable {
         case nominal, fair, serious, critical
 
-        public static func < (one: Heat, other: Heat) -> Bool { one.rawValue < other.rawValue }
+        public static func < (one: ThermalState, other: ThermalState) -> Bool { one.rawValue < other.rawValue }
     }
 
-    /// What this app takes; nil where the system does not say.
+    /// The memory that this app uses; nil if the system does not report it.
     public let used: Int?
-    /// What it may still take before the system ends it; nil where there is no such limit.
+    /// The memory that it can still use before the system ends it; nil if there is no such limit.
     public let available: Int?
-    public let heat: Heat
+    public let thermalState: ThermalState
 
-    public init(used: Int?, available: Int?, heat: Heat) {
-        (self.used, self.available, self.heat) = (used, available, heat)
+    public init(used: Int?, available: Int?, thermalState: ThermalState) {
+        (self.used, self.available, self.thermalState) = (used, available, thermalState)
     }
 
-    /// Less than 150 MB, or a twentieth of all that the app may have, is left.
-    public var isShort: Bool {
+    /// Whether less than 150 MB, or less than a twentieth of the app's limit, is left.
+    public var isLowOnMemory: Bool {
         guard let available else { return false }
         return available < max(150_000_000, (available + (used ?? 0)) / 20)
     }
 
-    /// From `serious` on the system slows the processors down: figures are then not the device's best.
-    public var isThrottled: Bool { heat >= .serious }
+    /// Whether the system slows the processors down, which it does from `serious` on: speeds are then below the device's
+    /// best.
+    public var isThrottled: Bool { thermalState >= .serious }
 
-    /// Whether weights of so many bytes are likely to be too many for what is left; false where nobody knows.
+    /// Whether weights of this size probably exceed the memory that is left; false if that is unknown.
     public func isTight(forWeights bytes: Int) -> Bool {
         guard let available else { return false }
         return bytes > available / 10 * 9

@@ -1,45 +1,45 @@
 import Foundation
 
-/// A package on the Hugging Face hub that the app offers to fetch. The list is a JSON file in the app.
+/// A package on the Hugging Face Hub that the app offers to download. The list is a JSON file in the app.
 public struct HubPackage: Codable, Sendable, Equatable, Identifiable {
     public let name: String
     /// `owner/name`
     public let repository: String
-    /// A commit, in full: a branch could become another package under the same entry.
+    /// A full commit hash: the package at a branch could change.
     public let revision: String
-    /// Of all its files.
+    /// The size of all its files.
     public let bytes: Int
     public let summary: String
 
     public var id: String { "\(repository)@\(revision)" }
 
-    /// The entries of a list. HubListError names the first one that is not as it should be.
+    /// Reads a list. Throws a HubListError that names the first invalid entry.
     public static func list(_ data: Data) throws -> [HubPackage] {
         let packages = try JSONDecoder().decode([HubPackage].self, from: data)
-        for package in packages where !package.isSound { throw HubListError(entry: package.name) }
+        for package in packages where !package.isValid { throw HubListError(entry: package.name) }
         return packages
     }
 
-    /// Where a file of it is served; nil for a path that is none within a repository.
-    public func address(of path: String) -> URL? {
-        let words = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-        guard !words.contains(where: { $0.isEmpty || $0 == "." || $0 == ".." }) else { return nil }
-        let encoded = words.compactMap { $0.addingPercentEncoding(withAllowedCharacters: Self.plain) }
-        guard encoded.count == words.count else { return nil }
+    /// The URL of a file; nil for a path that is not valid in a repository.
+    public func url(of path: String) -> URL? {
+        let components = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard !components.contains(where: { $0.isEmpty || $0 == "." || $0 == ".." }) else { return nil }
+        let encoded = components.compactMap { $0.addingPercentEncoding(withAllowedCharacters: Self.unreserved) }
+        guard encoded.count == components.count else { return nil }
         return URL(string: "https://huggingface.co/\(repository)/resolve/\(revision)/\(encoded.joined(separator: "/"))")
     }
 
-    private var isSound: Bool {
-        let owner = repository.split(separator: "/", omittingEmptySubsequences: false)
-        let named = owner.count == 2 && owner.allSatisfy { word in
-            !word.isEmpty && word != "." && word != ".." && word.unicodeScalars.allSatisfy(Self.plain.contains)
+    private var isValid: Bool {
+        let parts = repository.split(separator: "/", omittingEmptySubsequences: false)
+        let isRepository = parts.count == 2 && parts.allSatisfy { part in
+            !part.isEmpty && part != "." && part != ".." && part.unicodeScalars.allSatisfy(Self.unreserved.contains)
         }
-        let commit = revision.utf8.count == 40 && revision.utf8.allSatisfy { ("0"..."9").contains($0) || ("a"..."f").contains($0) }
-        return named && commit && bytes > 0 && !name.isEmpty
+        let isCommit = revision.utf8.count == 40 && revision.utf8.allSatisfy { ("0"..."9").contains($0) || ("a"..."f").contains($0) }
+        return isRepository && isCommit && bytes > 0 && !name.isEmpty
     }
 
     /// RFC 3986's unreserved characters.
-    private static let plain = CharacterSet(
+    private static let unreserved = CharacterSet(
         charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 }
 

@@ -1,32 +1,32 @@
 import Foundation
 
-/// Cuts streamed text into pieces for VoiceOver: whole sentences, since each announcement interrupts the one before it.
+/// Splits streamed text into whole sentences for VoiceOver, since each announcement interrupts the one before it.
 public struct SpokenText: Sendable {
-    private var waiting = ""
-    /// A piece shorter than this waits for the next sentence.
-    private let least: Int
+    private var pending = ""
+    /// The minimum length of a piece. Shorter ones wait for the next sentence.
+    private let minimum: Int
 
-    public init(least: Int = 40) {
-        self.least = least
+    public init(minimum: Int = 40) {
+        self.minimum = minimum
     }
 
-    /// What is to be spoken now: all sentences that have ended; nil while none has.
+    /// Returns what to speak now: all complete sentences, or nil if there are none.
     public mutating func push(_ text: String) -> String? {
-        waiting += text
-        guard waiting.count >= least, let end = Self.lastEnd(in: waiting) else { return nil }
-        let ready = waiting[..<end].trimmingCharacters(in: .whitespacesAndNewlines)
-        waiting = String(waiting[end...])
+        pending += text
+        guard pending.count >= minimum, let end = Self.lastEnd(in: pending) else { return nil }
+        let ready = pending[..<end].trimmingCharacters(in: .whitespacesAndNewlines)
+        pending = String(pending[end...])
         return ready.isEmpty ? nil : ready
     }
 
-    /// What is left when the answer ends.
+    /// Returns what is left when the answer ends.
     public mutating func end() -> String? {
-        defer { waiting = "" }
-        let rest = waiting.trimmingCharacters(in: .whitespacesAndNewlines)
+        defer { pending = "" }
+        let rest = pending.trimmingCharacters(in: .whitespacesAndNewlines)
         return rest.isEmpty ? nil : rest
     }
 
-    /// Behind the last sentence that has ended. A full stop ends one only when a space follows: `3.5` is a number.
+    /// The end of the last complete sentence. A full stop ends a sentence only if a space follows: `3.5` is a number.
     private static func lastEnd(in text: String) -> String.Index? {
         var index = text.endIndex
         while index > text.startIndex {

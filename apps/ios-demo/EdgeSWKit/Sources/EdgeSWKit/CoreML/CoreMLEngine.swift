@@ -1,23 +1,24 @@
-#if canImport(CoreML)
+// Not on Macs with Intel processors: Swift has no Float16 there.
+#if canImport(CoreML) && !((os(macOS) || targetEnvironment(macCatalyst)) && arch(x86_64))
 @preconcurrency import CoreML
 import Foundation
 
-/// Runs the Core ML models of a package, in all the forms that docs/formats.md lists. Not run on a device yet.
+/// Runs the Core ML models of a package, in all the layouts that docs/formats.md lists. It has not run on a device yet.
 public actor CoreMLEngine: InferenceEngine {
     public let context: Int
     public private(set) var count = 0
 
     private let form: CoreMLForm
     private let corrected: Bool
-    /// Function -> the model of each chunk.
+    /// The loaded model of each chunk, by function.
     private let models: [String: [MLModel]]
-    /// Of each chunk: all functions share them.
+    /// The state of each chunk, which all functions share.
     private var states: [MLState]
 
-    /// Compiles what `cache` does not hold yet and loads it; `progress` goes from 0 to 1.
+    /// Compiles the models that are not in `cache` yet, and loads them; `progress` goes from 0 to 1.
     ///
-    /// `corrected` false takes the functions without what was held out. `units` nil: those that the package is made for.
-    /// Throws `PackageError`, `EngineError` or CancellationError.
+    /// `corrected` false loads the functions without the correction (what is held out). `units` nil means the compute units
+    /// that the package is made for. Throws `PackageError`, `EngineError` or CancellationError.
     public init(
         package: ModelPackage, corrected: Bool = true, units: MLComputeUnits? = nil, cache: URL,
         progress: @Sendable (Double) -> Void
@@ -30,7 +31,7 @@ public actor CoreMLEngine: InferenceEngine {
         var (models, done): ([String: [MLModel]], Double) = ([:], 0)
         progress(0)
         for chunk in chunks {
-            let loader = CoreMLLoader(package: package, model: chunk, compiled: CompiledModels(folder: cache))
+            let loader = CoreMLLoader(package: package, model: chunk, cache: CompiledModels(folder: cache))
             try await loader.compile()
             done += 1
             progress(done / steps)
@@ -42,7 +43,7 @@ public actor CoreMLEngine: InferenceEngine {
                 progress(done / steps)
             }
         }
-        try Task.checkCancellation()  // the last load takes its time too, and nobody may want the engine any more
+        try Task.checkCancellation()  // also during the last load: nobody may need the engine any more
         self.form = form
         self.corrected = corrected
         self.models = models
@@ -64,7 +65,7 @@ public actor CoreMLEngine: InferenceEngine {
             guard let logits else { throw EngineError.damaged("logits") }
             return try lastRow(logits)
         } catch {
-            reset()  // chunks before the one that failed have read the tokens already
+            reset()  // chunks before the one that failed have already read the tokens
             throw error as? EngineError ?? EngineError.cannotRun(error.localizedDescription)
         }
     }
@@ -73,13 +74,13 @@ public actor CoreMLEngine: InferenceEngine {
         guard count < self.count else { return }
         guard form.canRewind, count > 0 else { return reset() }
         self.count = count
-        guard form.lengths.isEmpty else { return }  // these are told the position in every call
-        let halves = Half.tokenCount(count)
+        guard form.lengths.isEmpty else { return }  // programs of fixed lengths receive the position in every call
+        let values = HalfPrecision.tokenCount(count)
         for state in states {
             state.withMultiArray(for: "tokenCount") { array in
                 array.withUnsafeMutableBytes { bytes, strides in
-                    for (place, half) in halves.enumerated() {
-                        bytes.storeBytes(of: half, toByteOffset: 2 * place * strides[0], as: UInt16.self)
+                    for (index, value) in values.enumerated() {
+                        bytes.storeBytes(of: value, toByteOffset: 2 * index * strides[0], as: Float16.self)
                     }
                 }
             }
@@ -88,55 +89,55 @@ public actor CoreMLEngine: InferenceEngine {
 
     private func reset() {
         let first = models[form.functions(corrected: corrected)[0]] ?? []
-        states = []  // before the new ones, so that both are never there at once
+        states = []  // first, so that old and new states are never in memory together
         states = first.map { $0.makeState() }
         count = 0
     }
 
-    /// The logits of a call, through all chunks: each is given those of the inputs that it has.
+    /// Runs a call through all chunks and returns the logits. Each chunk receives those inputs that it declares.
     private func run(_ call: CoreMLCall) throws -> MLMultiArray {
-        var given = try inputs(of: call)
+        var inputs = try inputs(of: call)
         for (model, state) in zip(models[call.function] ?? [], states) {
             let names = model.modelDescription.inputDescriptionsByName
-            let features = try MLDictionaryFeatureProvider(dictionary: given.filter { names[$0.key] != nil })
+            let features = try MLDictionaryFeatureProvider(dictionary: inputs.filter { names[$0.key] != nil })
             let output = try model.prediction(from: features, using: state)
             if let logits = output.featureValue(for: "logits")?.multiArrayValue { return logits }
-            given["hiddenStates"] = output.featureValue(for: "nextHiddenStates")?.multiArrayValue
+            inputs["hiddenStates"] = output.featureValue(for: "nextHiddenStates")?.multiArrayValue
         }
         throw EngineError.damaged("logits")
     }
 
     private func inputs(of call: CoreMLCall) throws -> [String: MLMultiArray] {
-        var given = ["inputIds": try array([1, call.ids.count], call.ids)]
+        var inputs = ["inputIds": try array([1, call.ids.count], call.ids)]
         if form.lengths.isEmpty {
-            // Its length keeps the program from looking at slots that are empty yet.
+            // The mask's length keeps the program from attending to empty slots of the caches.
             let mask = try MLMultiArray(shape: [1, 1, 1, NSNumber(value: call.end)], dataType: .float16)
             mask.withUnsafeMutableBytes { bytes, _ in _ = bytes.initializeMemory(as: UInt8.self, repeating: 0) }
-            given["causalMask"] = mask
+            inputs["causalMask"] = mask
         } else {
-            given["position"] = try array([1], [Int32(call.position)])
-            given["last"] = try array([1], [Int32(call.last)])
+            inputs["position"] = try array([1], [Int32(call.position)])
+            inputs["last"] = try array([1], [Int32(call.last)])
         }
-        return given
+        return inputs
     }
 
     private func array(_ shape: [Int], _ values: [Int32]) throws -> MLMultiArray {
-        let made = try MLMultiArray(shape: shape.map { NSNumber(value: $0) }, dataType: .int32)
-        made.withUnsafeMutableBytes { bytes, _ in values.withUnsafeBytes { bytes.copyMemory(from: $0) } }
-        return made
+        let array = try MLMultiArray(shape: shape.map { NSNumber(value: $0) }, dataType: .int32)
+        array.withUnsafeMutableBytes { bytes, _ in values.withUnsafeBytes { bytes.copyMemory(from: $0) } }
+        return array
     }
 
-    /// The last token's row of logits (1, tokens, vocabulary), float16.
+    /// Returns the last token's row of logits (1, tokens, vocabulary), which are float16.
     private func lastRow(_ logits: MLMultiArray) throws -> [Float] {
         let (shape, strides) = (logits.shape.map(\.intValue), logits.strides.map(\.intValue))
         guard shape.count == 3, shape[1] > 0, logits.dataType == .float16 else {
             throw EngineError.damaged("logits of float16 (1, tokens, vocabulary)")
         }
         return try logits.withUnsafeBytes { bytes in
-            guard let first = bytes.bindMemory(to: UInt16.self).baseAddress else {
+            guard let first = bytes.bindMemory(to: Float16.self).baseAddress else {
                 throw EngineError.damaged("logits")
             }
-            return Half.floats(first + (shape[1] - 1) * strides[1], count: shape[2], stride: strides[2])
+            return HalfPrecision.floats(first + (shape[1] - 1) * strides[1], count: shape[2], stride: strides[2])
         }
     }
 }

@@ -1,28 +1,28 @@
 import Foundation
 
-/// A chat: its messages, and the prompt made of as many of them as the context has room for.
+/// A chat's messages. Its prompts contain as many of them as fit into the context.
 public struct Conversation: Sendable {
-    public let form: ChatForm
-    /// What the model is told to be; kept when messages are dropped. nil: what its template says by itself.
+    public let format: ChatFormat
+    /// The system prompt, which stays when messages are dropped. nil: the template's default, if it has one.
     public var system: String?
-    /// Questions and answers in turns, begun by a question.
+    /// Questions and answers in turns, beginning with a question.
     public var messages: [ChatMessage] = []
-    /// How many of the oldest messages the prompts leave out.
+    /// The number of oldest messages that the prompts leave out.
     public private(set) var dropped = 0
 
-    /// `dropped`: of a chat that is taken up again, how many messages its prompts left out; its first prompt would be made
-    /// and encoded again for each of them otherwise.
-    public init(form: ChatForm, system: String? = nil, dropped: Int = 0) {
-        (self.form, self.system, self.dropped) = (form, system, dropped)
+    /// `dropped` is the number of messages that the prompts of a restored chat left out. Without it, the first prompt would
+    /// be rendered and encoded once for each of them.
+    public init(format: ChatFormat, system: String? = nil, dropped: Int = 0) {
+        (self.format, self.system, self.dropped) = (format, system, dropped)
     }
 
-    /// The prompt for the messages, which must end in a question; encode it with `bos: false`.
+    /// Returns the prompt for the messages, which must end with a question. Encode it with `bos: false`.
     ///
-    /// Where it leaves fewer than `answer` of the `context`'s tokens, the oldest questions and their answers are dropped
-    /// until a quarter more than that is free: the prompts that follow then begin alike, and what the cache holds of
-    /// them is read once. Of an answer that is taken up, `answer` includes what stands of it: it may be most of the context.
-    /// The last question stays, also where it leaves less: half the context is enough then. Throws `ChatError`, or
-    /// `GenerationError.promptTooLong` where the last question alone has too many tokens.
+    /// If the prompt leaves fewer than `answer` of the `context`'s tokens, the oldest questions and their answers are
+    /// dropped until a quarter of the prompt's limit is free as well: the prompts that follow then share a beginning, which
+    /// the cache reads once. `answer` includes the tokens of an answer that is continued, so it may be most of the context.
+    /// The last question is never dropped; half of the context is then enough room for the answer. Throws `ChatError`, or
+    /// `GenerationError.promptTooLong` if the last question alone has too many tokens.
     public mutating func prompt(
         tokenizer: Tokenizer, context: Int, answer: Int = 128, now: Date = Date()
     ) throws -> String {
@@ -31,7 +31,7 @@ public struct Conversation: Sendable {
         let mostAlone = context - max(min(answer, context / 2), 1)
         var limit = most
         while true {
-            let text = try form.prompt(lead + messages.dropFirst(dropped), now: now)
+            let text = try format.prompt(systemMessages + messages.dropFirst(dropped), now: now)
             let count = tokenizer.encode(text, bos: false).count
             if count <= limit { return text }
             limit = most - most / 4
@@ -45,5 +45,5 @@ public struct Conversation: Sendable {
         }
     }
 
-    private var lead: [ChatMessage] { system.map { [ChatMessage(role: .system, content: $0)] } ?? [] }
+    private var systemMessages: [ChatMessage] { system.map { [ChatMessage(role: .system, content: $0)] } ?? [] }
 }

@@ -1,12 +1,13 @@
 import Foundation
 
 public struct GenerationOptions: Sendable {
-    /// Most tokens to write.
+    /// The largest number of tokens to generate.
     public var maximumTokens: Int
-    /// Texts that end the answer, which they are no part of.
+    /// Texts that end the answer. They are not part of it.
     public var stopSequences: [String]
     public var sampling: SamplingOptions
-    /// Most tokens of the prompt that are fed at once: progress is told, and a stop is heard, between such pieces.
+    /// The largest number of prompt tokens that are fed at once. Progress is reported, and a stop takes effect, between
+    /// such chunks.
     public var promptChunk: Int
 
     public init(
@@ -19,7 +20,7 @@ public struct GenerationOptions: Sendable {
 }
 
 public enum GenerationEvent: Sendable {
-    /// So many of the prompt's tokens are in the cache, those that were there already included.
+    /// The number of prompt tokens in the cache, including those that were cached before, and the prompt's length.
     case promptProgress(done: Int, of: Int)
     /// The next part of the answer.
     case text(String)
@@ -33,12 +34,12 @@ public enum FinishReason: Sendable, Equatable {
 
 public struct GenerationMetrics: Sendable, Equatable {
     public var promptTokens = 0
-    /// Tokens of the prompt that were in the cache already.
+    /// Prompt tokens that were already in the cache.
     public var reusedTokens = 0
     public var generatedTokens = 0
-    /// From the request to the choice of the first token; nil where there was none.
+    /// The time from the request to the choice of the first token; nil if there was none.
     public var timeToFirstToken: Duration?
-    /// Of the tokens after the first, the prompt's time not counted; nil for fewer than two tokens.
+    /// The speed after the first token, without the prompt's time; nil for fewer than two tokens.
     public var tokensPerSecond: Double?
 
     public init() {}
@@ -53,8 +54,8 @@ public enum GenerationError: LocalizedError, Equatable {
         switch self {
         case .emptyPrompt: "The prompt is empty: write something."
         case .promptTooLong(let tokens, let context):
-            "The prompt has \(tokens) tokens and this package holds \(context), answer included: shorten it."
-        case .notANumber: "The model's output is no number: this package does not compute correctly on this device."
+            "The prompt has \(tokens) tokens and this package holds \(context), including the answer: shorten the prompt."
+        case .notANumber: "The model's output is not a number: this package does not compute correctly on this device."
         }
     }
 }

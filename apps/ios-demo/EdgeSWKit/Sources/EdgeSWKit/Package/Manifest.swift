@@ -88,7 +88,7 @@ public struct Manifest: Decodable, Sendable {
     /// By path in the package.
     public let files: [String: File]
     /// nil: the model has no chat template, or none that can be told as pieces.
-    public let chat: ChatForm?
+    public let chat: ChatFormat?
 
     enum CodingKeys: String, CodingKey {
         case format, source, recipe, settings, decoder, models, files, chat
@@ -108,7 +108,7 @@ public struct Manifest: Decodable, Sendable {
         heldOutColumns = try values.decode([String: [Int]].self, forKey: .heldOutColumns)
         correctionBytes = try values.decode(Int.self, forKey: .correctionBytes)
         files = try values.decode([String: File].self, forKey: .files)
-        chat = try values.decodeIfPresent(ChatForm.self, forKey: .chat)
+        chat = try values.decodeIfPresent(ChatFormat.self, forKey: .chat)
         if models.isEmpty { throw wrong(values, .models) }
         guard files.count <= Self.mostFiles, files.values.allSatisfy({ 0...Self.mostBytes ~= $0.bytes }) else {
             throw wrong(values, .files)

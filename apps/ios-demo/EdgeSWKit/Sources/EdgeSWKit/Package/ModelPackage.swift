@@ -1,16 +1,16 @@
 import Foundation
 
-/// A folder that `edgesw convert` made.
+/// A folder that `edgesw convert` wrote.
 public struct ModelPackage: Sendable {
     public let folder: URL
     public let manifest: Manifest
 
-    /// Reads the manifest, no more. Throws PackageError where it is missing, damaged, of another format, or names
-    /// something outside the folder.
+    /// Reads the manifest, but no other file. Throws PackageError if it is missing, damaged, of another format, or names a
+    /// file outside the folder.
     public init(folder: URL) throws {
         let path = folder.appendingPathComponent("manifest.json")
         guard FileManager.default.fileExists(atPath: path.path) else {
-            throw PackageError.noPackage(folder.lastPathComponent)
+            throw PackageError.noManifest(folder.lastPathComponent)
         }
         do {
             manifest = try JSONDecoder().decode(Manifest.self, from: Data(contentsOf: path))
@@ -25,28 +25,28 @@ public struct ModelPackage: Sendable {
         }
     }
 
-    /// Whether a path stays in the folder, links and all; it need not exist.
+    /// Whether a path stays in the folder once links are followed. It need not exist.
     private func isInside(_ path: String) -> Bool {
-        let words = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
-        guard !path.utf8.contains(0), !words.contains(where: { ["", ".", ".."].contains(String($0)) }) else {
+        let components = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+        guard !path.utf8.contains(0), !components.contains(where: { ["", ".", ".."].contains(String($0)) }) else {
             return false
         }
-        let own = folder.resolvingSymlinksInPath().path
-        // Piece by piece: a link in the midst may lead out and its target hold no such file.
-        var place = folder
-        for word in words {
-            place.appendPathComponent(String(word)!)
-            // Only links: of what does not exist, Apple's Foundation spells the folder above in another way.
-            let found = try? FileManager.default.attributesOfItem(atPath: place.path)
-            guard found?[.type] as? FileAttributeType == .typeSymbolicLink else { continue }
-            let real = place.resolvingSymlinksInPath().path
-            guard real.hasPrefix(own.hasSuffix("/") ? own : own + "/") else { return false }
+        let root = folder.resolvingSymlinksInPath().path
+        // One component at a time: a link in the middle of the path may lead out of the folder, to a missing file.
+        var url = folder
+        for component in components {
+            url.appendPathComponent(String(component)!)
+            // Links only: for files that do not exist, Apple's Foundation returns another path of the parent folder.
+            let attributes = try? FileManager.default.attributesOfItem(atPath: url.path)
+            guard attributes?[.type] as? FileAttributeType == .typeSymbolicLink else { continue }
+            let target = url.resolvingSymlinksInPath().path
+            guard target.hasPrefix(root.hasSuffix("/") ? root : root + "/") else { return false }
         }
         return true
     }
 
-    /// Holds every file to its size and SHA-256; `progress` hears shares from 0 to 1. Throws PackageError that names the
-    /// first file that is missing or another one, CancellationError in a task that was cancelled.
+    /// Checks the size and the SHA-256 of every file; `progress` receives fractions from 0 to 1. Throws a PackageError that
+    /// names the first file that is missing or altered, or CancellationError in a task that was cancelled.
     public func verify(progress: @Sendable (Double) -> Void) throws {
         let files = manifest.files.sorted { $0.key < $1.key }
         for (name, file) in files { try checkSize(name, file) }
@@ -55,11 +55,11 @@ public struct ModelPackage: Sendable {
         progress(0)
         for (name, file) in files {
             do {
-                let found = try FileChecksum.sha256(of: folder.appendingPathComponent(name)) {
+                let digest = try FileChecksum.sha256(of: folder.appendingPathComponent(name)) {
                     done += Double($0)
                     progress(min(1, done / max(1, total)))
                 }
-                guard found == file.sha256.lowercased() else { throw PackageError.altered(name) }
+                guard digest == file.sha256.lowercased() else { throw PackageError.altered(name) }
             } catch let error as PackageError {
                 throw error
             } catch let error as CancellationError {
@@ -73,14 +73,14 @@ public struct ModelPackage: Sendable {
 
     private func checkSize(_ name: String, _ file: Manifest.File) throws {
         let path = folder.appendingPathComponent(name).resolvingSymlinksInPath().path
-        guard let found = try? FileManager.default.attributesOfItem(atPath: path),
-            found[.type] as? FileAttributeType == .typeRegular
+        guard let attributes = try? FileManager.default.attributesOfItem(atPath: path),
+            attributes[.type] as? FileAttributeType == .typeRegular
         else { throw PackageError.missing(name) }
-        guard (found[.size] as? NSNumber)?.intValue == file.bytes else { throw PackageError.altered(name) }
+        guard (attributes[.size] as? NSNumber)?.intValue == file.bytes else { throw PackageError.altered(name) }
     }
 
-    /// The .mlpackage, or where the layers are in chunks all of them in the order in which they run. Throws PackageError
-    /// where there is none, or one of them is missing.
+    /// Returns the .mlpackage, or all chunks in the order in which they run. Throws PackageError if there is none, or if one
+    /// of them is missing.
     public func coreMLModels() throws -> [URL] {
         guard let path = manifest.models["coreml"] else { throw PackageError.noCoreMLModel }
         let models = path.hasSuffix(".mlpackage") ? [path] : try chunks(path)
@@ -90,7 +90,7 @@ public struct ModelPackage: Sendable {
         return models.map { folder.appendingPathComponent($0, isDirectory: true) }
     }
 
-    /// The paths `folder/1-of-N.mlpackage` to `N-of-N.mlpackage`.
+    /// Returns the paths `folder/1-of-N.mlpackage` to `folder/N-of-N.mlpackage`.
     private func chunks(_ path: String) throws -> [String] {
         let names = manifest.files.keys.filter { $0.hasPrefix(path + "/") }
             .map { $0.dropFirst(path.count + 1).prefix { $0 != "/" } }
@@ -100,7 +100,7 @@ public struct ModelPackage: Sendable {
         return (1...count).map { "\(path)/\($0)-of-\(count).mlpackage" }
     }
 
-    /// Of the tokenizer's files those that the manifest names. Throws PackageError or TokenizerError.
+    /// Reads the tokenizer from those of its files that the manifest names. Throws PackageError or TokenizerError.
     public func tokenizer() throws -> Tokenizer {
         guard let json = try data("tokenizer.json") else { throw PackageError.missing("tokenizer.json") }
         return try Tokenizer(
@@ -108,7 +108,7 @@ public struct ModelPackage: Sendable {
             generationConfig: data("generation_config.json"))
     }
 
-    /// What was measured; nil where nothing was recorded. Throws PackageError where that is damaged.
+    /// Returns the recorded measurements; nil if there are none. Throws PackageError if they are damaged.
     public func validation() throws -> Validation? {
         do {
             return try data("validation.json").map { try JSONDecoder().decode(Validation.self, from: $0) }
@@ -117,7 +117,7 @@ public struct ModelPackage: Sendable {
         }
     }
 
-    /// A file's content; nil where the manifest does not name it.
+    /// Returns a file's content; nil if the manifest does not name the file.
     private func data(_ name: String) throws -> Data? {
         guard manifest.files[name] != nil else { return nil }
         do {

@@ -1,28 +1,29 @@
 import Foundation
 
-/// `validation.json`: what `edgesw validate --record` measured beside the float model.
+/// `validation.json`: what `edgesw validate --record` measured in comparison with the float model.
 public struct Validation: Decodable, Sendable {
-    /// Of one target. What was infinite or no number is `nan`, since JSON has no word for it.
+    /// The agreement of one target with the float model. Values that were infinite or not a number are `nan`, since JSON can
+    /// express neither.
     public struct Agreement: Decodable, Sendable {
-        /// What ran the model.
+        /// The runtime that ran the model.
         public let runtime: String
         public let perplexity: Double
         public let floatPerplexity: Double
-        /// Relative increase in perplexity: 0.05 is 5% above the float model.
+        /// The relative increase in perplexity: 0.05 is 5% above the float model.
         public let increase: Double
-        /// Mean KL(float || package), nats.
+        /// The mean of KL(float || package), in nats.
         public let klDivergence: Double
-        /// What one position in a hundred is above, nats.
+        /// The 99th percentile of the KL divergence, in nats.
         public let kl99th: Double
-        /// Share of positions with the same most likely token.
+        /// The share of positions with the same most likely token.
         public let top1Agreement: Double
-        /// Share of positions whose float most likely token is among the package's first five.
+        /// The share of positions at which the float model's most likely token is among the package's five most likely ones.
         public let top5Agreement: Double
-        /// How many tokens were predicted.
+        /// The number of predicted tokens.
         public let positions: Int
-        /// Whether the increase is within the most allowed; nil for what no verdict depends on.
+        /// Whether the increase is within the limit; nil where no verdict depends on it.
         public let passed: Bool?
-        /// Size of the target's files.
+        /// The size of the target's files.
         public let bytes: Int?
     }
 
@@ -30,9 +31,9 @@ public struct Validation: Decodable, Sendable {
     public struct Sample: Decodable, Sendable {
         public let prompt: String
         public let floatText: String
-        /// By target.
+        /// The continuation of each target.
         public let texts: [String: String]
-        /// By target, how many tokens are the float model's before the first that is not.
+        /// The number of tokens before the first that differs from the float model's, by target.
         public let sameTokens: [String: Int]
 
         enum CodingKeys: String, CodingKey {
@@ -41,16 +42,16 @@ public struct Validation: Decodable, Sendable {
         }
     }
 
-    /// Which text was measured on, in words.
+    /// A description of the text that was measured on.
     public let text: String
     public let windows: Int
     public let tokensPerWindow: Int
-    /// The relative increase in perplexity up to which a target passes.
+    /// The largest relative increase in perplexity with which a target passes.
     public let maximumIncrease: Double
     public let passed: Bool
-    /// By target, as `coreml`.
+    /// The agreement of each target, such as `coreml`.
     public let targets: [String: Agreement]
-    /// By target, the same model without what is held out; empty where the package has no such functions.
+    /// The agreement of each target without the correction; empty if the package has no such functions.
     public let uncorrected: [String: Agreement]
     public let samples: [Sample]
 
@@ -82,7 +83,7 @@ extension Validation.Agreement {
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         func number(_ key: CodingKeys) throws -> Double {
-            try values.decode(Double?.self, forKey: key) ?? .nan  // the key has to be there
+            try values.decode(Double?.self, forKey: key) ?? .nan  // the key is required
         }
         runtime = try values.decode(String.self, forKey: .runtime)
         perplexity = try number(.perplexity)

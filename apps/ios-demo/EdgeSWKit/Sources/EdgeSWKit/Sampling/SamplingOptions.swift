@@ -1,16 +1,17 @@
 /// How tokens are chosen. nil leaves a step out.
 public struct SamplingOptions: Sendable, Codable, Equatable {
-    /// What logits are divided by; 0: always the most likely token.
+    /// The divisor of the logits; 0 always chooses the most likely token.
     public var temperature: Double
-    /// Only so many of the most likely tokens, and those as likely as the last of them.
+    /// Keeps this many of the most likely tokens, and those as likely as the last of them.
     public var topK: Int?
-    /// Only the most likely tokens that together have this probability.
+    /// Keeps the most likely tokens that together have at least this probability.
     public var topP: Double?
-    /// Only tokens of at least this share of the most likely one's probability.
+    /// Keeps the tokens that have at least this share of the most likely token's probability.
     public var minP: Double?
-    /// Logits of tokens that are there already are divided by it where positive, multiplied where negative.
+    /// Divides the logits of tokens that already occurred where they are positive, and multiplies them where they are
+    /// negative.
     public var repetitionPenalty: Double?
-    /// The same seed gives the same choices; nil: others every time.
+    /// The same seed gives the same choices; nil gives different ones every time.
     public var seed: UInt64?
 
     public init(

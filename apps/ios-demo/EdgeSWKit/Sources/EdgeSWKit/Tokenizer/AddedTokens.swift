@@ -1,4 +1,5 @@
-/// Tokens that are found as a whole in a text before it is cut into words: marks of turns, ends of texts.
+/// Tokens that are found as a whole in a text before it is split into words, such as the markers of turns and of a text's
+/// end.
 struct AddedTokens: Sendable {
     struct Token: Sendable {
         var content: String
@@ -10,20 +11,20 @@ struct AddedTokens: Sendable {
     }
 
     private(set) var byID: [Int: Token] = [:]
-    /// What decoding takes for a token's text: of one that is looked for in the normalised text its normalised content.
+    /// A token's text when it is decoded: its content, normalized if the token is searched for in the normalized text.
     private(set) var texts: [Int: String] = [:]
-    /// Tokens that decoding leaves out: those whose text, in that sense, is a special token's content.
+    /// The tokens that decoding skips: those whose text (see `texts`) is the content of a special token.
     private(set) var skippedIDs: Set<Int> = []
     private var ids: [[UInt8]: Int] = [:]
     private var largest: Int?
-    // As they were added: one that is added again in another way is looked for in both.
+    // In the order in which they were added. A token that is added twice with different options is searched for by both.
     private var special: [Token] = []
-    private var contents: Set<[UInt8]> = []  // theirs
+    private var specialContents: Set<[UInt8]> = []
     private var plain: [Token] = []
     private var inText = ScalarTrie(capacity: 0)
     private var inNormalized = ScalarTrie(capacity: 0)
 
-    /// Throws TokenizerError where an entry is not of its types.
+    /// Throws TokenizerError for an entry with a value of the wrong type.
     init(_ json: JSONValue?, model: Model, normalizer: Normalizer?) throws {
         let tokens = try (json?.array ?? []).map { entry in
             guard let content = entry["content"]?.string, let special = entry["special"]?.bool else {
@@ -39,20 +40,21 @@ struct AddedTokens: Sendable {
 
     func id(of content: String) -> Int? { ids[Array(content.utf8)] }
 
-    /// Adds tokens. One that the model knows keeps its number, others get the next; the numbers in the file do not count.
+    /// Adds tokens. A token in the model's vocabulary keeps its id, others get the next free one; the ids in the file are
+    /// ignored.
     mutating func add(_ tokens: [Token], model: Model, normalizer: Normalizer?) {
         for token in tokens where token.isSpecial && !token.content.isEmpty {
-            if contents.insert(Array(token.content.utf8)).inserted { special.append(token) }
+            if specialContents.insert(Array(token.content.utf8)).inserted { special.append(token) }
         }
         for token in tokens where !token.content.isEmpty {
             let known = id(of: token.content)
-            if let known, let same = byID[known], isSame(same, token) { continue }
+            if let known, let earlier = byID[known], hasSameOptions(earlier, token) { continue }
             let next = max(model.count, largest.map { $0 + 1 } ?? 0)
             let id = known ?? model.vocabulary.id(of: token.content) ?? next
             ids[Array(token.content.utf8)] = id
             largest = max(largest ?? 0, id)
             byID[id] = token
-            if !contents.contains(Array(token.content.utf8)) { plain.append(token) }
+            if !specialContents.contains(Array(token.content.utf8)) { plain.append(token) }
         }
         (inText, inNormalized) = (ScalarTrie(capacity: 64), ScalarTrie(capacity: 64))
         for token in special + plain {
@@ -67,16 +69,16 @@ struct AddedTokens: Sendable {
             if byID[id]?.isNormalized == token.isNormalized { texts[id] = String(String.UnicodeScalarView(piece.text)) }
         }
         let others = model.vocabulary.allIDs(of: special.map(\.content)).filter { texts[$0] == nil }
-        skippedIDs = Set(texts.filter { contents.contains(Array($0.value.utf8)) }.keys).union(others)
+        skippedIDs = Set(texts.filter { specialContents.contains(Array($0.value.utf8)) }.keys).union(others)
     }
 
-    private func isSame(_ one: Token, _ other: Token) -> Bool {
+    private func hasSameOptions(_ one: Token, _ other: Token) -> Bool {
         one.isSingleWord == other.isSingleWord && one.stripsLeft == other.stripsLeft
             && one.stripsRight == other.stripsRight && one.isNormalized == other.isNormalized
             && one.isSpecial == other.isSpecial
     }
 
-    /// A text as added tokens and, normalised, what is between them.
+    /// Splits a text into added tokens and the normalized text between them.
     func split(_ text: [Unicode.Scalar], normalizer: Normalizer?) -> [Piece] {
         split(Piece(text[...], isFirst: true), inText).flatMap { piece in
             if piece.token != nil { return [piece] }
@@ -86,20 +88,20 @@ struct AddedTokens: Sendable {
         }
     }
 
-    /// The longest token at the leftmost place, and on behind it.
+    /// Finds the leftmost added token, the longest of several there, and continues after it.
     private func split(_ piece: Piece, _ trie: ScalarTrie) -> [Piece] {
         let text = piece.text
         var parts: [Piece] = []
-        var (at, done) = (text.startIndex, text.startIndex)
-        while at < text.endIndex {
+        var (index, done) = (text.startIndex, text.startIndex)
+        while index < text.endIndex {
             var (end, id) = (-1, -1)
-            trie.matches(text, from: at) { (end, id) = ($0, $1) }
+            trie.matches(text, from: index) { (end, id) = ($0, $1) }
             guard end >= 0, let token = byID[id] else {
-                at += 1
+                index += 1
                 continue
             }
-            var start = at
-            at = end
+            var start = index
+            index = end
             if token.isSingleWord, isWord(text, start - 1) || isWord(text, end) { continue }
             if token.stripsLeft {
                 while start > text.startIndex, text[start - 1].isSpace { start -= 1 }
@@ -109,14 +111,14 @@ struct AddedTokens: Sendable {
                 while end < text.endIndex, text[end].isSpace { end += 1 }
             }
             if done < start { parts.append(piece.part(done..<start)) }
-            parts.append(Piece(text[at..<at], isFirst: false, token: id))
+            parts.append(Piece(text[index..<index], isFirst: false, token: id))
             done = end
         }
         if done < text.endIndex { parts.append(piece.part(done..<text.endIndex)) }
         return parts
     }
 
-    private func isWord(_ text: ArraySlice<Unicode.Scalar>, _ at: Int) -> Bool {
-        text.indices.contains(at) && (text[at].isWord || text[at].properties.isJoinControl)
+    private func isWord(_ text: ArraySlice<Unicode.Scalar>, _ index: Int) -> Bool {
+        text.indices.contains(index) && (text[index].isWord || text[index].properties.isJoinControl)
     }
 }

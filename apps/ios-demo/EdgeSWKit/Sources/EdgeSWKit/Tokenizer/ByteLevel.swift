@@ -1,6 +1,7 @@
-/// GPT-2's alphabet: a printable character for each of the 256 bytes.
+/// GPT-2's byte-level alphabet, in which each of the 256 bytes is a printable character.
 enum ByteLevel {
-    /// By byte: printable characters of Latin-1 stand for themselves, the others for 256 and on, in their order.
+    /// The character of each byte. Printable Latin-1 characters represent themselves; the other bytes are numbered in order
+    /// from U+0100.
     private static let alphabet: [Unicode.Scalar] = {
         var next: UInt32 = 256
         return (0...255).map { (byte: UInt32) in
@@ -30,7 +31,7 @@ enum ByteLevel {
         return result
     }
 
-    /// The bytes that a token stands for. One with other characters (an added token) stands for its own text.
+    /// The bytes that a token represents. A token with characters outside the alphabet (an added one) is its own text.
     static func bytes(of token: String) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(token.utf8.count)

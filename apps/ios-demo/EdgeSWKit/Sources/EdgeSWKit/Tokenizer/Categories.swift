@@ -1,16 +1,16 @@
-/// Unicode's general categories, as a set.
+/// A set of Unicode's general categories.
 struct Categories: OptionSet, Sendable {
     let rawValue: UInt32
 
     init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    init(_ category: Unicode.GeneralCategory) { rawValue = 1 << UInt32(Self.place(category)) }
+    init(_ category: Unicode.GeneralCategory) { rawValue = 1 << UInt32(Self.bit(category)) }
 
-    /// By the name in \p{...}: a category, or the first letter of several. nil for others.
+    /// The categories that \p{name} matches: one, or all that begin with the letter. nil for another name.
     init?(name: String) {
-        let places = Self.names.indices.filter { Self.names[$0].hasPrefix(name) }
-        guard !places.isEmpty, 1...2 ~= name.utf8.count else { return nil }
-        rawValue = places.reduce(0) { $0 | 1 << UInt32($1) }
+        let bits = Self.names.indices.filter { Self.names[$0].hasPrefix(name) }
+        guard !bits.isEmpty, 1...2 ~= name.utf8.count else { return nil }
+        rawValue = bits.reduce(0) { $0 | 1 << UInt32($1) }
     }
 
     var complement: Categories { Categories(rawValue: ~rawValue) }
@@ -20,13 +20,13 @@ struct Categories: OptionSet, Sendable {
     static let marks = Categories(name: "M")!
     static let words: Categories = [Categories(name: "L")!, Categories(name: "M")!, .decimalNumber, Categories(name: "Pc")!]
 
-    /// Of every place in the mask the category's short name.
+    /// The short name of the category of each bit.
     static let names = [
         "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
         "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co", "Cn",
     ]
 
-    private static func place(_ category: Unicode.GeneralCategory) -> Int {
+    private static func bit(_ category: Unicode.GeneralCategory) -> Int {
         switch category {
         case .uppercaseLetter: 0
         case .lowercaseLetter: 1
@@ -66,19 +66,19 @@ struct Categories: OptionSet, Sendable {
 extension Unicode.Scalar {
     var isSpace: Bool { properties.isWhitespace }
 
-    /// What \w is: letters, marks, decimal digits, connecting punctuation, and what Unicode counts as alphabetic.
+    /// Whether \w matches: letters, marks, decimal digits, connecting punctuation, and what Unicode counts as alphabetic.
     var isWord: Bool {
         Categories.words.contains(Categories(category)) || properties.isAlphabetic
     }
 
-    /// The general category by the Unicode version of Hugging Face's tokenizers, whatever this system's is.
+    /// The general category in the Unicode version of Hugging Face's tokenizers, whatever the system's version is.
     var category: Unicode.GeneralCategory {
         let known = properties.generalCategory
         if value == 0x1171E { return .spacingMark }  // since Unicode 16
         return known == .unassigned ? newerCategory(self) : known
     }
 
-    /// Its small letters, whatever stands around it.
+    /// The lowercase mapping, independent of the context.
     var lowercased: [Unicode.Scalar] {
         if properties.generalCategory == .unassigned { return [newerLowercase(self)] }
         return Array(properties.lowercaseMapping.unicodeScalars)

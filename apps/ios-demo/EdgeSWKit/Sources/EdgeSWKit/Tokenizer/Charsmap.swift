@@ -1,49 +1,49 @@
 import Foundation
 
-/// SentencePiece's table of characters to replace.
+/// SentencePiece's precompiled table of character replacements.
 ///
-/// The trie's size in bytes, its units (32 bits), and the replacements, each ended by a zero byte. A unit is a
-/// double-array trie's (Yata's darts-clone): a label in the low 8 bits, bit 8 for a leaf below it, an offset above, which
-/// is 8 bits larger where bit 9 is set; with bit 31 it is a value, the place of a replacement. A place outside the table
-/// holds nothing.
+/// The file holds the trie's size in bytes, the trie's units (32 bits each) and the replacements, each ended by a zero byte.
+/// Units are those of a double-array trie (Yata's darts-clone): the label is in the low 8 bits, bit 8 says that there is a
+/// leaf below, and the offset is above, shifted by 8 more bits if bit 9 is set. With bit 31 a unit is a value, the position
+/// of a replacement. A position outside the table holds nothing.
 struct Charsmap: Sendable {
     private let units: [UInt32]
     private let texts: [UInt8]
 
-    /// Throws TokenizerError for what is no table.
+    /// Throws TokenizerError for an invalid table.
     init(base64: String?) throws {
         guard let bytes = base64.flatMap({ Data(base64Encoded: $0) }).map({ [UInt8]($0) }), bytes.count > 4 else {
-            throw TokenizerError.damaged("the table of characters to replace cannot be read")
+            throw TokenizerError.damaged("the table of character replacements cannot be read")
         }
         let size = Self.number(bytes, 0)
         guard size % 4 == 0, size > 0, size <= bytes.count - 4 else {
-            throw TokenizerError.damaged("the table of characters to replace does not have the size it says")
+            throw TokenizerError.damaged("the table of character replacements does not have the size it states")
         }
         units = stride(from: 4, to: 4 + size, by: 4).map { UInt32(Self.number(bytes, $0)) }
         texts = Array(bytes[(4 + size)...])
     }
 
-    private static func number(_ bytes: [UInt8], _ at: Int) -> Int {
-        (0..<4).reduce(0) { $0 | Int(bytes[at + $1]) << (8 * $1) }
+    private static func number(_ bytes: [UInt8], _ start: Int) -> Int {
+        (0..<4).reduce(0) { $0 | Int(bytes[start + $1]) << (8 * $1) }
     }
 
     func normalize(_ text: ArraySlice<Unicode.Scalar>) -> [Unicode.Scalar] {
         var result: [Unicode.Scalar] = []
         result.reserveCapacity(text.count)
         for character in String(String.UnicodeScalarView(text)) {
-            // As the library does: longer characters are only looked up scalar by scalar.
+            // Like the library: longer characters are only looked up scalar by scalar.
             if character.utf8.count < 6, let whole = replacement(character.utf8) {
                 result += whole
                 continue
             }
             for scalar in character.unicodeScalars {
-                if let other = replacement(UTF8.encode(scalar)!) { result += other } else { result.append(scalar) }
+                if let replaced = replacement(UTF8.encode(scalar)!) { result += replaced } else { result.append(scalar) }
             }
         }
         return result
     }
 
-    /// What stands for the first bytes that have a replacement, the shortest that do: the library takes these for all.
+    /// The replacement of the shortest prefix that has one. The library replaces all the bytes with it.
     private func replacement(_ bytes: some Sequence<UInt8>) -> [Unicode.Scalar]? {
         var node = Int(offset(0))
         for byte in bytes {

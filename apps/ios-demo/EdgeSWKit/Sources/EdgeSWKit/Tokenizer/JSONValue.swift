@@ -1,9 +1,9 @@
 import Foundation
 
-/// A JSON value as it stands in the file.
+/// A JSON value as it is written in the file.
 ///
-/// Foundation's decoders make dictionaries of objects, whose keys Swift compares by canonical equivalence: of two tokens
-/// that spell the same character in two ways, one would be lost. Here an object is a list in the file's order.
+/// Foundation's decoders turn objects into dictionaries, whose keys Swift compares by canonical equivalence: one of two
+/// tokens with canonically equivalent spellings would be lost. Here an object is a list in the file's order.
 enum JSONValue {
     case null
     case bool(Bool)
@@ -13,7 +13,7 @@ enum JSONValue {
     case array([JSONValue])
     case object([(key: String, value: JSONValue)])
 
-    /// Throws TokenizerError for what is no JSON, no UTF-8 or nested too deep; `file` is the name to complain of.
+    /// Throws TokenizerError for invalid JSON or UTF-8, and for values nested too deeply; `file` is the name in the error.
     init(_ data: Data, file: String) throws {
         let bytes = [UInt8](data)
         guard String(validating: bytes, as: UTF8.self) != nil else {
@@ -25,7 +25,7 @@ enum JSONValue {
         }
     }
 
-    /// The last entry of an object with this ASCII key; nil where there is none, it is null, or this is no object.
+    /// The last entry of an object with this ASCII key; nil if there is none, if it is null, or if this is not an object.
     subscript(key: String) -> JSONValue? {
         guard case .object(let entries) = self,
             let value = entries.last(where: { $0.key.utf8.elementsEqual(key.utf8) })?.value

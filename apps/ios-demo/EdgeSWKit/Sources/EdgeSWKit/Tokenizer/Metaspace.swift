@@ -1,4 +1,4 @@
-/// SentencePiece's way with spaces: they are a character of words, and a text may begin with one more.
+/// SentencePiece's treatment of spaces: a visible character replaces them, and one may be added in front of a text.
 struct Metaspace: Sendable {
     enum Prefix: String, Sendable { case always, first, never }
 
@@ -6,12 +6,12 @@ struct Metaspace: Sendable {
     let prefix: Prefix
     let pattern: Pattern
 
-    /// Throws TokenizerError where the settings are not of their types.
+    /// Throws TokenizerError for settings of the wrong types.
     init(_ json: JSONValue) throws {
         guard let text = json["replacement"]?.string, text.unicodeScalars.count == 1,
             let character = text.unicodeScalars.first,
             let prefix = json["prepend_scheme"].map({ $0.string.flatMap(Prefix.init) }) ?? .always
-        else { throw TokenizerError.damaged("the settings of Metaspace are not what they should be") }
+        else { throw TokenizerError.damaged("the settings of Metaspace are invalid") }
         self.character = character
         // Older files have only this switch.
         self.prefix = json["add_prefix_space"]?.bool == false ? .never : prefix
@@ -25,7 +25,7 @@ struct Metaspace: Sendable {
         }
     }
 
-    /// The text of tokens; `isFirst` for the one that begins a text.
+    /// The text of a token; `isFirst` if it begins the text.
     func decoded(_ token: String, isFirst: Bool) -> String {
         var result = String.UnicodeScalarView()
         for scalar in token.unicodeScalars {

@@ -1,14 +1,14 @@
-/// Finds the tokens of a word.
+/// The model of a tokenizer, which finds the tokens of a word.
 enum Model: Sendable {
-    case bpe(BytePairs)
+    case bpe(BytePairEncoding)
     case unigram(Unigram)
 
-    /// Throws TokenizerError for one that is not known or damaged.
+    /// Throws TokenizerError for an unsupported or damaged model.
     init(_ json: JSONValue) throws {
         switch json["type"]?.string {
-        case "BPE": self = .bpe(try BytePairs(json))
+        case "BPE": self = .bpe(try BytePairEncoding(json))
         case "Unigram": self = .unigram(try Unigram(json))
-        case nil where json["merges"] != nil: self = .bpe(try BytePairs(json))  // older files
+        case nil where json["merges"] != nil: self = .bpe(try BytePairEncoding(json))  // older files
         case let name: throw TokenizerError.unsupported(part: "model", name: name ?? "without a type")
         }
     }
@@ -20,7 +20,7 @@ enum Model: Sendable {
         }
     }
 
-    /// How many tokens it has.
+    /// The number of tokens.
     var count: Int {
         switch self {
         case .bpe(let model): model.vocabulary.count
@@ -36,7 +36,7 @@ enum Model: Sendable {
     }
 }
 
-/// The tokens <0x00> to <0xFF>, which stand for what no other token does. nil for each that is not in the vocabulary.
+/// The tokens <0x00> to <0xFF>, which spell what no other token contains. nil for those that the vocabulary lacks.
 func byteTokens(_ vocabulary: TokenTable) -> [Int?] {
     (0...255).map { byte in
         let digits = String(byte, radix: 16, uppercase: true)

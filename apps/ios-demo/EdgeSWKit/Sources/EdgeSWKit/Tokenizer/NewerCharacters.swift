@@ -1,5 +1,5 @@
-/// Characters of Unicode 15.1 to 17, which Hugging Face's tokenizers know and the Swift of iOS 18 does not: first, last,
-/// general category. A test compares all characters with the library.
+/// The characters of Unicode 15.1 to 17, which Hugging Face's tokenizers know and Swift on iOS 18 does not: first, last and
+/// general category of each range. A test compares all characters with the library.
 private let newer: [(first: UInt32, last: UInt32, category: Unicode.GeneralCategory)] = [
     (0x00897, 0x00897, .nonspacingMark), (0x01B4E, 0x01B4F, .otherPunctuation), (0x01B7F, 0x01B7F, .otherPunctuation),
     (0x01C89, 0x01C89, .uppercaseLetter), (0x01C8A, 0x01C8A, .lowercaseLetter), (0x02427, 0x02429, .otherSymbol),
@@ -31,7 +31,7 @@ private let newer: [(first: UInt32, last: UInt32, category: Unicode.GeneralCateg
     (0x1FBCB, 0x1FBEF, .otherSymbol), (0x2EBF0, 0x2EE5D, .otherLetter),
 ]
 
-/// The general category of a character that this system's Unicode has not assigned.
+/// The general category of a character that is unassigned in the system's version of Unicode.
 func newerCategory(_ scalar: Unicode.Scalar) -> Unicode.GeneralCategory {
     var (low, high) = (0, newer.count)
     while low < high {
@@ -41,9 +41,9 @@ func newerCategory(_ scalar: Unicode.Scalar) -> Unicode.GeneralCategory {
     return low < newer.count && newer[low].first <= scalar.value ? newer[low].category : .unassigned
 }
 
-/// The small letter of a capital that this system's Unicode has not assigned.
+/// The lowercase letter of a capital that is unassigned in the system's version of Unicode.
 func newerLowercase(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
-    let small: UInt32 =
+    let lowercase: UInt32 =
         switch scalar.value {
         case 0x1C89, 0xA7CC, 0xA7CE, 0xA7D2, 0xA7D4, 0xA7DA: scalar.value + 1
         case 0xA7CB: 0x264
@@ -52,5 +52,5 @@ func newerLowercase(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
         case 0x16EA0...0x16EB8: scalar.value + 27
         default: scalar.value
         }
-    return Unicode.Scalar(small) ?? scalar
+    return Unicode.Scalar(lowercase) ?? scalar
 }

@@ -1,23 +1,23 @@
-/// What is done to a text before it is cut into words.
+/// The normalizer of a tokenizer, which changes a text before it is split into words.
 indirect enum Normalizer: Sendable {
     case sequence([Normalizer])
-    case form(NormalForm)
+    case form(NormalizationForm)
     case lowercase
     case prepend([Unicode.Scalar])
     case replace(Pattern, [Unicode.Scalar])
     case strip(left: Bool, right: Bool)
     case precompiled(Charsmap)
 
-    /// Throws TokenizerError for one that is not known or damaged.
+    /// Throws TokenizerError for an unsupported or damaged normalizer.
     init(_ json: JSONValue) throws {
         switch json["type"]?.string {
         case "Sequence":
             guard let parts = json["normalizers"]?.array else { throw TokenizerError.damaged("a normalizer has no parts") }
             self = .sequence(try parts.map(Normalizer.init))
-        case "NFC": self = .form(NormalForm(isCompatible: false, composes: true))
-        case "NFD": self = .form(NormalForm(isCompatible: false, composes: false))
-        case "NFKC": self = .form(NormalForm(isCompatible: true, composes: true))
-        case "NFKD": self = .form(NormalForm(isCompatible: true, composes: false))
+        case "NFC": self = .form(NormalizationForm(isCompatible: false, composes: true))
+        case "NFD": self = .form(NormalizationForm(isCompatible: false, composes: false))
+        case "NFKC": self = .form(NormalizationForm(isCompatible: true, composes: true))
+        case "NFKD": self = .form(NormalizationForm(isCompatible: true, composes: false))
         case "Lowercase": self = .lowercase
         case "Prepend":
             guard let text = json["prepend"]?.string else { throw TokenizerError.damaged("a normalizer has no text") }
@@ -31,7 +31,7 @@ indirect enum Normalizer: Sendable {
             }
             self = .strip(left: left, right: right)
         case "Precompiled":
-            // null: nothing is replaced
+            // A null table replaces nothing.
             self = try json["precompiled_charsmap"].map { .precompiled(try Charsmap(base64: $0.string)) } ?? .sequence([])
         case let name: throw TokenizerError.unsupported(part: "normalizer", name: name ?? "without a type")
         }
@@ -60,13 +60,13 @@ indirect enum Normalizer: Sendable {
     }
 }
 
-/// Pattern and content of a normalizer or decoder that replaces.
+/// The pattern and the replacement of a Replace normalizer or decoder.
 func replacement(_ json: JSONValue) throws -> (Pattern, [Unicode.Scalar]) {
     guard let content = json["content"]?.string else { throw TokenizerError.damaged("a replacement is missing") }
     return (try pattern(json["pattern"]), Array(content.unicodeScalars))
 }
 
-/// Of {"String": ...} or {"Regex": ...}.
+/// The pattern of {"String": ...} or {"Regex": ...}.
 func pattern(_ json: JSONValue?) throws -> Pattern {
     if let text = json?["String"]?.string { return Pattern(literal: text) }
     guard let source = json?["Regex"]?.string else { throw TokenizerError.damaged("a pattern is missing") }
@@ -78,11 +78,11 @@ func replaced(
 ) -> [Unicode.Scalar] {
     var result: [Unicode.Scalar] = []
     result.reserveCapacity(text.count)
-    var at = text.startIndex
+    var index = text.startIndex
     for match in matches {
-        result += text[at..<match.lowerBound]
+        result += text[index..<match.lowerBound]
         result += content
-        at = match.upperBound
+        index = match.upperBound
     }
-    return result + text[at...]
+    return result + text[index...]
 }

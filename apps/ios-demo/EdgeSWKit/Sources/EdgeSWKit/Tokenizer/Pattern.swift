@@ -1,98 +1,99 @@
-/// A regular expression, in the part of Oniguruma's Ruby syntax that tokenizers' patterns are written in.
+/// A regular expression, in the subset of Oniguruma's Ruby syntax that tokenizers use.
 ///
-/// Foundation's own works on UTF-16 and by other tables of characters, so that words would end elsewhere than the model
-/// was taught. Matching keeps its own stack: neither a long text nor a bad one runs out of the thread's.
+/// Foundation's regular expressions work on UTF-16 and have other character classes, so that words would end elsewhere than
+/// in the model's training. Matching has a stack of its own, so that no text overflows the thread's stack.
 struct Pattern: Sendable {
     indirect enum Node: Sendable {
         case empty
         case set(ScalarSet)
         case sequence([Node])
-        case either([Node])
-        case times(Node, least: Int, most: Int, possessive: Bool)
-        case ahead(Node, wanted: Bool)
-        case place(Place)
+        case alternatives([Node])
+        case repeated(Node, least: Int, most: Int, possessive: Bool)
+        case lookahead(Node, isPositive: Bool)
+        case anchor(Anchor)
     }
 
-    enum Place: Sendable { case lineStart, lineEnd, textStart, textEnd }
+    enum Anchor: Sendable { case lineStart, lineEnd, textStart, textEnd }
 
     enum Step: Sendable {
-        case set(Int)  // its place in `sets`
+        case set(Int)  // index in `sets`
         case run(Int, least: Int, most: Int, possessive: Bool)
         case jump(Int)
         case fork(Int, Int)
-        case ahead(steps: Int, wanted: Bool)  // the steps that follow, up to and with their .match
-        case place(Place)
+        case lookahead(steps: Int, isPositive: Bool)  // `steps` is the number of steps that follow, with their .match
+        case anchor(Anchor)
         case match
     }
 
     private(set) var steps: [Step] = []
     private(set) var sets: [ScalarSet] = []
 
-    // Counted groups are written out; no tokenizer's pattern comes near.
-    private static let longest = 5_000
+    // Groups with counts are expanded; no tokenizer's pattern comes near this many steps.
+    private static let maximumSteps = 5_000
 
-    /// Throws TokenizerError for a pattern that Oniguruma would refuse or that is beyond this part of its syntax.
+    /// Throws TokenizerError for a pattern that Oniguruma rejects or that is outside the supported subset.
     init(_ source: String) throws {
         var parser = PatternParser(source)
         let node = try parser.parse()
-        try write(node, source)
+        try compile(node, source)
         steps.append(.match)
     }
 
-    /// A pattern that is this text.
+    /// Creates a pattern that matches a text literally.
     init(literal: String) {
-        for scalar in literal.unicodeScalars { steps.append(.set(place(ScalarSet([scalar...scalar])))) }
+        for scalar in literal.unicodeScalars { steps.append(.set(index(ScalarSet([scalar...scalar])))) }
         steps.append(.match)
     }
 
-    private mutating func place(_ set: ScalarSet) -> Int {
+    private mutating func index(_ set: ScalarSet) -> Int {
         sets.append(set)
         return sets.count - 1
     }
 
-    private mutating func write(_ node: Node, _ source: String) throws {
-        guard steps.count < Self.longest else { throw Self.unsupported(source) }
+    private mutating func compile(_ node: Node, _ source: String) throws {
+        guard steps.count < Self.maximumSteps else { throw Self.unsupported(source) }
         switch node {
         case .empty: break
-        case .set(let set): steps.append(.set(place(set)))
-        case .place(let place): steps.append(.place(place))
-        case .sequence(let nodes): for node in nodes { try write(node, source) }
-        case .either(let nodes): try writeEither(nodes[...], source)
-        case .ahead(let node, let wanted):
+        case .set(let set): steps.append(.set(index(set)))
+        case .anchor(let anchor): steps.append(.anchor(anchor))
+        case .sequence(let nodes): for node in nodes { try compile(node, source) }
+        case .alternatives(let nodes): try compileAlternatives(nodes[...], source)
+        case .lookahead(let node, let isPositive):
             let start = steps.count
             steps.append(.match)
-            try write(node, source)
+            try compile(node, source)
             steps.append(.match)
-            steps[start] = .ahead(steps: steps.count - start - 1, wanted: wanted)
-        case .times(.set(let set), let least, let most, let possessive):
-            steps.append(.run(place(set), least: least, most: most, possessive: possessive))
-        case .times(let node, let least, let most, let possessive):
-            // What may be empty could be repeated for ever, and groups are given back only as a whole.
-            guard !possessive, !Self.mayBeEmpty(node), least <= Self.longest, most == .max || most <= Self.longest else {
+            steps[start] = .lookahead(steps: steps.count - start - 1, isPositive: isPositive)
+        case .repeated(.set(let set), let least, let most, let possessive):
+            steps.append(.run(index(set), least: least, most: most, possessive: possessive))
+        case .repeated(let node, let least, let most, let possessive):
+            // A node that can match nothing could be repeated forever. Possessive groups are not supported.
+            guard !possessive, !Self.canBeEmpty(node), least <= Self.maximumSteps, most == .max || most <= Self.maximumSteps
+            else {
                 throw Self.unsupported(source)
             }
-            try writeTimes(node, least, most, source)
+            try compileRepetition(node, least, most, source)
         }
     }
 
-    private mutating func writeEither(_ nodes: ArraySlice<Node>, _ source: String) throws {
-        guard let first = nodes.first, nodes.count > 1 else { return try write(nodes.first ?? .empty, source) }
+    private mutating func compileAlternatives(_ nodes: ArraySlice<Node>, _ source: String) throws {
+        guard let first = nodes.first, nodes.count > 1 else { return try compile(nodes.first ?? .empty, source) }
         let fork = steps.count
         steps.append(.match)
-        try write(first, source)
+        try compile(first, source)
         let jump = steps.count
         steps.append(.match)
         steps[fork] = .fork(fork + 1, steps.count)
-        try writeEither(nodes.dropFirst(), source)
+        try compileAlternatives(nodes.dropFirst(), source)
         steps[jump] = .jump(steps.count)
     }
 
-    private mutating func writeTimes(_ node: Node, _ least: Int, _ most: Int, _ source: String) throws {
-        for _ in 0..<least { try write(node, source) }
+    private mutating func compileRepetition(_ node: Node, _ least: Int, _ most: Int, _ source: String) throws {
+        for _ in 0..<least { try compile(node, source) }
         if most == .max {
             let fork = steps.count
             steps.append(.match)
-            try write(node, source)
+            try compile(node, source)
             steps.append(.jump(fork))
             steps[fork] = .fork(fork + 1, steps.count)
             return
@@ -101,18 +102,18 @@ struct Pattern: Sendable {
         for _ in least..<most {
             forks.append(steps.count)
             steps.append(.match)
-            try write(node, source)
+            try compile(node, source)
         }
         for fork in forks { steps[fork] = .fork(fork + 1, steps.count) }
     }
 
-    private static func mayBeEmpty(_ node: Node) -> Bool {
+    private static func canBeEmpty(_ node: Node) -> Bool {
         switch node {
         case .set: false
-        case .empty, .place, .ahead: true
-        case .sequence(let nodes): nodes.allSatisfy(mayBeEmpty)
-        case .either(let nodes): nodes.contains(where: mayBeEmpty)
-        case .times(let node, let least, _, _): least == 0 || mayBeEmpty(node)
+        case .empty, .anchor, .lookahead: true
+        case .sequence(let nodes): nodes.allSatisfy(canBeEmpty)
+        case .alternatives(let nodes): nodes.contains(where: canBeEmpty)
+        case .repeated(let node, let least, _, _): least == 0 || canBeEmpty(node)
         }
     }
 

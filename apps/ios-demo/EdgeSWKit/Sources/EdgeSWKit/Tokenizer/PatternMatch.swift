@@ -1,33 +1,34 @@
 extension Pattern {
-    /// A place to go back to: a step, and where in the text; of a run also how far back it may go from there.
-    private struct Way {
+    /// A state to backtrack to: a step and a position in the text. A run can give characters back down to `lowest`.
+    private struct Backtrack {
         let step: Int
-        let at: Int
+        let position: Int
         let lowest: Int
     }
 
-    /// Where a match that begins at `start` ends; nil where none begins there.
+    /// The end of the match that begins at `start`; nil if none begins there.
     func end(_ text: ArraySlice<Unicode.Scalar>, from start: Int) -> Int? {
         text.withUnsafeBufferPointer { buffer in
-            var ways: [Way] = []
-            return end(buffer, 0, start - text.startIndex, &ways).map { $0 + text.startIndex }
+            var stack: [Backtrack] = []
+            return end(buffer, 0, start - text.startIndex, &stack).map { $0 + text.startIndex }
         }
     }
 
-    /// Every match from the left, none within another. An empty one right behind another match does not count.
+    /// All matches from the left, without overlaps. An empty match right after another match does not count.
     func matches(_ text: ArraySlice<Unicode.Scalar>) -> [Range<Int>] {
         text.withUnsafeBufferPointer { buffer in
             var found: [Range<Int>] = []
-            var ways: [Way] = []
-            var at = 0
-            while at <= buffer.count {
-                guard let end = end(buffer, 0, at, &ways), !(end == at && found.last?.upperBound == at) else {
-                    at += 1
+            var stack: [Backtrack] = []
+            var position = 0
+            while position <= buffer.count {
+                guard let end = end(buffer, 0, position, &stack), !(end == position && found.last?.upperBound == position)
+                else {
+                    position += 1
                     continue
                 }
-                found.append(at..<end)
-                at = max(end, at)
-                if end == at, found.last!.isEmpty { at += 1 }
+                found.append(position..<end)
+                position = max(end, position)
+                if end == position, found.last!.isEmpty { position += 1 }
             }
             let base = text.startIndex
             return base == 0 ? found : found.map { $0.lowerBound + base..<$0.upperBound + base }
@@ -35,51 +36,53 @@ extension Pattern {
     }
 
     private func end(
-        _ text: UnsafeBufferPointer<Unicode.Scalar>, _ first: Int, _ start: Int, _ ways: inout [Way]
+        _ text: UnsafeBufferPointer<Unicode.Scalar>, _ first: Int, _ start: Int, _ stack: inout [Backtrack]
     ) -> Int? {
-        let bottom = ways.count
-        defer { ways.removeLast(ways.count - bottom) }
-        var (step, at) = (first, start)
+        let bottom = stack.count
+        defer { stack.removeLast(stack.count - bottom) }
+        var (step, position) = (first, start)
         while true {
-            var fits = true
+            var matches = true
             switch steps[step] {
-            case .match: return at
+            case .match: return position
             case .set(let set):
-                fits = at < text.count && sets[set].contains(text[at])
-                at += 1
+                matches = position < text.count && sets[set].contains(text[position])
+                position += 1
                 step += 1
             case .run(let set, let least, let most, let possessive):
-                let begin = at
-                while at < text.count, at - begin < most, sets[set].contains(text[at]) { at += 1 }
-                fits = at - begin >= least
+                let begin = position
+                while position < text.count, position - begin < most, sets[set].contains(text[position]) { position += 1 }
+                matches = position - begin >= least
                 step += 1
-                if fits, !possessive, at - begin > least {
-                    ways.append(Way(step: step, at: at - 1, lowest: begin + least))
+                if matches, !possessive, position - begin > least {
+                    stack.append(Backtrack(step: step, position: position - 1, lowest: begin + least))
                 }
-            case .jump(let to): step = to
+            case .jump(let target): step = target
             case .fork(let one, let other):
-                ways.append(Way(step: other, at: at, lowest: at))
+                stack.append(Backtrack(step: other, position: position, lowest: position))
                 step = one
-            case .ahead(let count, let wanted):
-                fits = (end(text, step + 1, at, &ways) != nil) == wanted
+            case .lookahead(let count, let isPositive):
+                matches = (end(text, step + 1, position, &stack) != nil) == isPositive
                 step += count + 1
-            case .place(let place):
-                fits = isAt(place, text, at)
+            case .anchor(let anchor):
+                matches = isAt(anchor, text, position)
                 step += 1
             }
-            if fits { continue }
-            guard ways.count > bottom, let way = ways.popLast() else { return nil }
-            if way.at > way.lowest { ways.append(Way(step: way.step, at: way.at - 1, lowest: way.lowest)) }
-            (step, at) = (way.step, way.at)
+            if matches { continue }
+            guard stack.count > bottom, let last = stack.popLast() else { return nil }
+            if last.position > last.lowest {
+                stack.append(Backtrack(step: last.step, position: last.position - 1, lowest: last.lowest))
+            }
+            (step, position) = (last.step, last.position)
         }
     }
 
-    private func isAt(_ place: Place, _ text: UnsafeBufferPointer<Unicode.Scalar>, _ at: Int) -> Bool {
-        switch place {
-        case .textStart: at == 0
-        case .textEnd: at == text.count
-        case .lineStart: at == 0 || (at < text.count && text[at - 1] == "\n")
-        case .lineEnd: at == text.count || text[at] == "\n"
+    private func isAt(_ anchor: Anchor, _ text: UnsafeBufferPointer<Unicode.Scalar>, _ position: Int) -> Bool {
+        switch anchor {
+        case .textStart: position == 0
+        case .textEnd: position == text.count
+        case .lineStart: position == 0 || (position < text.count && text[position - 1] == "\n")
+        case .lineEnd: position == text.count || text[position] == "\n"
         }
     }
 }

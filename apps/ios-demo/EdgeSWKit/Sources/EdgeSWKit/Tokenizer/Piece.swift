@@ -1,9 +1,9 @@
-/// A part of a text on its way to tokens.
+/// A part of a text that is being tokenized.
 struct Piece {
     var text: ArraySlice<Unicode.Scalar>
-    /// Whether its first character is the input's first.
+    /// Whether it begins at the beginning of the input.
     var isFirst: Bool
-    /// The added token that this is; nil for text.
+    /// The added token that it is; nil for text.
     var token: Int?
 
     init(_ text: ArraySlice<Unicode.Scalar>, isFirst: Bool, token: Int? = nil) {

@@ -1,4 +1,4 @@
-/// Cuts a text into words, within which tokens are looked for.
+/// The pre-tokenizer of a tokenizer, which splits a text into words. Tokens never span words.
 indirect enum PreTokenizer: Sendable {
     enum Behavior: String, Sendable {
         case removed = "Removed", isolated = "Isolated", contiguous = "Contiguous"
@@ -10,10 +10,10 @@ indirect enum PreTokenizer: Sendable {
     case split(Pattern, Behavior, inverted: Bool)
     case metaspace(Metaspace, split: Bool)
 
-    // Of GPT-2, which the library does not write into the file.
+    // GPT-2's pattern, which the library does not write into the file.
     private static let words = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
 
-    /// Throws TokenizerError for one that is not known or damaged.
+    /// Throws TokenizerError for an unsupported or damaged pre-tokenizer.
     init(_ json: JSONValue) throws {
         switch json["type"]?.string {
         case "Sequence":
@@ -29,7 +29,7 @@ indirect enum PreTokenizer: Sendable {
                 prefixSpace: prefix, words: json["use_regex"]?.bool ?? true ? try Pattern(Self.words) : nil)
         case "Split":
             guard let behavior = json["behavior"]?.string.flatMap(Behavior.init), let invert = json["invert"]?.bool else {
-                throw TokenizerError.damaged("the splitting pre-tokenizer has no behavior")
+                throw TokenizerError.damaged("the Split pre-tokenizer has no behavior")
             }
             self = .split(try pattern(json["pattern"]), behavior, inverted: invert)
         case "Digits":
@@ -45,7 +45,7 @@ indirect enum PreTokenizer: Sendable {
         switch self {
         case .sequence(let parts): parts.reduce(pieces) { $1.apply($0) }
         case .byteLevel(let prefixSpace, let words):
-            each(pieces) { piece in
+            flatMap(pieces) { piece in
                 var piece = piece
                 if prefixSpace, piece.text.first != " " { piece.prepend([" "]) }
                 return (words.map { Self.split(piece, $0, .isolated, false) } ?? [piece]).map { word in
@@ -54,9 +54,9 @@ indirect enum PreTokenizer: Sendable {
                     return word
                 }
             }
-        case .split(let pattern, let behavior, let inverted): each(pieces) { Self.split($0, pattern, behavior, inverted) }
+        case .split(let pattern, let behavior, let inverted): flatMap(pieces) { Self.split($0, pattern, behavior, inverted) }
         case .metaspace(let metaspace, let split):
-            each(pieces) { piece in
+            flatMap(pieces) { piece in
                 var piece = piece
                 metaspace.apply(&piece)
                 return split ? Self.split(piece, metaspace.pattern, .mergedWithNext, false) : [piece]
@@ -64,25 +64,25 @@ indirect enum PreTokenizer: Sendable {
         }
     }
 
-    /// Of texts what `cut` makes of them, without the empty ones; added tokens stay.
-    private func each(_ pieces: [Piece], _ cut: (Piece) -> [Piece]) -> [Piece] {
+    /// Applies `split` to each piece of text, and drops empty results. Added tokens are passed on.
+    private func flatMap(_ pieces: [Piece], _ split: (Piece) -> [Piece]) -> [Piece] {
         var result: [Piece] = []
         result.reserveCapacity(pieces.count)
         for piece in pieces {
-            if piece.token != nil { result.append(piece) } else { result += cut(piece).lazy.filter { !$0.text.isEmpty } }
+            if piece.token != nil { result.append(piece) } else { result += split(piece).lazy.filter { !$0.text.isEmpty } }
         }
         return result
     }
 
     private static func split(_ piece: Piece, _ pattern: Pattern, _ behavior: Behavior, _ inverted: Bool) -> [Piece] {
         var parts: [(range: Range<Int>, isMatch: Bool)] = []
-        var at = piece.text.startIndex
+        var index = piece.text.startIndex
         for match in pattern.matches(piece.text) {
-            if at < match.lowerBound { parts.append((at..<match.lowerBound, inverted)) }
+            if index < match.lowerBound { parts.append((index..<match.lowerBound, inverted)) }
             parts.append((match, !inverted))
-            at = match.upperBound
+            index = match.upperBound
         }
-        if at < piece.text.endIndex { parts.append((at..<piece.text.endIndex, inverted)) }
+        if index < piece.text.endIndex { parts.append((index..<piece.text.endIndex, inverted)) }
         return ranges(parts, behavior).map { piece.part($0) }
     }
 

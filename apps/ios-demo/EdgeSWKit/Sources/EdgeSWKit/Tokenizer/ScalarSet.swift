@@ -1,6 +1,6 @@
-/// A set of characters as patterns name them: ranges and Unicode's classes, or all but these.
+/// A set of characters in a pattern: ranges and Unicode's classes, or their complement.
 struct ScalarSet: Sendable {
-    /// White space and the characters of words, which are no general categories.
+    /// White space and word characters, which are not general categories.
     struct Classes: OptionSet, Sendable {
         let rawValue: UInt8
         static let space = Classes(rawValue: 1)
@@ -13,8 +13,8 @@ struct ScalarSet: Sendable {
     private var categories = Categories()
     private var classes: Classes = []
     private var isInverted = false
-    private var isFolded = false
-    // Which of the first 128 characters are in: most texts ask for little else.
+    private var ignoresCase = false
+    // Membership of the first 128 characters, which are most of most texts.
     private var ascii: (UInt64, UInt64) = (0, 0)
 
     init(_ ranges: [ClosedRange<Unicode.Scalar>]) {
@@ -32,8 +32,8 @@ struct ScalarSet: Sendable {
         tabulate()
     }
 
-    /// The one character that this is; nil for any other set.
-    var only: Unicode.Scalar? {
+    /// The only character of the set; nil if there are more, or none.
+    var singleScalar: Unicode.Scalar? {
         guard !isInverted, classes.isEmpty, categories.isEmpty, ranges.count == 1,
             ranges[0].lowerBound == ranges[0].upperBound
         else { return nil }
@@ -47,15 +47,15 @@ struct ScalarSet: Sendable {
         return other
     }
 
-    /// Capital and small letters are the same, where `yes`; also the long s and the Kelvin sign, as in Oniguruma.
-    func folded(_ yes: Bool) -> ScalarSet {
+    /// Ignores case if `isOn`. The long s and the Kelvin sign then match as in Oniguruma.
+    func ignoringCase(_ isOn: Bool) -> ScalarSet {
         var other = self
-        other.isFolded = yes || isFolded
+        other.ignoresCase = isOn || ignoresCase
         other.tabulate()
         return other
     }
 
-    /// All that is in either; neither is inverted.
+    /// Adds the members of another set. Neither set may be inverted.
     mutating func add(_ other: ScalarSet) {
         ranges += other.ranges
         categories.formUnion(other.categories)
@@ -68,19 +68,19 @@ struct ScalarSet: Sendable {
         let value = scalar.value
         if value < 64 { return ascii.0 >> UInt64(value) & 1 == 1 }
         if value < 128 { return ascii.1 >> UInt64(value - 64) & 1 == 1 }
-        return holds(scalar)
+        return isMember(scalar)
     }
 
     private mutating func tabulate() {
         ascii = (0, 0)
         for value in UInt8(0)..<64 {
-            if holds(Unicode.Scalar(value)) { ascii.0 |= 1 << UInt64(value) }
-            if holds(Unicode.Scalar(value + 64)) { ascii.1 |= 1 << UInt64(value) }
+            if isMember(Unicode.Scalar(value)) { ascii.0 |= 1 << UInt64(value) }
+            if isMember(Unicode.Scalar(value + 64)) { ascii.1 |= 1 << UInt64(value) }
         }
     }
 
-    private func holds(_ scalar: Unicode.Scalar) -> Bool {
-        (isListed(scalar) || (isFolded && variants(scalar).contains(where: isListed))) != isInverted
+    private func isMember(_ scalar: Unicode.Scalar) -> Bool {
+        (isListed(scalar) || (ignoresCase && variants(scalar).contains(where: isListed))) != isInverted
     }
 
     private func isListed(_ scalar: Unicode.Scalar) -> Bool {
@@ -94,7 +94,7 @@ struct ScalarSet: Sendable {
         return false
     }
 
-    /// To Oniguruma the superscript digits and fractions of Latin-1 are characters of words.
+    /// Oniguruma counts the superscript digits and fractions of Latin-1 as word characters.
     private func isWord(_ scalar: Unicode.Scalar) -> Bool {
         scalar.isWord || [0xB2, 0xB3, 0xB9, 0xBC, 0xBD, 0xBE].contains(scalar.value)
     }

@@ -1,11 +1,11 @@
-/// A map of 64-bit keys to numbers, made once and then only read: a Dictionary's safe hashing takes most of the time
-/// that merging tokens would need.
+/// A hash table from 64-bit keys to numbers. A Dictionary's hashing, which resists attacks, would take most of the time of
+/// merging tokens.
 struct NumberTable: Sendable {
     private var keys: [UInt64]
     private var values: [Int32]
     private var mask: Int
     private(set) var count = 0
-    // No key has all bits set: tokens, scalars and trie nodes are numbers below 2^31.
+    // No key has all bits set: tokens, scalars and trie nodes are below 2^31.
     private static let empty = UInt64.max
 
     init(capacity: Int) {
@@ -19,21 +19,21 @@ struct NumberTable: Sendable {
     }
 
     private func slot(_ key: UInt64) -> Int {
-        var at = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) >> 20) & mask
-        while keys[at] != key, keys[at] != Self.empty { at = (at + 1) & mask }
-        return at
+        var index = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) >> 20) & mask
+        while keys[index] != key, keys[index] != Self.empty { index = (index + 1) & mask }
+        return index
     }
 
     subscript(key: UInt64) -> Int32? {
-        let at = slot(key)
-        return keys[at] == key ? values[at] : nil
+        let index = slot(key)
+        return keys[index] == key ? values[index] : nil
     }
 
     mutating func set(_ key: UInt64, _ value: Int32) {
         if (count + 1) * 2 > keys.count { grow() }
-        let at = slot(key)
-        if keys[at] == Self.empty { count += 1 }
-        (keys[at], values[at]) = (key, value)
+        let index = slot(key)
+        if keys[index] == Self.empty { count += 1 }
+        (keys[index], values[index]) = (key, value)
     }
 
     private mutating func grow() {
@@ -43,7 +43,8 @@ struct NumberTable: Sendable {
     }
 }
 
-/// Texts with numbers, found by their bytes: Swift's String takes two spellings of a character for the same text.
+/// A vocabulary: texts and their ids. Texts are compared by their bytes, since Swift's String treats canonically equivalent
+/// spellings as equal.
 struct TokenTable: Sendable {
     private var pool: [UInt8] = []
     private var starts: [Int] = []
@@ -51,17 +52,17 @@ struct TokenTable: Sendable {
     private var ids: [Int32] = []
     private var entryOfID: [Int32]
     private var slots: [Int32] = []
-    /// How many different texts there are.
+    /// The number of distinct texts.
     var count: Int { starts.count }
 
-    // More than any vocabulary has; a number beyond it would only take memory.
-    static let most = 1 << 24
+    // More than any vocabulary has. A larger id would only take memory.
+    static let maximumID = 1 << 24
 
-    /// Of a text that comes twice the last number counts. Throws TokenizerError for numbers that no token has.
+    /// A text that occurs twice has its last id. Throws TokenizerError for ids that are out of range.
     init(_ entries: [(text: String, id: Int)]) throws {
         guard let largest = entries.map(\.id).max() else { throw TokenizerError.damaged("the vocabulary is empty") }
-        guard entries.allSatisfy({ $0.id >= 0 }), largest < Self.most else {
-            throw TokenizerError.damaged("a token's number is out of range")
+        guard entries.allSatisfy({ $0.id >= 0 }), largest < Self.maximumID else {
+            throw TokenizerError.damaged("a token's id is out of range")
         }
         var size = 16
         while size < entries.count * 2 { size *= 2 }
@@ -75,25 +76,25 @@ struct TokenTable: Sendable {
     }
 
     private mutating func add(_ bytes: UnsafeBufferPointer<UInt8>, _ id: Int) {
-        let at = slot(bytes)
-        if slots[at] < 0 {
-            slots[at] = Int32(starts.count)
+        let index = slot(bytes)
+        if slots[index] < 0 {
+            slots[index] = Int32(starts.count)
             starts.append(pool.count)
             lengths.append(Int32(bytes.count))
             ids.append(Int32(id))
             pool.append(contentsOf: bytes)
         } else {
-            ids[Int(slots[at])] = Int32(id)
+            ids[Int(slots[index])] = Int32(id)
         }
-        entryOfID[id] = slots[at]
+        entryOfID[id] = slots[index]
     }
 
     private func slot(_ bytes: UnsafeBufferPointer<UInt8>) -> Int {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a
         for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        var at = Int(truncatingIfNeeded: hash ^ hash >> 29) & (slots.count - 1)
-        while slots[at] >= 0, !isEntry(Int(slots[at]), bytes) { at = (at + 1) & (slots.count - 1) }
-        return at
+        var index = Int(truncatingIfNeeded: hash ^ hash >> 29) & (slots.count - 1)
+        while slots[index] >= 0, !isEntry(Int(slots[index]), bytes) { index = (index + 1) & (slots.count - 1) }
+        return index
     }
 
     private func isEntry(_ entry: Int, _ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
@@ -120,7 +121,7 @@ struct TokenTable: Sendable {
         return entry < 0 ? nil : Int(ids[Int(entry)])
     }
 
-    /// All numbers of these texts: the same text may be there twice.
+    /// All ids of these texts, since a text may have several.
     func allIDs(of texts: [String]) -> [Int] {
         let entries = Set(
             texts.map { text in

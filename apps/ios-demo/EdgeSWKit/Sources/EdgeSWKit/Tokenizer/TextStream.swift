@@ -1,36 +1,37 @@
-/// Token numbers in, text out, whole characters only: what `push` and `end` give adds up to the decoded text.
+/// Decodes tokens one at a time into whole characters. The results of `push` and `end` together are the decoded text.
 public struct TextStream {
-    // A character has at most four bytes and a token at least one, so more tokens than this are no half character.
-    private static let longest = 4
+    // A character has at most four bytes and a token at least one, so more tokens cannot be an incomplete character.
+    private static let maximumPending = 4
 
     private let tokenizer: Tokenizer
-    // The last tokens whose text is out: decoders treat a text's beginning differently.
-    private var shown: [Int] = []
-    private var held: [Int] = []
+    // The last tokens whose text was returned, as context: decoders treat the beginning of a text differently.
+    private var returned: [Int] = []
+    private var pending: [Int] = []
 
     init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
 
-    /// The text this token completes; empty while a character is still incomplete.
+    /// Returns the text that this token completes; it is empty while a character is incomplete.
     public mutating func push(_ token: Int) -> String {
         if tokenizer.specialIDs.contains(token) { return "" }
-        held.append(token)
-        let text = pending()
-        if text.unicodeScalars.last == "\u{FFFD}", held.count < Self.longest { return "" }
-        return out(text)
+        pending.append(token)
+        let text = pendingText()
+        if text.unicodeScalars.last == "\u{FFFD}", pending.count < Self.maximumPending { return "" }
+        return release(text)
     }
 
-    /// What is still held back: nothing, unless the last character never was completed.
-    public mutating func end() -> String { out(pending()) }
+    /// Returns the text of the pending tokens: nothing, unless the last character was never completed.
+    public mutating func end() -> String { release(pendingText()) }
 
-    private func pending() -> String {
-        let before = tokenizer.decode(shown, special: true).unicodeScalars.count
-        let text = tokenizer.decode(shown + held, special: true).unicodeScalars
+    private func pendingText() -> String {
+        let before = tokenizer.decode(returned, special: true).unicodeScalars.count
+        let text = tokenizer.decode(returned + pending, special: true).unicodeScalars
         return String(text.dropFirst(before))
     }
 
-    /// A token without text of its own (the space that begins a text) stays as context for the next.
-    private mutating func out(_ text: String) -> String {
-        (shown, held) = (text.isEmpty ? shown + held : held, [])
+    /// Moves the pending tokens to the context. A token without text of its own (the space that begins a text) does not
+    /// replace the context before it.
+    private mutating func release(_ text: String) -> String {
+        (returned, pending) = (text.isEmpty ? returned + pending : pending, [])
         return text
     }
 }

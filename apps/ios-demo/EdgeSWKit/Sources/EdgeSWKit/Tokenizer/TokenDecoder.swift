@@ -1,4 +1,4 @@
-/// Makes text of tokens.
+/// The decoder of a tokenizer, which turns tokens into text.
 indirect enum TokenDecoder: Sendable {
     case sequence([TokenDecoder])
     case byteLevel
@@ -8,7 +8,7 @@ indirect enum TokenDecoder: Sendable {
     case strip(Unicode.Scalar, start: Int, stop: Int)
     case metaspace(Metaspace)
 
-    /// Throws TokenizerError for one that is not known or damaged.
+    /// Throws TokenizerError for an unsupported or damaged decoder.
     init(_ json: JSONValue) throws {
         switch json["type"]?.string {
         case "Sequence":
@@ -23,7 +23,7 @@ indirect enum TokenDecoder: Sendable {
         case "Strip":
             guard let text = json["content"]?.string, let scalar = text.unicodeScalars.first, text.unicodeScalars.count == 1,
                 let start = json["start"]?.integer, let stop = json["stop"]?.integer, start >= 0, stop >= 0
-            else { throw TokenizerError.damaged("the decoder that strips has no character or lengths") }
+            else { throw TokenizerError.damaged("the Strip decoder has no character or lengths") }
             self = .strip(scalar, start: start, stop: stop)
         case "Metaspace": self = .metaspace(try Metaspace(json))
         case let name: throw TokenizerError.unsupported(part: "decoder", name: name ?? "without a type")
@@ -64,7 +64,7 @@ indirect enum TokenDecoder: Sendable {
         return text(scalars)
     }
 
-    /// Tokens like <0xE2> in a row become the characters they spell, or one replacement character each.
+    /// Replaces each run of tokens like <0xE2> by the characters that it spells, or by one replacement character per token.
     private static func fromBytes(_ tokens: [String]) -> [String] {
         var result: [String] = []
         var bytes: [UInt8] = []

@@ -1,14 +1,14 @@
 import Foundation
 
-/// Text to token numbers and back, from the files of a package; equal to Hugging Face's `tokenizers`.
+/// Turns text into token ids and back, by the files of a package, exactly as Hugging Face's `tokenizers` does.
 public final class Tokenizer: Sendable {
-    /// The token that begins a text; nil for models without one.
+    /// The token that begins a text; nil for a model without one.
     public let bosID: Int?
     /// The tokens that end a text or a turn.
     public let eosIDs: [Int]
-    /// How many tokens there are, added ones included. The model's embedding may be padded beyond it.
+    /// The number of tokens, added ones included. The model's embedding may be padded beyond it.
     public let vocabularySize: Int
-    /// Tokens that never are text.
+    /// Tokens that are never text.
     public let specialIDs: Set<Int>
 
     private let normalizer: Normalizer?
@@ -17,8 +17,8 @@ public final class Tokenizer: Sendable {
     private let added: AddedTokens
     private let decoder: TokenDecoder?
 
-    /// From the contents of tokenizer.json and, where they exist, tokenizer_config.json, special_tokens_map.json and
-    /// generation_config.json. Throws TokenizerError for what is damaged, and for parts that are not known here.
+    /// Reads the contents of tokenizer.json and, where they exist, of tokenizer_config.json, special_tokens_map.json and
+    /// generation_config.json. Throws TokenizerError for damaged files and for parts that are not supported.
     public init(
         json: Data, config: Data? = nil, specialTokensMap: Data? = nil, generationConfig: Data? = nil
     ) throws {
@@ -35,26 +35,26 @@ public final class Tokenizer: Sendable {
         ]
         let (bos, eos) = (Self.token(settings, "bos_token"), Self.token(settings, "eos_token"))
         let model = model
-        func number(_ token: String?) -> Int? {
+        func id(_ token: String?) -> Int? {
             token.flatMap { added.id(of: $0) ?? model.vocabulary.id(of: $0) }
         }
-        // A tokenizer.json may leave these out of its special tokens; they never are text.
-        let ends = [bos, eos].compactMap { $0 }.filter { number($0) != nil }
+        // A tokenizer.json may not mark these as special; they are never text.
+        let ends = [bos, eos].compactMap { $0 }.filter { id($0) != nil }
         added.add(ends.map { .init(content: $0, isSpecial: true) }, model: model, normalizer: normalizer)
-        bosID = number(bos)
+        bosID = id(bos)
 
         let generation = try Self.table(generationConfig, "generation_config.json")["eos_token_id"]
         let listed = (generation?.array ?? generation.map { [$0] } ?? []).compactMap(\.integer)
-        eosIDs = ([number(eos)].compactMap { $0 } + listed).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
-        let names = added.byID.values.filter { model.vocabulary.id(of: $0.content) == nil }
-        vocabularySize = model.count + names.count
+        eosIDs = ([id(eos)].compactMap { $0 } + listed).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+        let additional = added.byID.values.filter { model.vocabulary.id(of: $0.content) == nil }
+        vocabularySize = model.count + additional.count
         specialIDs = Set(added.byID.filter(\.value.isSpecial).keys)
         self.added = added
     }
 
-    /// Token numbers of a text. Special tokens spelled out in it are recognised.
+    /// Returns the token ids of a text. Special tokens spelled out in it are recognized.
     ///
-    /// `bos` puts the BOS token in front where the model has one, unless the text (a rendered chat) begins with it.
+    /// `bos` adds the BOS token in front if the model has one and the text (a rendered chat) does not begin with it.
     public func encode(_ text: String, bos: Bool) -> [Int] {
         var pieces = added.split(Array(text.unicodeScalars), normalizer: normalizer).filter {
             $0.token != nil || !$0.text.isEmpty
@@ -68,7 +68,7 @@ public final class Tokenizer: Sendable {
         return ids
     }
 
-    /// The text of token numbers; special tokens are left out unless `special`. Numbers of no token are passed over.
+    /// Returns the text of token ids. Special tokens are left out unless `special`; ids without a token are skipped.
     public func decode(_ ids: [Int], special: Bool = false) -> String {
         let tokens = ids.compactMap { id -> String? in
             if !special, added.skippedIDs.contains(id) { return nil }
@@ -77,16 +77,16 @@ public final class Tokenizer: Sendable {
         return decoder.map { $0.apply(tokens).joined() } ?? tokens.joined(separator: " ")
     }
 
-    /// Text of tokens that come one by one, without special ones.
+    /// Returns a decoder for tokens that arrive one at a time. It leaves special tokens out.
     public func stream() -> TextStream { TextStream(self) }
 
     private static func table(_ data: Data?, _ file: String) throws -> JSONValue {
         let value = try data.map { try JSONValue($0, file: file) } ?? .object([])
-        guard case .object = value else { throw TokenizerError.damaged(file: file, reason: "not a table") }
+        guard case .object = value else { throw TokenizerError.damaged(file: file, reason: "not an object") }
         return value
     }
 
-    /// A special token's text, by the first of the tables that has it; some versions write {"content": text, ...}.
+    /// A special token's text in the first table that has it; some versions write {"content": text, ...}.
     private static func token(_ tables: [JSONValue], _ key: String) -> String? {
         let value = tables.lazy.compactMap { $0[key] }.first
         let text = value?.string ?? value?["content"]?.string

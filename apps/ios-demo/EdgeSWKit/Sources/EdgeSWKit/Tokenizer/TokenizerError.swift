@@ -2,17 +2,17 @@ import Foundation
 
 /// Why a tokenizer's files cannot be used.
 public enum TokenizerError: LocalizedError, Equatable {
-    /// `file` is missing something, or is no JSON: `reason` says what.
+    /// `file` is incomplete or invalid: `reason` says how.
     case damaged(file: String, reason: String)
-    /// `tokenizer.json` asks for something that is not built here, `name`: its tokens would be other ones than the
-    /// model was trained on.
+    /// `tokenizer.json` needs `name`, which is not implemented here: the tokens would differ from those that the model was
+    /// trained on.
     case unsupported(part: String, name: String)
 
     public var errorDescription: String? {
         switch self {
         case .damaged(let file, let reason): "\(file) is damaged (\(reason)): convert the package again."
         case .unsupported(let part, let name):
-            "tokenizer.json has a \(part) that this app does not know, \(name): choose another model."
+            "tokenizer.json has a \(part) that this app does not support, \(name): choose another model."
         }
     }
 

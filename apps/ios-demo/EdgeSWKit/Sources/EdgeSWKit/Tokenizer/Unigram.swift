@@ -1,7 +1,7 @@
-/// SentencePiece's unigram model (Kudo, arXiv 1804.10959): the likeliest tokens that together are the text.
+/// SentencePiece's unigram model (Kudo, arXiv 1804.10959): the most likely segmentation of a text into tokens.
 struct Unigram: Sendable {
     let vocabulary: TokenTable
-    /// How many tokens it has, those that come twice too.
+    /// The number of tokens, duplicates included.
     let count: Int
     private let trie: ScalarTrie
     private let scores: [Double]
@@ -9,7 +9,7 @@ struct Unigram: Sendable {
     private let unknownScore: Double
     private let bytes: [Int?]?
 
-    /// Throws TokenizerError for what is damaged, and for a model without an unknown token.
+    /// Throws TokenizerError for a damaged model, and for one without an unknown token.
     init(_ json: JSONValue) throws {
         guard let entries = json["vocab"]?.array else { throw TokenizerError.damaged("the model has no vocabulary") }
         let pairs = try entries.map { entry in
@@ -20,7 +20,7 @@ struct Unigram: Sendable {
         guard let unknown = json["unk_id"]?.integer else {
             throw TokenizerError.unsupported(part: "model", name: "Unigram without an unknown token")
         }
-        guard pairs.indices.contains(unknown) else { throw TokenizerError.damaged("the unknown token is not there") }
+        guard pairs.indices.contains(unknown) else { throw TokenizerError.damaged("the unknown token is out of range") }
         count = pairs.count
         scores = pairs.map(\.score)
         vocabulary = try TokenTable(pairs.enumerated().map { ($0.element.text, $0.offset) })
@@ -48,9 +48,11 @@ struct Unigram: Sendable {
             var hasSingle = false
             trie.matches(word, from: base + start) { end, id in
                 let score = scores[id] + before
-                let at = end - base
-                if best[at].start < 0 || score > best[at].score { best[at] = Best(score: score, start: start, id: id) }
-                if at == start + 1 { hasSingle = true }
+                let index = end - base
+                if best[index].start < 0 || score > best[index].score {
+                    best[index] = Best(score: score, start: start, id: id)
+                }
+                if index == start + 1 { hasSingle = true }
             }
             if !hasSingle, best[start + 1].start < 0 || unknownScore + before > best[start + 1].score {
                 best[start + 1] = Best(score: unknownScore + before, start: start, id: unknown)

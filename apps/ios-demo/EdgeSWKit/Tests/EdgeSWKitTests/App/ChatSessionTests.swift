@@ -3,12 +3,12 @@ import Testing
 
 @testable import EdgeSWKit
 
-/// `#expect` takes no calls that change what they are called on.
+/// `#expect` does not take mutating calls.
 private func check(_ passed: Bool, _ comment: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation) {
     #expect(passed, comment, sourceLocation: sourceLocation)
 }
 
-@Suite("What the chat screen goes through")
+@Suite("The chat screen's session")
 struct ChatSessionTests {
     private func answered(_ text: String = "Paris.") -> ChatSession {
         var session = ChatSession()
@@ -18,7 +18,7 @@ struct ChatSessionTests {
         return session
     }
 
-    @Test("A question and its answer; a second question while it is being answered would mix both")
+    @Test("A second question is refused while the first is being answered: the answers would mix")
     func wholeExchange() {
         var session = answered()
         check(!session.send("And of Spain?"))
@@ -26,32 +26,32 @@ struct ChatSessionTests {
         session.finish()
         #expect(session.state == .idle)
         check(session.send("And of Spain?"))
-        #expect(session.asked.map(\.text) == ["The capital of France?", "Paris.", "And of Spain?"])
-        #expect(session.answered.isEmpty)
+        #expect(session.promptTurns.map(\.text) == ["The capital of France?", "Paris.", "And of Spain?"])
+        #expect(session.partialAnswer.isEmpty)
     }
 
-    @Test("An empty question is none: the model would answer to nothing")
+    @Test("An empty question is refused: the model would answer nothing")
     func emptyQuestion() {
         var session = ChatSession()
         check(!session.send(" \n"))
         #expect(session.turns.isEmpty && session.state == .idle)
     }
 
-    @Test("After a stop the answer stays, what still arrives is dropped, and it can be taken up where it broke off",
+    @Test("After a stop the answer stays, text that still arrives is dropped, and the answer can be continued",
           arguments: [ChatSession.Interruption.stopped, .background, .memory, .length, .context, .failed])
     func interrupted(why: ChatSession.Interruption) {
         var session = answered("Par")
         session.interrupt(why)
         session.receive("late")
-        #expect(session.answered == "Par" && session.state == .interrupted(why))
+        #expect(session.partialAnswer == "Par" && session.state == .interrupted(why))
         check(session.canContinue && session.resume() && session.isRunning)
-        #expect(session.asked.map(\.text) == ["The capital of France?"])
+        #expect(session.promptTurns.map(\.text) == ["The capital of France?"])
         session.receive("is")
         session.finish()
         #expect(session.turns.map(\.text) == ["The capital of France?", "Paris"])
     }
 
-    @Test("A full context cannot be gone on with: the same error would come at once")
+    @Test("An answer in a full context cannot be continued: the same error would occur at once")
     func fullContext() {
         var session = answered()
         session.interrupt(.full)
@@ -59,7 +59,7 @@ struct ChatSessionTests {
         #expect(session.canRegenerate)
     }
 
-    @Test("A context full of older exchanges ends no conversation: the answer goes on without the oldest")
+    @Test("A context full of older exchanges does not end a conversation: the answer continues without the oldest")
     func fullOfOlderExchanges() {
         var session = answered()
         session.finish()
@@ -71,36 +71,36 @@ struct ChatSessionTests {
         session.fillContext(dropsOldest: true)
         #expect(session.state == .interrupted(.context))
         check(session.canContinue && session.resume())
-        session.forgotten = 2
+        session.dropped = 2
         session.receive("rid")
         session.fillContext(dropsOldest: true)
         #expect(session.state == .interrupted(.full), "only one exchange is left")
-        #expect(session.answered == "Madrid")
+        #expect(session.partialAnswer == "Madrid")
     }
 
-    @Test("One exchange that fills the context by itself leaves nothing to drop")
+    @Test("One exchange that fills the context alone leaves nothing to drop")
     func fullOfOneExchange() {
         var session = answered()
         session.fillContext(dropsOldest: true)
         #expect(session.state == .interrupted(.full) && !session.canContinue)
     }
 
-    @Test("Memory ran out before the first word: going on asks the same question, and no empty answer is left")
+    @Test("If memory ran out before the first word, continuing asks the same question, and no empty answer is left")
     func interruptedWhileReading() {
         var session = ChatSession()
         check(session.send("Hello"))
         session.interrupt(.memory)
         check(session.canContinue && session.resume())
-        #expect(session.turns.count == 1 && session.answered.isEmpty)
+        #expect(session.turns.count == 1 && session.partialAnswer.isEmpty)
         session.interrupt(.stopped)
         check(session.send("Another"))
         #expect(session.turns.map(\.text) == ["Another"], "two questions in a row are refused by many chat templates")
     }
 
-    @Test("Regenerate replaces the last answer alone")
+    @Test("Regenerate replaces only the last answer")
     func regenerate() {
         var session = answered()
-        check(!session.regenerate(), "while it is being written it must be stopped first")
+        check(!session.regenerate(), "an answer that is being written must be stopped first")
         session.finish()
         check(session.regenerate())
         #expect(session.turns.map(\.text) == ["The capital of France?"])
@@ -111,7 +111,7 @@ struct ChatSessionTests {
         check(!nothing.regenerate())
     }
 
-    @Test("A stop after the end changes nothing: 'stopped' under a whole answer would be wrong")
+    @Test("A stop after the end changes nothing: 'stopped' under a complete answer would be wrong")
     func lateInterruption() {
         var session = answered()
         session.finish()
@@ -119,7 +119,7 @@ struct ChatSessionTests {
         #expect(session.state == .idle)
     }
 
-    @Test("An app that the system ended in the middle of an answer comes back with it, ready to go on")
+    @Test("An app that the system ended during an answer restores it, ready to be continued")
     func restored() throws {
         let session = answered("Par")
         let back = try JSONDecoder().decode(ChatSession.self, from: JSONEncoder().encode(session))

@@ -9,20 +9,20 @@ private func entry(repository: String = "somebody/tiny-4bit", revision: String =
     Data(#"[{"name": "Tiny", "repository": "\#(repository)", "revision": "\#(revision)", "bytes": \#(bytes), "summary": ""}]"#.utf8)
 }
 
-@Suite("The built-in list of packages on the hub")
+@Suite("The built-in list of packages on the Hub")
 struct HubPackageTests {
-    @Test("A file's address is the hub's, at the pinned commit, whatever characters its name has")
-    func addresses() throws {
+    @Test("A file's URL is the Hub's, at the pinned commit, whatever characters its name contains")
+    func urls() throws {
         let package = try #require(try HubPackage.list(entry()).first)
         let base = "https://huggingface.co/somebody/tiny-4bit/resolve/\(commit)"
-        #expect(package.address(of: "manifest.json")?.absoluteString == "\(base)/manifest.json")
-        #expect(package.address(of: "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin")?.absoluteString
+        #expect(package.url(of: "manifest.json")?.absoluteString == "\(base)/manifest.json")
+        #expect(package.url(of: "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin")?.absoluteString
             == "\(base)/model.mlpackage/Data/com.apple.CoreML/weights/weight.bin")
-        #expect(package.address(of: "a b/ü?#%.json")?.absoluteString == "\(base)/a%20b/%C3%BC%3F%23%25.json")
-        for path in ["", "/x", "../x", "a/../x", "a//b", "."] { #expect(package.address(of: path) == nil) }
+        #expect(package.url(of: "a b/ü?#%.json")?.absoluteString == "\(base)/a%20b/%C3%BC%3F%23%25.json")
+        for path in ["", "/x", "../x", "a/../x", "a//b", "."] { #expect(package.url(of: path) == nil) }
     }
 
-    @Test("An entry that does not say exactly what to fetch is refused: a branch may be another package tomorrow")
+    @Test("An entry that does not pin its package is refused: a branch may change")
     func wrongEntries() {
         for wrong in [
             entry(revision: "main"), entry(revision: String(commit).uppercased()), entry(repository: "tiny"),
@@ -31,7 +31,7 @@ struct HubPackageTests {
         #expect(throws: DecodingError.self) { try HubPackage.list(Data(#"[{"name": "Tiny"}]"#.utf8)) }
     }
 
-    @Test("An empty list is a list: the screen then says how to make a package")
+    @Test("An empty list is valid: the screen then says how to make a package")
     func empty() throws {
         #expect(try HubPackage.list(Data("[]".utf8)).isEmpty)
     }

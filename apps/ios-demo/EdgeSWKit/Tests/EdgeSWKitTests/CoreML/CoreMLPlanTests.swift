@@ -9,7 +9,7 @@ struct CoreMLPlanTests {
         struct Call: Decodable {
             let function: String
             let first, real, length: Int
-            let position, last, seen: Int?
+            let position, last, kvLength: Int?
         }
         let manifest: String
         let functions: [String]
@@ -37,7 +37,7 @@ struct CoreMLPlanTests {
                 #expect(ours.ids == ids + [Int32](repeating: 0, count: theirs.length - theirs.real))
                 #expect(ours.position == theirs.first - 1 && theirs.position ?? ours.position == ours.position)
                 #expect(ours.last == theirs.real - 1 && theirs.last ?? ours.last == ours.last)
-                #expect(ours.end == theirs.seen ?? ours.end)
+                #expect(ours.end == theirs.kvLength ?? ours.end)
             }
         }
     }
@@ -92,8 +92,8 @@ struct CoreMLPlanTests {
         #expect(form.compute == "ane" && form.lengths == [1, 64] && form.context == 96 && form.canRewind)
         let compiled = CompiledModels(folder: URL(fileURLWithPath: "/cache"))
         let model = try #require(manifest.models["coreml"])
-        let place = try #require(compiled.place(of: model, files: manifest.files.mapValues(\.sha256)))
-        #expect(place.lastPathComponent.count == 32 + 1 + 32 + ".mlmodelc".count, "of program and weights")
+        let url = try #require(compiled.url(of: model, files: manifest.files.mapValues(\.sha256)))
+        #expect(url.lastPathComponent.count == 32 + 1 + 32 + ".mlmodelc".count, "of program and weights")
         let said = [ChatMessage(role: .system, content: "s"), ChatMessage(role: .user, content: "u")]
         #expect(try manifest.chat?.prompt(said) == "[system] s\n[user] u\n[assistant]")
     }
@@ -105,70 +105,5 @@ struct CoreMLPlanTests {
         let without = whole.replacingOccurrences(of: #""form":"#, with: #""another":"#)
         let manifest = try JSONDecoder().decode(Manifest.self, from: Data(without.utf8))
         #expect(throws: EngineError.noModel("manifest.json does not say its form")) { try CoreMLForm(manifest) }
-    }
-}
-
-@Suite("Half precision")
-struct HalfTests {
-    @Test("is read exactly, all 65,536 values of it: else the most likely token may be another")
-    func all() {
-        for bits in UInt16.min...UInt16.max {
-            let (ours, theirs) = (Half.float(bits), Float(Float16(bitPattern: bits)))
-            #expect(ours == theirs && ours.sign == theirs.sign || ours.isNaN && theirs.isNaN)
-        }
-    }
-
-    @Test("rows are read at their stride")
-    func rows() {
-        let values: [Float16] = [1, -2, 3, 0.5, 65_504, -0.1]
-        let bits = values.map(\.bitPattern)
-        #expect(bits.withUnsafeBufferPointer { Half.floats($0.baseAddress! + 1, count: 3, stride: 2) } == [-2, 0.5, Float(Float16(-0.1))])
-    }
-
-    @Test("counts tokens as the programs do: wrong, and a rewound chat reads other slots of its caches")
-    func counts() {
-        for count in 0...2048 { #expect(Half.bits(count) == Float16(count).bitPattern) }
-        for count in [0, 1, 1023, 1024, 5000, 131_072] {
-            let parts = Half.tokenCount(count).map { Int(Float16(bitPattern: $0)) }
-            #expect(parts[0] * 1024 + parts[1] == count && parts[1] < 1024)
-        }
-    }
-}
-
-@Suite("Compiled models")
-struct CompiledModelsTests {
-    private let files = [
-        "model.mlpackage/Manifest.json": "11", "model.mlpackage/Data/model.mlmodel": "aa",
-        "model.mlpackage/Data/weights/weight.bin": "bb", "model.mlpackage2/x.bin": "cc", "tokenizer.json": "dd",
-    ]
-
-    @Test("are found again by their content, and another model is another one")
-    func places() {
-        let compiled = CompiledModels(folder: URL(fileURLWithPath: "/cache"))
-        #expect(compiled.place(of: "model.mlpackage", files: files)?.path == "/cache/aa-bb.mlmodelc")
-        #expect(compiled.place(of: "other.mlpackage", files: files) == nil)
-        let changed = files.merging(["model.mlpackage/Data/weights/weight.bin": "be"]) { $1 }
-        #expect(compiled.place(of: "model.mlpackage", files: changed)?.path == "/cache/aa-be.mlmodelc")
-    }
-
-    @Test("are compiled once, and again after a failure")
-    func once() async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("compiled-\(UUID().uuidString)")
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let compiled = CompiledModels(folder: folder.appendingPathComponent("kept"))
-        let place = try #require(compiled.place(of: "model.mlpackage", files: files))
-        struct Failed: Error {}
-        await #expect(throws: Failed.self) { _ = try await compiled.kept(at: place) { throw Failed() } }
-        var times = 0
-        for _ in 0..<3 {
-            let found = try await compiled.kept(at: place) {
-                times += 1
-                let made = folder.appendingPathComponent("made")
-                try FileManager.default.createDirectory(at: made, withIntermediateDirectories: true)
-                return made
-            }
-            #expect(found == place && FileManager.default.fileExists(atPath: place.path))
-        }
-        #expect(times == 1)
     }
 }

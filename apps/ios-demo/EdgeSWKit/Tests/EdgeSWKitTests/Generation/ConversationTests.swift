@@ -8,22 +8,22 @@ struct ConversationTests {
     private struct Chats: Decodable {
         struct Template: Decodable {
             let name: String
-            let chat: ChatForm
+            let chat: ChatFormat
         }
         let templates: [Template]
     }
     private let tokenizer: Tokenizer
-    private let form: ChatForm
+    private let format: ChatFormat
 
     init() throws {
         tokenizer = try Recording.tokenizer()
         let chats: Chats = try Goldens.json("chats.json")
-        form = try #require(chats.templates.first { $0.name == "chatml" }).chat
+        format = try #require(chats.templates.first { $0.name == "chatml" }).chat
     }
 
-    @Test("drop the oldest exchanges, never the system prompt, and say how many: a long chat goes on")
+    @Test("drop the oldest exchanges, but never the system prompt, and say how many: a long chat can continue")
     func dropping() throws {
-        var chat = Conversation(form: form, system: "Be brief.")
+        var chat = Conversation(format: format, system: "Be brief.")
         var (prompts, drops): ([String], [Int]) = ([], [])
         for turn in 0..<40 {
             chat.messages.append(ChatMessage(role: .user, content: "Question \(turn)?"))
@@ -36,30 +36,30 @@ struct ConversationTests {
             chat.messages.append(ChatMessage(role: .assistant, content: "Answer \(turn)."))
         }
         #expect(drops.first == 0 && drops == drops.sorted() && drops.last! > 40)
-        let goneOn = zip(prompts, prompts.dropFirst()).filter { $1.hasPrefix($0) }.count
-        #expect(goneOn >= 25, "most prompts go on from the one before, so that the cache serves them")
+        let extending = zip(prompts, prompts.dropFirst()).filter { $1.hasPrefix($0) }.count
+        #expect(extending >= 25, "most prompts extend the one before, so that the cache can be reused")
     }
 
-    @Test("make room for an answer that is longer than half the context already")
+    @Test("make room for an answer that already fills more than half of the context")
     func longAnswer() throws {
-        var chat = Conversation(form: form)
+        var chat = Conversation(format: format)
         for turn in 0..<8 {
             chat.messages.append(ChatMessage(role: .user, content: "Question \(turn)?"))
             chat.messages.append(ChatMessage(role: .assistant, content: "Answer \(turn)."))
         }
         chat.messages.removeLast()
-        let all = try form.prompt(chat.messages)
-        let context = tokenizer.encode(all, bos: false).count * 2, stands = context * 3 / 5
-        let prompt = try chat.prompt(tokenizer: tokenizer, context: context, answer: 32 + stands)
-        #expect(tokenizer.encode(prompt, bos: false).count + stands + 32 <= context)
+        let all = try format.prompt(chat.messages)
+        let context = tokenizer.encode(all, bos: false).count * 2, written = context * 3 / 5
+        let prompt = try chat.prompt(tokenizer: tokenizer, context: context, answer: 32 + written)
+        #expect(tokenizer.encode(prompt, bos: false).count + written + 32 <= context)
         #expect(chat.dropped > 0 && prompt.contains("Question 7?"))
         let tight = try chat.prompt(tokenizer: tokenizer, context: context, answer: context - 1)
-        #expect(tight.contains("Question 7?") && chat.dropped == 14, "the last question stays, whatever it leaves")
+        #expect(tight.contains("Question 7?") && chat.dropped == 14, "the last question stays, however little room it leaves")
     }
 
-    @Test("that are taken up again begin where their prompts began")
+    @Test("that are restored begin with the same message as before")
     func restored() throws {
-        var chat = Conversation(form: form, dropped: 4)
+        var chat = Conversation(format: format, dropped: 4)
         for turn in 0..<4 {
             chat.messages.append(ChatMessage(role: .user, content: "Question \(turn)?"))
             chat.messages.append(ChatMessage(role: .assistant, content: "Answer \(turn)."))
@@ -67,14 +67,14 @@ struct ConversationTests {
         chat.messages.removeLast()
         let prompt = try chat.prompt(tokenizer: tokenizer, context: 2000)
         #expect(chat.dropped == 4 && prompt.contains("Question 2?") && !prompt.contains("Question 1?"))
-        chat = Conversation(form: form, dropped: 9)  // of more messages than there are: the last question stays
+        chat = Conversation(format: format, dropped: 9)  // more than there are messages: the last question stays
         chat.messages = [ChatMessage(role: .user, content: "Question?")]
         #expect(try chat.prompt(tokenizer: tokenizer, context: 2000).contains("Question?") && chat.dropped == 0)
     }
 
     @Test("whose last question alone is too long are refused")
     func tooLong() throws {
-        var chat = Conversation(form: form)
+        var chat = Conversation(format: format)
         chat.messages = [ChatMessage(role: .user, content: String(repeating: "long ", count: 300))]
         #expect(throws: GenerationError.self) { try chat.prompt(tokenizer: tokenizer, context: 400) }
         chat.messages = [ChatMessage(role: .user, content: "short")]

@@ -2,7 +2,7 @@ import Foundation
 
 @testable import EdgeSWKit
 
-/// What scripts/swift_goldens/generation.py recorded of `edgesw generate`.
+/// What scripts/swift_goldens/generation.py recorded from `edgesw generate`.
 struct Recording: Decodable {
     struct Case: Decodable {
         let prompt, text: String
@@ -14,7 +14,7 @@ struct Recording: Decodable {
 
     static func load() throws -> Recording { try Goldens.json("generation/generation.json") }
 
-    /// The logits after each run of tokens that was fed.
+    /// The logits after each sequence of tokens that was fed.
     func logits() throws -> [[Int]: [Float]] {
         let bytes = try Goldens.data("generation/logits.bin")
         var values = [Float](repeating: 0, count: bytes.count / 4)
@@ -26,7 +26,7 @@ struct Recording: Decodable {
                 row += 1
             }
         }
-        precondition(row * vocabulary == values.count, "logits.bin is of another recording")
+        precondition(row * vocabulary == values.count, "logits.bin belongs to another recording")
         return table
     }
 
@@ -39,8 +39,8 @@ struct Recording: Decodable {
     }
 }
 
-/// Gives the logits that were recorded after the tokens in its cache, and none after others: a loop that feeds a token
-/// twice, or leaves one out, ends in an error.
+/// Returns the logits that were recorded after the tokens in its cache. For other tokens it throws, so that a loop which
+/// feeds a token twice, or skips one, fails.
 actor ScriptedEngine: InferenceEngine {
     struct Unknown: Error { let tokens: [Int] }
 
@@ -63,7 +63,7 @@ actor ScriptedEngine: InferenceEngine {
     func logits(after tokens: [Int]) async throws -> [Float] {
         isBusy = true
         defer { isBusy = false }
-        // In a task of its own: like a model that computes, it does not end earlier when it is cancelled.
+        // In a separate task: like a model that computes, it does not end early when it is cancelled.
         if let delay { await Task { try? await Task.sleep(for: delay) }.value }
         calls.append(tokens)
         cache += tokens
@@ -76,13 +76,13 @@ actor ScriptedEngine: InferenceEngine {
         cache.removeLast(cache.count - (rewinds ? count : 0))
     }
 
-    func hurry() { delay = nil }
+    func removeDelay() { delay = nil }
 
     func spoil(_ tokens: [Int], with value: Float) { table[tokens]?[7] = value }
 }
 
-/// All that a stream tells.
-struct Told {
+/// All events of a stream.
+struct Events {
     var text = ""
     var progress: [Int] = []
     var reason: FinishReason?
@@ -92,11 +92,11 @@ struct Told {
         _ stream: AsyncThrowingStream<GenerationEvent, Error>, each: (GenerationEvent) async -> Void = { _ in }
     ) async throws {
         for try await event in stream {
-            precondition(reason == nil, "an event came after the last")
+            precondition(reason == nil, "an event after the last one")
             switch event {
             case .text(let part): text += part
             case .promptProgress(let done, _): progress.append(done)
-            case .finished(let why, let measured): (reason, metrics) = (why, measured)
+            case .finished(let finish, let measured): (reason, metrics) = (finish, measured)
             }
             await each(event)
         }

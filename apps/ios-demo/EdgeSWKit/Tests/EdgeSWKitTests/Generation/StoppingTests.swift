@@ -5,7 +5,7 @@ import Testing
 
 /// How an answer ends.
 extension GeneratorTests {
-    @Test("ends before a stop sequence, also where it begins and ends within tokens")
+    @Test("ends before a stop sequence, even if it begins and ends within tokens")
     func stopSequences() async throws {
         let expected = recording.cases[2]
         let generator = Generator(engine: try ScriptedEngine(recording), tokenizer: tokenizer)
@@ -15,16 +15,16 @@ extension GeneratorTests {
             let shown = expected.text[..<(try #require(expected.text.range(of: stop))).lowerBound]
             let stream = await generator.generate(
                 prompt: expected.prompt, options: options(200, stop: ["never said", stop]))
-            let told = try await Told(stream)
-            #expect(told.text == shown, "stop sequence \(stop)")
-            #expect(told.reason == .stopSequence)
+            let events = try await Events(stream)
+            #expect(events.text == shown, "stop sequence \(stop)")
+            #expect(events.reason == .stopSequence)
         }
         let stops = [String(expected.text.suffix(3)) + "!", String(expected.text.prefix(5)) + "\u{301}"]
-        let told = try await Told(generator.generate(prompt: expected.prompt, options: options(200, stop: stops)))
-        #expect(told.text == expected.text && told.reason == .contextFull, "what was held back is text after all")
+        let events = try await Events(generator.generate(prompt: expected.prompt, options: options(200, stop: stops)))
+        #expect(events.text == expected.text && events.reason == .contextFull, "held-back text is shown in the end")
     }
 
-    @Test("stops at a shorter sequence within what might have become a longer one")
+    @Test("stops at a shorter sequence within the beginning of a longer one")
     func sequenceWithinAnother() {
         var stops = StopSequences(["abcd", "c"])
         #expect(stops.push("xabc") == ("x", false))
@@ -41,36 +41,36 @@ extension GeneratorTests {
         let generator = Generator(engine: try ScriptedEngine(recording), tokenizer: tokenizer)
         let end = String(expected.text.suffix(4)), last = String(end.suffix(1))
         let stops = [expected.text + "!", last]  // all of the text is held back to the end
-        let told = try await Told(generator.generate(prompt: expected.prompt, options: options(200, stop: stops)))
-        #expect(told.text == String(expected.text.prefix { String($0) != last }))
-        #expect(told.reason == .stopSequence)
+        let events = try await Events(generator.generate(prompt: expected.prompt, options: options(200, stop: stops)))
+        #expect(events.text == String(expected.text.prefix { String($0) != last }))
+        #expect(events.reason == .stopSequence)
     }
 
-    @Test("stops between two tokens when asked to, and goes on rightly afterwards")
+    @Test("stops between two tokens, and answers correctly afterwards")
     func stop() async throws {
         let expected = recording.cases[2]
         let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
         let generator = Generator(engine: engine, tokenizer: tokenizer)
-        let stopped = try await Told(generator.generate(prompt: expected.prompt, options: options(200))) { event in
+        let stopped = try await Events(generator.generate(prompt: expected.prompt, options: options(200))) { event in
             if case .text = event { await generator.stop() }
         }
         #expect(stopped.reason == .cancelled)
         #expect(stopped.metrics.generatedTokens >= 1 && stopped.metrics.generatedTokens < expected.tokens.count)
         #expect(!stopped.text.isEmpty && expected.text.hasPrefix(stopped.text))
-        let early = try await Told(
+        let early = try await Events(
             generator.generate(prompt: recording.cases[1].prompt, options: options(24, chunk: 1))
         ) { event in
             if case .promptProgress(let done, _) = event, done > 3 { await generator.stop() }
         }
         #expect(early.reason == .cancelled && early.metrics.generatedTokens == 0 && early.text.isEmpty)
         #expect(early.metrics.timeToFirstToken == nil && early.metrics.tokensPerSecond == nil)
-        await engine.hurry()
-        let told = try await Told(generator.generate(prompt: expected.prompt, options: options(200)))
-        #expect(told.text == expected.text)
+        await engine.removeDelay()
+        let events = try await Events(generator.generate(prompt: expected.prompt, options: options(200)))
+        #expect(events.text == expected.text)
     }
 
-    @Test("is over when stop returns: whoever stops may take the engine or give it back")
-    func atRest() async throws {
+    @Test("has ended when stop returns: the caller may then use or release the engine")
+    func idle() async throws {
         let engine = try ScriptedEngine(recording, delay: .milliseconds(50))
         let generator = Generator(engine: engine, tokenizer: tokenizer)
         await generator.stop()  // nothing runs: nothing to wait for
@@ -78,16 +78,16 @@ extension GeneratorTests {
         while await !engine.isBusy { try await Task.sleep(for: .milliseconds(1)) }
         await generator.stop()
         #expect(await !engine.isBusy)
-        #expect(try await Told(stream).reason == .cancelled)
+        #expect(try await Events(stream).reason == .cancelled)
     }
 
-    @Test("stops when the task that reads it is cancelled: else the phone computes for nobody")
+    @Test("stops when the reading task is cancelled: otherwise the phone would compute for nobody")
     func cancelledReader() async throws {
         let engine = try ScriptedEngine(recording, delay: .milliseconds(20))
         let generator = Generator(engine: engine, tokenizer: tokenizer)
         let expected = recording.cases[2]
         let reader = Task {
-            try await Told(generator.generate(prompt: expected.prompt, options: options(200)))
+            try await Events(generator.generate(prompt: expected.prompt, options: options(200)))
         }
         while await engine.calls.count < 5 { try await Task.sleep(for: .milliseconds(1)) }
         reader.cancel()
@@ -105,7 +105,7 @@ extension GeneratorTests {
         let first = await generator.generate(prompt: recording.cases[2].prompt, options: options(200))
         while await engine.calls.count < 3 { try await Task.sleep(for: .milliseconds(1)) }
         let second = await generator.generate(prompt: recording.cases[0].prompt, options: options(24))
-        #expect(try await Told(first).reason == .cancelled)
-        #expect(try await Told(second).text == recording.cases[0].text)
+        #expect(try await Events(first).reason == .cancelled)
+        #expect(try await Events(second).text == recording.cases[0].text)
     }
 }

@@ -3,12 +3,12 @@ import Testing
 
 @testable import EdgeSWKit
 
-/// A package that edgesw wrote, read on the device.
-@Suite(.enabled(if: Goldens.isThere, Goldens.hint))
+/// Reading a package that edgesw wrote.
+@Suite(.enabled(if: Goldens.areGenerated, Goldens.hint))
 struct ModelPackageTests {
     static let weights = "model-chunks/2-of-11.mlpackage/Data/weights ü.bin"
 
-    /// A copy of the golden package that a test may spoil.
+    /// Returns a copy of the golden package that a test may damage.
     func copy() throws -> URL {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
         try FileManager.default.copyItem(at: Goldens.file("package"), to: folder)
@@ -22,7 +22,7 @@ struct ModelPackageTests {
         try text.replacingOccurrences(of: old, with: new).write(to: file, atomically: true, encoding: .utf8)
     }
 
-    @Test("The manifest says what the package is, as the screens show it")
+    @Test("The manifest has the values that the screens show")
     func manifest() throws {
         let package = try ModelPackage(folder: Goldens.file("package"))
         let manifest = package.manifest
@@ -36,7 +36,7 @@ struct ModelPackageTests {
         #expect(try package.tokenizer().encode("Hello world", bos: true).count == 3)
     }
 
-    @Test("Chunks come in the order in which they run: the eleventh is not the second")
+    @Test("Chunks are in the order in which they run: the eleventh is not the second")
     func chunks() throws {
         let models = try ModelPackage(folder: Goldens.file("package")).coreMLModels()
         #expect(models.map(\.lastPathComponent) == (1...11).map { "\($0)-of-11.mlpackage" })
@@ -48,7 +48,7 @@ struct ModelPackageTests {
         #expect(throws: PackageError.noCoreMLModel) { try ModelPackage(folder: folder).coreMLModels() }
     }
 
-    @Test("What was measured is what edgesw wrote, and figures that are no numbers are none")
+    @Test("The measurements are those that edgesw wrote, and infinite values are NaN")
     func validation() throws {
         let validation = try #require(try ModelPackage(folder: Goldens.file("package")).validation())
         let good = try #require(validation.targets["coreml"]), broken = try #require(validation.uncorrected["coreml"])
@@ -61,16 +61,16 @@ struct ModelPackageTests {
         #expect(validation.samples.first?.texts == ["coreml": " Paris."] && validation.samples.first?.sameTokens == ["coreml": 2])
     }
 
-    @Test("A whole package passes, and progress goes from nothing to all without going back")
+    @Test("An intact package passes, and progress goes from 0 to 1 without going back")
     func whole() throws {
-        let seen = Shares()
-        try ModelPackage(folder: Goldens.file("package")).verify { seen.add($0) }
-        let shares = seen.all
-        #expect(shares.first == 0 && shares.last == 1 && shares.count > 12)
-        #expect(zip(shares, shares.dropFirst()).allSatisfy { $0 <= $1 })
+        let received = Fractions()
+        try ModelPackage(folder: Goldens.file("package")).verify { received.add($0) }
+        let fractions = received.all
+        #expect(fractions.first == 0 && fractions.last == 1 && fractions.count > 12)
+        #expect(zip(fractions, fractions.dropFirst()).allSatisfy { $0 <= $1 })
     }
 
-    @Test("One bit, one byte less, or a file less: the package is refused, and the file named")
+    @Test("A changed bit, a missing byte or a missing file: the package is refused, and the file named")
     func altered() throws {
         let folder = try copy()
         defer { try? FileManager.default.removeItem(at: folder) }
@@ -87,7 +87,7 @@ struct ModelPackageTests {
         #expect(throws: PackageError.missing(Self.weights)) { try ModelPackage(folder: folder).verify { _ in } }
     }
 
-    @Test("A cancelled verification ends at once, and not as damage")
+    @Test("A cancelled verification ends at once, and does not report damage")
     func cancelled() async throws {
         let package = try ModelPackage(folder: Goldens.file("package"))
         let task = Task {
@@ -109,7 +109,7 @@ struct ModelPackageTests {
         #expect(throws: PackageError.leadsOutside(path)) { try ModelPackage(folder: folder) }
     }
 
-    @Test("A file that is a link out of the package is refused, one within it is not")
+    @Test("A link out of the package is refused, a link within it is not")
     func links() throws {
         let folder = try copy()
         defer { try? FileManager.default.removeItem(at: folder) }
@@ -122,11 +122,11 @@ struct ModelPackageTests {
         #expect(throws: PackageError.leadsOutside("README.md")) { try ModelPackage(folder: folder) }
     }
 
-    @Test("Other formats and damaged manifests are told in one line that says what to do", arguments: [
-        (#""format": 5"#, #""format": 4"#, "format 4 is not the one this app reads (5): convert the package again"),
+    @Test("Other formats and damaged manifests are reported in one line that says what to do", arguments: [
+        (#""format": 5"#, #""format": 4"#, "format 4, and this app reads format 5: convert the package again"),
         (#""context": 2048"#, #""context": 0"#, "settings.context"), (#""row": 17"#, #""row": "17""#, "held_out.0.row"),
         (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 5,"#, "", "'format' is missing"),
-        (#""layers": 2,"#, "", "decoder.layers"), ("{", "[", "no JSON"), (#""models": {"#, #""models": {}, "m": {"#, "models"),
+        (#""layers": 2,"#, "", "decoder.layers"), ("{", "[", "not JSON"), (#""models": {"#, #""models": {}, "m": {"#, "models"),
         (#""bytes": "#, #""bytes": -"#, "files"), (#""bytes": "#, #""bytes": 1099511627777, "b": "#, "files"),
         (#""bytes": "#, #""bytes": 9223372036854775807, "b": "#, "files"),
     ])
@@ -143,22 +143,22 @@ struct ModelPackageTests {
         }
     }
 
-    @Test("A manifest of more files than any package has is refused: sums of their sizes could end the app")
+    @Test("A manifest with more files than any package has is refused: the sum of their sizes could crash the app")
     func tooManyFiles() throws {
         let folder = try copy()
         defer { try? FileManager.default.removeItem(at: folder) }
         let many = (0...100_000).map { #""f\#($0)": {"sha256": "", "bytes": 1}, "# }.joined()
         try edit(folder, #""files": {"#, #""files": {"# + many)
-        let error = PackageError.damaged(file: "manifest.json", reason: "'files' is not what it should be")
+        let error = PackageError.damaged(file: "manifest.json", reason: "'files' is invalid")
         #expect(throws: error) { try ModelPackage(folder: folder) }
     }
 
-    @Test("A folder that is no package, and a package without its tokenizer, are told apart")
-    func noPackage() throws {
+    @Test("A folder that is not a package, and a package without its tokenizer, have different errors")
+    func noManifest() throws {
         let folder = try copy()
         defer { try? FileManager.default.removeItem(at: folder) }
         let data = folder.appendingPathComponent("model-chunks")
-        #expect(throws: PackageError.noPackage("model-chunks")) { try ModelPackage(folder: data) }
+        #expect(throws: PackageError.noManifest("model-chunks")) { try ModelPackage(folder: data) }
         try FileManager.default.removeItem(at: folder.appendingPathComponent("tokenizer.json"))
         #expect(throws: PackageError.missing("tokenizer.json")) { try ModelPackage(folder: folder).tokenizer() }
         try Data("{".utf8).write(to: folder.appendingPathComponent("validation.json"))
@@ -166,11 +166,11 @@ struct ModelPackageTests {
     }
 }
 
-/// What a progress callback heard.
-private final class Shares: @unchecked Sendable {
+/// What a progress callback received.
+private final class Fractions: @unchecked Sendable {
     private let lock = NSLock()
-    private var heard: [Double] = []
+    private var fractions: [Double] = []
 
-    func add(_ share: Double) { lock.withLock { heard.append(share) } }
-    var all: [Double] { lock.withLock { heard } }
+    func add(_ fraction: Double) { lock.withLock { fractions.append(fraction) } }
+    var all: [Double] { lock.withLock { fractions } }
 }

@@ -33,11 +33,11 @@ private struct Samplers: Decodable {
 }
 
 extension Samplers.Case {
-    /// The logits that scripts/swift_goldens/samplers.py makes of the same seed.
+    /// The logits that scripts/swift_goldens/samplers.py generates from the same seed.
     var values: [Float] {
-        var source = MersenneTwister(seed: logits.seed)
+        var source = SplitMix64(seed: logits.seed)
         return (0..<logits.size).map { _ in
-            let (first, second, third) = (source.random(), source.random(), source.random())
+            let (first, second, third) = (source.unit(), source.unit(), source.unit())
             let value = logits.spread * (first + second + third - 1.5)
             return Float(logits.step > 0 ? (value / logits.step + 0.5).rounded(.down) * logits.step : value)
         }
@@ -54,17 +54,24 @@ extension Samplers.Case {
 struct SamplerTests {
     private let golden: Samplers = try! Goldens.json("samplers.json")
 
-    @Test("draws Python's random numbers: else a seed means another text there and here")
+    @Test("draws SplitMix64's numbers on every system: otherwise a seed would not repeat an answer")
     func numbers() throws {
+        var published = SplitMix64(seed: 1_234_567)  // of the authors' C program, as Rosetta Code lists them
+        let first = (0..<5).map { _ in published.next() }
+        #expect(
+            first == [
+                6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423, 4_593_380_528_125_082_431,
+                16_408_922_859_458_223_821,
+            ])
         for expected in golden.random {
-            var source = MersenneTwister(seed: try #require(UInt64(expected.seed)))
-            let numbers = (0..<1000).map { _ in source.random() }
+            var source = SplitMix64(seed: try #require(UInt64(expected.seed)))
+            let numbers = (0..<1000).map { _ in source.unit() }
             #expect(Array(numbers[..<5]) == expected.numbers)
             #expect(numbers[999] == expected.thousandth)
         }
     }
 
-    @Test("keeps the tokens that transformers keeps, with their probabilities, and draws those that Python draws")
+    @Test("keeps the same tokens as transformers, with the same probabilities, and draws the same ones as Python")
     func cases() {
         #expect(golden.cases.count > 300)
         for (number, expected) in golden.cases.enumerated() {
@@ -73,17 +80,17 @@ struct SamplerTests {
             let drawn = expected.drawn.map { _ in sampler.next(logits, after: expected.tokens) }
             #expect(drawn == expected.drawn, "case \(number)")
             guard let count = expected.count else { continue }
-            let kept = sampler.candidates(logits, after: expected.tokens)
-            #expect(kept.ids.count == count && kept.ids.reduce(0, +) == expected.sum, "case \(number)")
+            let candidates = sampler.candidates(logits, after: expected.tokens)
+            #expect(candidates.ids.count == count && candidates.ids.reduce(0, +) == expected.sum, "case \(number)")
             guard let ids = expected.ids, let weights = expected.weights else { continue }
-            #expect(kept.ids == ids, "case \(number)")
-            let sum = kept.weights.reduce(0, +)
-            let far = zip(kept.weights, weights).contains { abs($0 / sum - $1) > 1e-12 }
-            #expect(!far, "case \(number)")
+            #expect(candidates.ids == ids, "case \(number)")
+            let sum = candidates.weights.reduce(0, +)
+            let differs = zip(candidates.weights, weights).contains { abs($0 / sum - $1) > 1e-12 }
+            #expect(!differs, "case \(number)")
         }
     }
 
-    @Test("without a seed differs from call to call, with one does not: regenerating would otherwise say the same again")
+    @Test("varies without a seed, and repeats itself with one: regenerating an answer would otherwise give the same text")
     func seeds() {
         let logits = [Float](repeating: 0, count: 1000)
         func draws(_ seed: UInt64?) -> [Int] {
@@ -95,14 +102,14 @@ struct SamplerTests {
         #expect(draws(3) != draws(4))
     }
 
-    @Test("takes the first of the most likely tokens at temperature 0, as numpy's argmax does")
+    @Test("takes the first of the most likely tokens at temperature 0, like numpy's argmax")
     func greedy() {
         var sampler = Sampler(SamplingOptions())
         #expect(sampler.next([-3, 5, 5, 1], after: [1]) == 1)
         #expect(sampler.next([-Float.infinity, -7], after: []) == 1)
     }
 
-    @Test("of 262,144 tokens takes milliseconds, whatever the options: it is done for every token that is written")
+    @Test("takes milliseconds for 262,144 tokens, whatever the options: it runs for every token")
     func speed() throws {
         let flat = (0..<262_144).map { Float(sin(Double($0))) }
         let options = [
@@ -114,14 +121,14 @@ struct SamplerTests {
             var sampler = Sampler(each)
             var fastest = Duration.seconds(60)
             #if DEBUG
-            let (times, most) = (1, Duration.seconds(30))  // Swift's checks take most of it
+            let (times, limit) = (1, Duration.seconds(30))  // mostly Swift's own checks
             #else
-            let (times, most) = (5, Duration.milliseconds(50))
+            let (times, limit) = (5, Duration.milliseconds(50))
             #endif
             for _ in 0..<times {
                 fastest = min(fastest, ContinuousClock().measure { _ = sampler.next(flat, after: [1, 2, 3]) })
             }
-            #expect(fastest < most, "\(each)")
+            #expect(fastest < limit, "\(each)")
         }
     }
 }

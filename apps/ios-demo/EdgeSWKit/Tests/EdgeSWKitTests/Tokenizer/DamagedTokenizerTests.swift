@@ -1,8 +1,9 @@
-import EdgeSWKit
 import Foundation
 import Testing
 
-/// Packages come over networks and cables: whatever a tokenizer.json holds, the app says so and goes on living.
+@testable import EdgeSWKit
+
+/// Packages come from anywhere: whatever a tokenizer.json contains, the app reports it and keeps running.
 @Suite struct DamagedTokenizerTests {
     static let small = #"""
         {"version": "1.0", "added_tokens": [{"id": 6, "content": "<s>", "special": true, "normalized": false, "rstrip": true}],
@@ -23,7 +24,7 @@ import Testing
 
     static func tokenizer(_ json: String) throws -> Tokenizer { try Tokenizer(json: Data(json.utf8)) }
 
-    @Test("The undamaged files are read, or the tests below would show nothing")
+    @Test("The undamaged files are read: otherwise the tests below would prove nothing")
     func undamaged() throws {
         let tokenizer = try Self.tokenizer(Self.small)
         #expect(tokenizer.encode("bbé<s>  b", bos: false) == [2, 5, 6, 2])
@@ -31,7 +32,7 @@ import Testing
         #expect(try Self.tokenizer(Self.unigram).encode("ab a", bos: false) == [3, 1, 2])
     }
 
-    @Test("Cut anywhere, a file is refused in one line that says what to do", arguments: [small, unigram])
+    @Test("A file that is truncated anywhere is refused in one line that says what to do", arguments: [small, unigram])
     func truncated(_ json: String) {
         let bytes = Array(json.utf8)
         for length in 0..<bytes.count {
@@ -45,27 +46,27 @@ import Testing
         }
     }
 
-    @Test("Changed anywhere, a file is refused or works: nothing traps", arguments: [small, unigram])
+    @Test("A file that is changed anywhere is refused or works: nothing traps", arguments: [small, unigram])
     func edited(_ json: String) {
         let bytes = Array(json.utf8)
-        var chance = SplitMix(state: 7)
+        var random = SplitMix64(seed: 7)
         let words = ["null", "-1", "1e999", "99999999999999999999", "[]", "{}", "\"\"", "\"▁▁\"", "true", "0.5", "\"\\ud800\"", "16777217"]
         var (read, refused) = (0, 0)
         for _ in 0..<3_000 {
             var changed = bytes
-            for _ in 0...Int(chance.next() % 3) {
-                let at = Int(chance.next() % UInt64(changed.count))
-                let end = min(changed.count, at + Int(chance.next() % 12))
-                switch chance.next() % 4 {
-                case 0: changed[at] = UInt8(truncatingIfNeeded: chance.next())
+            for _ in 0...Int(random.next() % 3) {
+                let at = Int(random.next() % UInt64(changed.count))
+                let end = min(changed.count, at + Int(random.next() % 12))
+                switch random.next() % 4 {
+                case 0: changed[at] = UInt8(truncatingIfNeeded: random.next())
                 case 1: changed.removeSubrange(at..<end)
                 case 2: changed.insert(contentsOf: changed[at..<end], at: at)
                 default:
-                    // A whole value for another: between a colon or comma and the next comma or brace.
+                    // Replaces a whole value: between a colon or comma and the next comma or brace.
                     guard let start = changed[at...].firstIndex(where: { ":,[".utf8.contains($0) }),
                         let stop = changed[(start + 1)...].firstIndex(where: { ",}]".utf8.contains($0) })
                     else { continue }
-                    changed.replaceSubrange((start + 1)..<stop, with: words[Int(chance.next() % UInt64(words.count))].utf8)
+                    changed.replaceSubrange((start + 1)..<stop, with: words[Int(random.next() % UInt64(words.count))].utf8)
                 }
             }
             do {
@@ -81,7 +82,7 @@ import Testing
         #expect(read > 100 && refused > 100, "\(read) read, \(refused) refused")
     }
 
-    @Test("Powers of ten at the ends of what an Int holds are read or refused: nothing traps", arguments: [
+    @Test("Powers of ten at the limits of Int are read or refused: nothing traps", arguments: [
         "1e-9223372036854775808", "-1.5e-9223372036854775808", "0e9223372036854775807", "1e9223372036854775807", "0.1e-9223372036854775807",
     ])
     func powers(_ number: String) {
@@ -91,7 +92,7 @@ import Testing
         }
     }
 
-    @Test("What is not built here is refused by its name", arguments: [
+    @Test("What is not supported is refused by its name", arguments: [
         (#""type": "NFC""#, #""type": "BertNormalizer""#), (#""type": "Split""#, #""type": "UnicodeScripts""#),
         (#""type": "BPE""#, #""type": "WordPiece""#), (#""type": "Strip""#, #""type": "CTC""#),
         (#"b{2,}"#, #"(?<=a)b"#), (#""unk_token": null"#, #""dropout": 0.1"#),
@@ -102,14 +103,14 @@ import Testing
         #expect(json != Self.small)
         do {
             _ = try Self.tokenizer(json)
-            Issue.record("\(new) was taken")
+            Issue.record("\(new) was accepted")
         } catch TokenizerError.unsupported(_, let name) {
             let wanted = new.split(separator: "\"").filter { !":, ".contains($0) }
             #expect(wanted.contains { name.contains($0) } || new.contains(name) || name.contains(new), "\(name)")
         } catch { Issue.record(error) }
     }
 
-    @Test("Tables nested so deep that reading them would end the app are refused")
+    @Test("Values nested so deeply that reading them would crash the app are refused")
     func deep() {
         for text in [String(repeating: "[", count: 100_000), String(repeating: "{\"a\":", count: 100_000)] {
             #expect(throws: TokenizerError.self) { try Self.tokenizer(text) }
@@ -141,7 +142,7 @@ import Testing
         #expect(ContinuousClock.now - begin < .seconds(60))
     }
 
-    @Test("The other files are read for beginning and end, or refused by name")
+    @Test("The other files give the tokens that begin and end a text, or are refused by name")
     func otherFiles() throws {
         let json = Data(Self.small.utf8)
         let config = Data(#"{"bos_token": {"content": "<s>"}, "eos_token": "b"}"#.utf8)
@@ -152,17 +153,5 @@ import Testing
         for damaged in ["[]", "{", "\u{FF}"] {
             #expect(throws: TokenizerError.self) { try Tokenizer(json: json, config: Data(damaged.utf8)) }
         }
-    }
-}
-
-/// Numbers that look random and are the same in each run (Steele, Lea and Flood, 2014).
-struct SplitMix {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = (state ^ state >> 30) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-        return z ^ z >> 31
     }
 }

@@ -3,8 +3,8 @@ import Testing
 
 @testable import EdgeSWKit
 
-/// Patterns cut words: where one matches otherwise than Oniguruma, a text is other tokens.
-@Suite(.enabled(if: Goldens.isThere, Goldens.hint))
+/// Patterns split words: where one matches differently from Oniguruma, a text becomes other tokens.
+@Suite(.enabled(if: Goldens.areGenerated, Goldens.hint))
 struct PatternGoldenTests {
     struct Cut: Decodable {
         let pattern: String
@@ -41,7 +41,7 @@ struct PatternGoldenTests {
         }
     }
 
-    @Test("Every character is a letter, a number, a space where it is one for the library")
+    @Test("Every character is a letter, a number or a space exactly where the library says so")
     func classes() throws {
         let classes: [String: [[UInt32]]] = try Goldens.json("tokenizers/classes.json")
         #expect(classes.count > 20)
@@ -66,7 +66,7 @@ struct PatternGoldenTests {
         }
     }
 
-    @Test("A pattern beyond what is built here is refused by name, not matched in another way", arguments: [
+    @Test("A pattern outside the supported subset is refused by name, not matched differently", arguments: [
         "[", "(", ")", "a)", "*", "(?<=a)b", "(?s:.)", "[[:alpha:]]", "[a&&b]", "a*?", "(?>a)", "(a*)*", #"\bx"#, #"\h"#,
         #"\p{Han}"#, #"\p{"#, "[z-a]", "a{2,1}", "a{99999999999999999999}", "((a{4000}){4000}){4000}", #"\"#, "[a", "(?i)x",
     ])

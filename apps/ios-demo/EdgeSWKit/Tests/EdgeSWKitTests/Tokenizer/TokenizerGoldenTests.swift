@@ -2,9 +2,9 @@ import EdgeSWKit
 import Foundation
 import Testing
 
-/// Against Hugging Face's `tokenizers`, line by line over more than 10,000 mixed texts. Where one of these fails, the
-/// model is fed other tokens than it was trained on, or the app shows other text than the model wrote.
-@Suite(.enabled(if: Goldens.isThere, Goldens.hint), .serialized)
+/// Compares with Hugging Face's `tokenizers` line by line, over more than 10,000 mixed texts. Where one of these tests
+/// fails, the model receives other tokens than it was trained on, or the app shows other text than the model wrote.
+@Suite(.enabled(if: Goldens.areGenerated, Goldens.hint), .serialized)
 struct TokenizerGoldenTests {
     static let kinds = [
         "smollm2", "llama3", "qwen2", "o200k", "mistral", "llama2", "gemma", "unigram", "charsmap",
@@ -66,7 +66,7 @@ struct TokenizerGoldenTests {
         }
     }
 
-    @Test("Text comes in whole characters and adds up, token by token", arguments: kinds)
+    @Test("Streamed text consists of whole characters and adds up, token by token", arguments: kinds)
     func streams(_ kind: String) throws {
         let tokenizer = try Self.tokenizer(kind)
         let cases: [Streamed] = try Goldens.lines("tokenizers/\(kind)/streams.jsonl")
@@ -89,7 +89,7 @@ struct TokenizerGoldenTests {
         }
     }
 
-    @Test("Beginning, ends and size are the model's", arguments: kinds)
+    @Test("BOS, EOS and the vocabulary's size are the model's", arguments: kinds)
     func facts(_ kind: String) throws {
         let tokenizer = try Self.tokenizer(kind)
         let facts: Facts = try Goldens.json("tokenizers/\(kind)/facts.json")

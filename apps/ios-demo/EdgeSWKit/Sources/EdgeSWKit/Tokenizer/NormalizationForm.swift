@@ -1,36 +1,38 @@
 import Foundation
 
-/// Unicode's normal forms, by the tables of Hugging Face's tokenizers (Unicode 11).
+/// Unicode's normalization forms, in the version of Hugging Face's tokenizers (Unicode 11).
 ///
-/// Foundation's own forms of whole texts are not used: on Linux NFC takes the tag character U+E0041 for an A, and NFKC
-/// leaves characters apart that belong together. What single characters decompose to it knows.
-struct NormalForm: Sendable {
+/// Only the decompositions of single characters are Foundation's. Its forms of whole texts are not used: on Linux, NFC
+/// turns the tag character U+E0041 into an A, and NFKC leaves some sequences uncomposed; on Apple's systems they compose by
+/// the system's version of Unicode, not by version 11. Composing here on every system also means that the tests, which run
+/// on Linux, cover the code that runs on phones.
+struct NormalizationForm: Sendable {
     let isCompatible: Bool
     let composes: Bool
 
     func apply(_ text: ArraySlice<Unicode.Scalar>) -> [Unicode.Scalar] {
         var result: [Unicode.Scalar] = []
         result.reserveCapacity(text.count)
-        var at = text.startIndex
-        while at < text.endIndex {
-            guard mayChange(text[at]) else {
-                result.append(text[at])
-                at += 1
+        var index = text.startIndex
+        while index < text.endIndex {
+            guard mayChange(text[index]) else {
+                result.append(text[index])
+                index += 1
                 continue
             }
-            // With what may change, the character before it, to which it may belong.
+            // A run of characters that may change, and the character before it, with which they may compose.
             var run = result.popLast().map(decomposed) ?? []
-            while at < text.endIndex, mayChange(text[at]) {
-                run += decomposed(text[at])
-                at += 1
+            while index < text.endIndex, mayChange(text[index]) {
+                run += decomposed(text[index])
+                index += 1
             }
-            order(&run)
+            sortMarks(&run)
             result += composes ? composed(run) : run
         }
         return result
     }
 
-    /// Whether a character may be other ones in this form, or be put together with the one before it.
+    /// Whether a character may decompose in this form, or compose with the one before it.
     private func mayChange(_ scalar: Unicode.Scalar) -> Bool {
         if scalar.isASCII { return false }
         if !composes || scalar.properties.isFullCompositionExclusion || 0x1160...0x11FF ~= scalar.value { return true }
@@ -53,8 +55,8 @@ struct NormalForm: Sendable {
         scalar.isASCII || !isKnown(scalar) ? 0 : scalar.properties.canonicalCombiningClass.rawValue
     }
 
-    /// Marks on the same character by their classes; those of one class stay in their order.
-    private func order(_ run: inout [Unicode.Scalar]) {
+    /// Sorts the marks of each character by combining class. Marks of the same class keep their order.
+    private func sortMarks(_ run: inout [Unicode.Scalar]) {
         var classes = run.map(combiningClass)
         var start = 0
         while start < run.count {
@@ -74,41 +76,44 @@ struct NormalForm: Sendable {
         var result: [Unicode.Scalar] = []
         var (starter, last) = (-1, UInt8(0))
         for scalar in run {
-            let own = combiningClass(scalar)
-            if starter >= 0, result.count - 1 == starter || last < own, let whole = pair(result[starter], scalar) {
-                result[starter] = whole
+            let combiningClass = combiningClass(scalar)
+            if starter >= 0, result.count - 1 == starter || last < combiningClass,
+                let composite = pair(result[starter], scalar)
+            {
+                result[starter] = composite
                 continue
             }
-            if own == 0 { starter = result.count }
-            last = own
+            if combiningClass == 0 { starter = result.count }
+            last = combiningClass
             result.append(scalar)
         }
         return result
     }
 
-    /// The one character that two are together; nil where there is none.
+    /// The character that two characters compose to; nil if there is none.
     private func pair(_ first: Unicode.Scalar, _ second: Unicode.Scalar) -> Unicode.Scalar? {
         syllable(first.value, second.value) ?? Self.pairs[NumberTable.key(Int32(first.value), Int32(second.value))]
             .flatMap { Unicode.Scalar(UInt32($0)) }
     }
 
-    /// Two characters and what they are together, from the other way round: all that decompose and may be composed are
-    /// below U+3100 or in the blocks of Brahmi's relatives. Takes some ten milliseconds, once.
+    /// The compositions of two characters, made by inverting the decompositions: all composable characters are below U+3100
+    /// or in the blocks of the Brahmic scripts. Takes about ten milliseconds, once.
     private static let pairs: NumberTable = {
         var pairs = NumberTable(capacity: 2_048)
-        var whole: [[Unicode.Scalar]: Unicode.Scalar] = [:]
-        let form = NormalForm(isCompatible: false, composes: true)
+        var composites: [[Unicode.Scalar]: Unicode.Scalar] = [:]
+        let form = NormalizationForm(isCompatible: false, composes: true)
         let scalars = [0xC0...0x30FF, 0x11000...0x11FFF].joined().compactMap { Unicode.Scalar($0) }
         let known = scalars.filter { form.isKnown($0) && !$0.properties.isFullCompositionExclusion }
         for (scalar, parts) in known.map({ ($0, form.decomposed($0)) }).sorted(by: { $0.1.count < $1.1.count }) {
-            whole[parts] = scalar
-            guard parts.count > 1, let first = parts.count == 2 ? parts[0] : whole[Array(parts.dropLast())] else { continue }
+            composites[parts] = scalar
+            guard parts.count > 1, let first = parts.count == 2 ? parts[0] : composites[Array(parts.dropLast())]
+            else { continue }
             pairs.set(NumberTable.key(Int32(first.value), Int32(parts[parts.count - 1].value)), Int32(scalar.value))
         }
         return pairs
     }()
 
-    /// Hangul syllables, which are numbered by their letters (The Unicode Standard, 3.12).
+    /// Hangul syllables, whose code points are computed from their letters (The Unicode Standard, 3.12).
     private func syllable(_ first: UInt32, _ second: UInt32) -> Unicode.Scalar? {
         if 0x1100..<0x1113 ~= first, 0x1161..<0x1176 ~= second {
             return Unicode.Scalar(0xAC00 + ((first - 0x1100) * 21 + second - 0x1161) * 28)

@@ -6,7 +6,7 @@ import Testing
 private struct Chats: Decodable {
     struct Template: Decodable {
         let name: String
-        let chat: ChatForm
+        let chat: ChatFormat
         let chats: [Chat]
     }
     struct Chat: Decodable {
@@ -18,10 +18,10 @@ private struct Chats: Decodable {
 }
 
 @Suite("Chat prompts")
-struct ChatFormTests {
+struct ChatFormatTests {
     private let golden: Chats = try! Goldens.json("chats.json")
 
-    @Test("are those of transformers' apply_chat_template, byte for byte: one space more and a small model loses the thread")
+    @Test("equal those of transformers' apply_chat_template byte for byte: one extra space can confuse a small model")
     func prompts() throws {
         let zone = try #require(TimeZone(secondsFromGMT: 0))
         #expect(golden.templates.count >= 12)
@@ -34,17 +34,17 @@ struct ChatFormTests {
         }
     }
 
-    @Test("have the date of the reader's own zone")
+    @Test("contain the date in the user's time zone")
     func zones() throws {
         let dated = try #require(golden.templates.first { $0.name == "dated" })
-        let new = Date(timeIntervalSince1970: 1_735_689_540)  // 31 December 2024, 23:59 in Greenwich
+        let new = Date(timeIntervalSince1970: 1_735_689_540)  // 31 December 2024, 23:59 UTC
         let east = try #require(TimeZone(secondsFromGMT: 3600))
         let prompt = try dated.chat.prompt([ChatMessage(role: .user, content: "x")], now: new, zone: east)
         #expect(prompt.hasPrefix("Wednesday Wed January Jan 01 01 2025 25 00:59:00 12 AM 001 %|"))
     }
 
-    @Test("of other orders, of blank messages, and of system messages without a place are refused with a clear line")
-    func refused() throws {
+    @Test("are refused in a clear line for messages in another order, blank messages and system messages that have no slot")
+    func rejected() throws {
         let chatml = try #require(golden.templates.first { $0.name == "chatml" }).chat
         let turns = try #require(golden.templates.first { $0.name == "turns" }).chat
         let (system, user) = (ChatMessage(role: .system, content: "s"), ChatMessage(role: .user, content: "u"))

@@ -12,18 +12,19 @@ public struct ChatMessage: Sendable, Codable, Equatable {
     }
 }
 
-/// A model's chat template as pieces of text around the messages: `chat` of manifest.json (docs/formats.md, "Chats").
-public struct ChatForm: Codable, Sendable, Equatable {
-    /// What a content loses at one of its ends.
+/// A model's chat template as pieces of text around the messages, as manifest.json holds it (docs/formats.md, "Chats").
+public struct ChatFormat: Codable, Sendable, Equatable {
+    /// What is stripped from one end of a message's content.
     public enum Strip: String, Codable, Sendable { case none, newlines, space }
 
-    /// A message's place: what stands before and after its content, and what its content loses at its ends.
+    /// The text before and after a message's content, and what is stripped from the content's ends.
     public struct Slot: Codable, Sendable, Equatable {
         let before, after: String
         let left, right: Strip
     }
 
-    /// Reasoning that earlier answers lose: all to the last `end`, and `strip` at the beginning of what is left.
+    /// Reasoning that is removed from earlier answers: everything up to the last `end`. `strip` is then stripped from the
+    /// beginning of the rest.
     public struct Thought: Codable, Sendable, Equatable {
         let end: String
         let strip: Strip
@@ -38,17 +39,18 @@ public struct ChatForm: Codable, Sendable, Equatable {
     /// Whether the model takes a system message.
     public var takesSystemMessage: Bool { system != nil && first != nil }
 
-    /// The prompt for a system message or none, then user and assistant in turns, the user last; what makes the model
-    /// answer is at its end. BOS is in it where the template writes it: encode it with `bos: false`.
+    /// Returns the prompt for an optional system message, then user and assistant messages in turns, the user's last. It
+    /// ends with the text that makes the model answer. Where the template writes BOS, the prompt contains it: encode it
+    /// with `bos: false`.
     ///
-    /// `now` and `zone` fill the dates that some templates want. Throws `ChatError`.
+    /// `now` and `zone` fill in the dates that some templates contain. Throws `ChatError`.
     public func prompt(_ messages: [ChatMessage], now: Date = Date(), zone: TimeZone = .current) throws -> String {
-        let led = messages.first?.role == .system
-        let turns = messages.dropFirst(led ? 1 : 0)
+        let hasSystem = messages.first?.role == .system
+        let turns = messages.dropFirst(hasSystem ? 1 : 0)
         let expected: [ChatMessage.Role] = turns.indices.map { ($0 - turns.startIndex) % 2 == 0 ? .user : .assistant }
         guard turns.count % 2 == 1, turns.map(\.role) == expected else { throw ChatError.order }
         var slots = [opening]
-        if led {
+        if hasSystem {
             guard let system, let first else { throw ChatError.noSystemMessage }
             slots = [system, first]
         }
@@ -61,10 +63,10 @@ public struct ChatForm: Codable, Sendable, Equatable {
             } else if let thought, let end = content.range(of: thought.end, options: [.literal, .backwards]) {
                 content = stripped(String(content[end.upperBound...]), thought.strip, .none)
             }
-            text += dated(slot.before, now, zone) + stripped(content, slot.left, slot.right)
-            text += dated(slot.after, now, zone)
+            text += fillingDates(slot.before, now, zone) + stripped(content, slot.left, slot.right)
+            text += fillingDates(slot.after, now, zone)
         }
-        return text + dated(generation, now, zone)
+        return text + fillingDates(generation, now, zone)
     }
 }
 
@@ -74,7 +76,7 @@ public enum ChatError: LocalizedError, Equatable {
 
     public var errorDescription: String? {
         switch self {
-        case .order: "A chat is a system message or none, then questions and answers in turns, a question last."
+        case .order: "A chat is an optional system message, then questions and answers in turns, ending with a question."
         case .noSystemMessage: "This model takes no system prompt: remove it in the settings."
         case .blank(.system): "The system prompt is blank: write one or remove it."
         case .blank: "The message is blank: write something."
@@ -82,7 +84,7 @@ public enum ChatError: LocalizedError, Equatable {
     }
 }
 
-/// White space of Python's `str.strip`, which templates are written for; Swift's sets have other characters.
+/// Whether Python's `str.strip`, which templates are written for, removes a character; Swift's character sets differ.
 private func isSpace(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.value {
     case 0x09...0x0D, 0x1C...0x20, 0x85, 0xA0, 0x1680, 0x2000...0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000: true
@@ -90,21 +92,22 @@ private func isSpace(_ scalar: Unicode.Scalar) -> Bool {
     }
 }
 
-private func stripped(_ text: String, _ left: ChatForm.Strip, _ right: ChatForm.Strip) -> String {
-    func goes(_ strip: ChatForm.Strip) -> (Unicode.Scalar) -> Bool {
+private func stripped(_ text: String, _ left: ChatFormat.Strip, _ right: ChatFormat.Strip) -> String {
+    func isStripped(_ strip: ChatFormat.Strip) -> (Unicode.Scalar) -> Bool {
         switch strip {
         case .none: { _ in false }
         case .newlines: { $0 == "\n" }
         case .space: isSpace
         }
     }
-    let rest = text.unicodeScalars.drop(while: goes(left))
-    let end = rest.lastIndex { !goes(right)($0) }.map(rest.index(after:)) ?? rest.startIndex
+    let rest = text.unicodeScalars.drop(while: isStripped(left))
+    let end = rest.lastIndex { !isStripped(right)($0) }.map(rest.index(after:)) ?? rest.startIndex
     return String(rest[..<end])
 }
 
-/// With the strftime patterns between two U+0000 filled. An app's C locale is never set, so names are English.
-private func dated(_ piece: String, _ now: Date, _ zone: TimeZone) -> String {
+/// Replaces the strftime patterns, each of which stands between two U+0000. An app never sets its C locale, so names of
+/// days and months are English.
+private func fillingDates(_ piece: String, _ now: Date, _ zone: TimeZone) -> String {
     let parts = piece.unicodeScalars.split(separator: "\0", omittingEmptySubsequences: false).map { String($0) }
     guard parts.count > 1 else { return piece }
     var seconds = time_t(now.timeIntervalSince1970.rounded(.down)) + time_t(zone.secondsFromGMT(for: now))

@@ -1,15 +1,15 @@
-/// Byte-pair encoding: neighbours are merged, the pair that was learnt first before all others.
-struct BytePairs: Sendable {
+/// Byte-pair encoding: neighbouring tokens are merged, the pair that was learned first before all others.
+struct BytePairEncoding: Sendable {
     let vocabulary: TokenTable
     private let ranks: NumberTable  // (left, right) -> rank
-    private let merged: [Int32]  // rank -> the token it makes
-    private let singles: [Int32]  // of characters below 65,536 their tokens, -1 for none
+    private let merged: [Int32]  // rank -> merged token
+    private let singles: [Int32]  // character below U+10000 -> its token, or -1
     private let bytes: [Int?]?
     private let unknown: Int?
     private let fusesUnknown: Bool
-    private let takesWholeWords: Bool
+    private let ignoresMerges: Bool
 
-    /// Throws TokenizerError for what is damaged, and for dropout, prefixes and suffixes.
+    /// Throws TokenizerError for a damaged model, and for dropout, subword prefixes and word suffixes.
     init(_ json: JSONValue) throws {
         for key in ["continuing_subword_prefix", "end_of_word_suffix"] where !(json[key]?.string ?? "").isEmpty {
             throw TokenizerError.unsupported(part: "model", name: "BPE with \(key)")
@@ -22,7 +22,7 @@ struct BytePairs: Sendable {
         }
         let vocabulary = try TokenTable(
             entries.map { entry in
-                guard let id = entry.value.integer else { throw TokenizerError.damaged("a token has no number") }
+                guard let id = entry.value.integer else { throw TokenizerError.damaged("a token has no id") }
                 return (entry.key, id)
             })
         self.vocabulary = vocabulary
@@ -31,10 +31,10 @@ struct BytePairs: Sendable {
             Unicode.Scalar(value).flatMap { vocabulary.id(of: [$0]) }.map(Int32.init) ?? -1
         }
         bytes = json["byte_fallback"]?.bool == true ? byteTokens(vocabulary) : nil
-        // The library fails at the first character that needs it, if the vocabulary has no such token.
+        // If the vocabulary lacks this token, the library fails at the first character that needs it.
         unknown = json["unk_token"]?.string.flatMap(vocabulary.id)
         fusesUnknown = json["fuse_unk"]?.bool ?? false
-        takesWholeWords = json["ignore_merges"]?.bool ?? false
+        ignoresMerges = json["ignore_merges"]?.bool ?? false
     }
 
     private static func merges(_ pairs: [JSONValue], _ vocabulary: TokenTable) throws -> (NumberTable, [Int32]) {
@@ -44,14 +44,14 @@ struct BytePairs: Sendable {
         for pair in pairs {
             guard let (left, right) = halves(pair), let first = vocabulary.id(of: left),
                 let second = vocabulary.id(of: right), let whole = vocabulary.id(of: left + right)
-            else { throw TokenizerError.damaged("merge \(merged.count) is not of the vocabulary's tokens") }
+            else { throw TokenizerError.damaged("merge \(merged.count) is not between tokens of the vocabulary") }
             ranks.set(NumberTable.key(Int32(first), Int32(second)), Int32(merged.count))
             merged.append(Int32(whole))
         }
         return (ranks, merged)
     }
 
-    /// Of ["a", "b"], or of "a b" in older files.
+    /// The two tokens of a merge, ["a", "b"] or, in older files, "a b".
     private static func halves(_ pair: JSONValue) -> (String, String)? {
         if let text = pair.string {
             let bytes = text.utf8
@@ -67,7 +67,7 @@ struct BytePairs: Sendable {
     }
 
     func encode(_ word: ArraySlice<Unicode.Scalar>, into ids: inout [Int]) {
-        if takesWholeWords, let id = vocabulary.id(of: word) {
+        if ignoresMerges, let id = vocabulary.id(of: word) {
             ids.append(id)
             return
         }
@@ -76,24 +76,24 @@ struct BytePairs: Sendable {
         for token in tokens { ids.append(Int(token)) }
     }
 
-    /// The tokens of single characters. One that has none becomes its bytes, or the unknown token, or nothing.
+    /// The tokens of the single characters. A character without a token becomes its bytes, the unknown token or nothing.
     private func characters(_ word: ArraySlice<Unicode.Scalar>) -> [Int32] {
         var tokens: [Int32] = []
         tokens.reserveCapacity(word.count)
-        var waiting: Int32?
+        var pendingUnknown: Int32?
         for scalar in word {
             if let id = single(scalar) {
-                if let unknown = waiting { tokens.append(unknown) }
-                waiting = nil
+                if let pendingUnknown { tokens.append(pendingUnknown) }
+                pendingUnknown = nil
                 tokens.append(id)
             } else if let bytes = fallback(scalar) {
-                tokens += bytes  // before an unknown token that waits, as in the library
+                tokens += bytes  // before a pending unknown token, as in the library
             } else if let unknown {
-                if let earlier = waiting, !fusesUnknown { tokens.append(earlier) }
-                waiting = Int32(unknown)
+                if let pendingUnknown, !fusesUnknown { tokens.append(pendingUnknown) }
+                pendingUnknown = Int32(unknown)
             }
         }
-        if let unknown = waiting { tokens.append(unknown) }
+        if let pendingUnknown { tokens.append(pendingUnknown) }
         return tokens
     }
 
@@ -115,74 +115,74 @@ struct BytePairs: Sendable {
         var id: Int32
         var previous: Int32
         var next: Int32
-        var isGone = false
+        var isMerged = false
     }
 
-    /// Merges a word's tokens in the order of the ranks, of equal ones from the left. A heap keeps what may be merged, so
-    /// that a word of n characters takes n log n steps.
+    /// Merges a word's tokens by rank, and equal ranks from the left. A heap holds the pairs that can be merged, so that a
+    /// word of n characters takes n log n steps.
     private func merge(_ tokens: inout [Int32]) {
         if tokens.count < 2 { return }
         var heap = Heap()
-        for at in 1..<tokens.count {
-            if let rank = ranks[NumberTable.key(tokens[at - 1], tokens[at])] { heap.push(rank, at - 1) }
+        for index in 1..<tokens.count {
+            if let rank = ranks[NumberTable.key(tokens[index - 1], tokens[index])] { heap.push(rank, index - 1) }
         }
         if heap.isEmpty { return }
         var symbols = tokens.indices.map {
             Symbol(id: tokens[$0], previous: Int32($0) - 1, next: $0 + 1 < tokens.count ? Int32($0 + 1) : -1)
         }
-        while let (rank, at) = heap.pop() {
-            let symbol = symbols[at]
-            if symbol.isGone || symbol.next < 0 { continue }
+        while let (rank, index) = heap.pop() {
+            let symbol = symbols[index]
+            if symbol.isMerged || symbol.next < 0 { continue }
             let right = symbols[Int(symbol.next)]
-            // The pair may have become another one since; what counts is which token it makes.
-            guard let now = ranks[NumberTable.key(symbol.id, right.id)], merged[Int(now)] == merged[Int(rank)] else {
+            // The pair may have changed since it was pushed; what matters is the token that it makes.
+            guard let current = ranks[NumberTable.key(symbol.id, right.id)], merged[Int(current)] == merged[Int(rank)] else {
                 continue
             }
             let id = merged[Int(rank)]
-            symbols[Int(symbol.next)].isGone = true
-            symbols[at].id = id
-            symbols[at].next = right.next
+            symbols[Int(symbol.next)].isMerged = true
+            symbols[index].id = id
+            symbols[index].next = right.next
             if right.next >= 0 {
-                symbols[Int(right.next)].previous = Int32(at)
-                if let rank = ranks[NumberTable.key(id, symbols[Int(right.next)].id)] { heap.push(rank, at) }
+                symbols[Int(right.next)].previous = Int32(index)
+                if let rank = ranks[NumberTable.key(id, symbols[Int(right.next)].id)] { heap.push(rank, index) }
             }
             if symbol.previous >= 0 {
                 let before = Int(symbol.previous)
                 if let rank = ranks[NumberTable.key(symbols[before].id, id)] { heap.push(rank, before) }
             }
         }
-        tokens = symbols.filter { !$0.isGone }.map(\.id)
+        tokens = symbols.filter { !$0.isMerged }.map(\.id)
     }
 }
 
-/// The least of pairs (rank, place) first.
+/// A priority queue of pairs (rank, position), the smallest first.
 private struct Heap {
     private var items: [UInt64] = []
     var isEmpty: Bool { items.isEmpty }
 
-    mutating func push(_ rank: Int32, _ place: Int) {
-        let item = UInt64(rank) << 32 | UInt64(place)
-        var at = items.count
+    mutating func push(_ rank: Int32, _ position: Int) {
+        let item = UInt64(rank) << 32 | UInt64(position)
+        var index = items.count
         items.append(item)
-        while at > 0, items[(at - 1) / 2] > item {
-            items[at] = items[(at - 1) / 2]
-            at = (at - 1) / 2
+        while index > 0, items[(index - 1) / 2] > item {
+            items[index] = items[(index - 1) / 2]
+            index = (index - 1) / 2
         }
-        items[at] = item
+        items[index] = item
     }
 
-    mutating func pop() -> (rank: Int32, place: Int)? {
+    mutating func pop() -> (rank: Int32, position: Int)? {
         guard let least = items.first, let item = items.popLast() else { return nil }
         if !items.isEmpty {
-            var at = 0
-            while 2 * at + 1 < items.count {
-                var child = 2 * at + 1
+            var index = 0
+            while 2 * index + 1 < items.count {
+                var child = 2 * index + 1
                 if child + 1 < items.count, items[child + 1] < items[child] { child += 1 }
                 if items[child] >= item { break }
-                items[at] = items[child]
-                at = child
+                items[index] = items[child]
+                index = child
             }
-            items[at] = item
+            items[index] = item
         }
         return (Int32(least >> 32), Int(least & 0xFFFF_FFFF))
     }
