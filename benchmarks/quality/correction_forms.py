@@ -210,8 +210,8 @@ def run(model: str) -> None:
     for group in (0, 16):
         none = _measured(Case(weights, Scheme("palette", 4, group), places, [], importance), nothing)[0]
         kinds: tuple[tuple[str, list[int]], ...] = (
-            (f"{len(places)} scalars", []),
-            (f"{len(columns)} columns", columns),
+            (_counted(len(places), "scalar"), []),
+            (_counted(len(columns), "column"), columns),
         )
         for title, whole in kinds:
             case = Case(weights, Scheme("palette", 4, group), places, whole, importance)
@@ -222,9 +222,13 @@ def run(model: str) -> None:
     print(table(COLUMNS, rows, left=3))
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _measured(case: Case, build: Form) -> tuple[int, str, str]:
     """Bytes of the weight file, operations, error."""
-    from coremltools import target
+    target = coremltools().target
     from coremltools.converters.mil.mil import Builder as mb
     from coremltools.converters.mil.mil import Function, types
     from coremltools.converters.mil.mil import Program as Mil

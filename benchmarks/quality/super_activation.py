@@ -66,6 +66,8 @@ def run(model: str, bits: int) -> None:
     place = max(inputs, key=lambda place: abs(values[place]) * inputs[place])
     plan = make_plans(checkpoint.spec, Settings(("coreml",), bits, scheme="palette")).compressions["coreml"]
     exact = spike(bench, checkpoint.tensor, place)
+    if not exact.spike:
+        sys.exit(f"Error: the validation text does not activate the super weights of {model}.")
     print(f"{model}, palettes of {bits} bits and 16 rows, embedding and head in float. {versions('torch')}.")
     print(f"Super weight: layer {layer} [{place[1]}, {place[2]}]. ", end="")
     print(f"KL on {bench.ids.shape[1]} tokens of the validation text.\n")
