@@ -54,10 +54,8 @@ def run(folder: Path, layers: int, workers: int, output: Path) -> None:
     print(f"Mistral 7B's shape, {layers} layers, random bfloat16 weights, {size / 1e9:.1f} GB; {' '.join(options)}.")
     print(f"{os.cpu_count()} cores. {versions('coremltools', 'onnx', 'numpy', 'torch')}.\n")
     print(table(COLUMNS, _rows(made)), end="\n\n")
-    manifest = json.loads((output / "manifest.json").read_text())
-    print(
-        f"Held out: {', '.join(_place(each) for each in manifest['held_out'])}. Written: {made.written / 1e9:.2f} GB."
-    )
+    weights = json.loads((output / "manifest.json").read_text())["super_weights"]
+    print(f"Held out: {', '.join(map(_place, weights))}. Written: {made.written / 1e9:.2f} GB.")
     # The perplexity of random weights means nothing, so any increase will do: what counts is the memory.
     against = ("--target", "onnx", "--against", str(folder), "--windows", "1", "--tokens", "128")
     checked = measured("validate", "validate", str(output), *against, "--max-perplexity-increase", "1000%")
@@ -82,5 +80,5 @@ def _rows(made: Run) -> list[tuple[str, ...]]:
     return [*rows, ("all", f"{made.wall:.0f}", *map(megabytes, (*peaks, *sums)))]
 
 
-def _place(held_out: dict[str, float]) -> str:
-    return f"layer {held_out['layer']} [{held_out['row']}, {held_out['column']}] = {held_out['value']:g}"
+def _place(weight: dict[str, float]) -> str:
+    return f"layer {weight['layer']} [{weight['row']}, {weight['column']}] = {weight['value']:g}"
