@@ -1,6 +1,6 @@
-"""Where a super weight is."""
+"""Coordinates of a super weight."""
 
 from __future__ import annotations
 
 Coordinates = tuple[int, int, int]
-"""(layer, row, column) of a scalar of `down_proj.weight` as stored by Hugging Face: row is the output channel."""
+"""(layer, row, column) of a scalar of `down_proj.weight` as stored by Hugging Face; the row is the output channel."""

@@ -1,4 +1,4 @@
-"""Fields: one mapping of a recipe's YAML, read strictly: a key that nobody knows is an error, not a wish unheard."""
+"""Fields: a mapping in a recipe's YAML, read strictly, so that an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from edgesw.errors import EdgeswError
 
 
 class Fields:
-    """A mapping of a recipe whose keys are known to be right; the getters check the values.
+    """A mapping in a recipe with checked keys, and getters that check its values.
 
-    Every mistake is an EdgeswError that names the file and the key.
+    Every mistake raises an EdgeswError that names the file and the key.
     """
 
     def __init__(
@@ -22,39 +22,39 @@ class Fields:
             raise EdgeswError(f"recipe {file}: {prefix.rstrip('.') or 'the file'} must be a mapping of keys to values")
         for key in values:
             if key not in required | optional:
-                raise self.wrong(key, f"is not a key we know: {', '.join(sorted(required | optional))}")
+                raise self.wrong(key, f"is not a known key: {', '.join(sorted(required | optional))}")
         for key in sorted(required - values.keys()):
             raise self.wrong(key, "is missing")
         self._values = values
 
     def wrong(self, key: object, why: str) -> EdgeswError:
-        """The error for a value that is not what its key asks for."""
+        """The error for an invalid value."""
         return EdgeswError(f"recipe {self._file}: '{self._prefix}{key}' {why}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A text; one that is not empty unless there is a default."""
+        """A string, which may be blank only where there is a default."""
         value = self._values.get(key, default)
         if not isinstance(value, str) or (default is None and not value.strip()):
-            raise self.wrong(key, "must be a text")
+            raise self.wrong(key, "must be a string")
         return value
 
     def items(self, key: str) -> list[Any]:
-        """A list, empty where the key is missing."""
+        """A list; empty if the key is missing."""
         value = self._values.get(key, [])
         if not isinstance(value, list):
             raise self.wrong(key, "must be a list")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts, none of them empty."""
+        """A list of strings, none of them empty."""
         items = self.items(key)
         if not all(isinstance(item, str) and item for item in items):
-            raise self.wrong(key, "must be a list of texts")
+            raise self.wrong(key, "must be a list of strings")
         return tuple(items)
 
     def coordinates(self, key: str, value: Any) -> tuple[int, int, int]:
         """[layer, row, column]."""
         whole = isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
         if not whole or len(value) != 3:
-            raise self.wrong(key, "must hold [layer, row, column], whole numbers from 0")
+            raise self.wrong(key, "must hold [layer, row, column], integers from 0")
         return value[0], value[1], value[2]

@@ -1,4 +1,4 @@
-"""Recipes: what we know about a model by name. One YAML file each, read strictly: an unknown key is an error."""
+"""Recipes: what is known about a model by its name. Each is a YAML file, read strictly."""
 
 from __future__ import annotations
 
@@ -19,58 +19,59 @@ SOURCES = {
     "measured": "measured on the model's own weights",
     "base": "taken over from the base model, not published for this one",
 }
-"""Who says that a scalar is a super weight: the words that a recipe may use, and what they mean."""
+"""Who claims that a scalar is a super weight: the sources that a recipe may name, and what they mean."""
 
 DEEPEST = 20
+"""Levels of nesting that a recipe may have."""
 _REQUIRED = {"name"}
 _OPTIONAL = {"hub_id", "aliases", "package", "super_weights", "cancels_at", "notes", "license"}
 
 
 class SuperWeight(NamedTuple):
-    """One known super weight, who says so (keys of SOURCES), and who says otherwise."""
+    """A known super weight, with its sources (keys of SOURCES)."""
 
     coordinates: Coordinates
     sources: tuple[str, ...]
     disputed: str | None = None
-    """What another source or a measurement says against it; None where nobody does."""
+    """What another source or a measurement says against it; None if nothing does."""
 
 
 @dataclass(frozen=True)
 class RecipePackage:
-    """An installed Python package that carries the model."""
+    """A Python package that contains the model."""
 
     module: str
-    """Import name; the package is located, never imported."""
+    """The import name; the package is located, never imported."""
     files: str
-    """Pattern of the one model file inside the package's folder."""
+    """A pattern that matches the single model file in the package's folder."""
     pypi: str
-    """What to `pip install`."""
+    """The name to `pip install`."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What we know about one model."""
+    """What is known about a model."""
 
     name: str
     hub_id: str | None = None
-    """owner/name on the hub; None for a model that is not there or whose place is not known."""
+    """owner/name on the hub; None if the model is not there, or its repository is unknown."""
     aliases: tuple[str, ...] = ()
     package: RecipePackage | None = None
     super_weights: tuple[SuperWeight, ...] = ()
     cancels_at: tuple[Coordinates, ...] = ()
-    """Scalars that take the super activation out again: as large as super weights, and harmless to remove."""
+    """Scalars that cancel the super activation: as large as super weights, but harmless to remove."""
     notes: str = ""
     license: str | None = None
-    """SPDX expression, `LicenseRef-...` where SPDX has no identifier."""
+    """An SPDX expression; `LicenseRef-...` where SPDX has no identifier."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything this recipe answers to."""
+        """All names that find this recipe."""
         return (self.name, *self.aliases, *([self.hub_id] if self.hub_id else []))
 
 
 def find_recipe(name: str) -> Recipe:
-    """As `load_recipe`, but UsageError, with the names that are near, where there is none."""
+    """Like `load_recipe`, but raises UsageError, with similar names, if there is no such recipe."""
     recipe = load_recipe(name)
     if recipe is None:
         near = near_names(name, (known for recipe in all_recipes() for known in recipe.names))
@@ -79,7 +80,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def load_recipe(name: str) -> Recipe | None:
-    """The recipe with this name, alias or hub id (upper and lower case are the same), or None."""
+    """The recipe with this name, alias or hub id (case-insensitive), or None."""
     wanted = name.casefold()
     return next((recipe for recipe in all_recipes() if wanted in (known.casefold() for known in recipe.names)), None)
 
@@ -98,7 +99,9 @@ def read_recipes(folder: Path) -> tuple[Recipe, ...]:
         recipe = _read(path)
         for known in {name.casefold() for name in recipe.names}:
             if known in owners:
-                raise EdgeswError(f"recipe {path.name}: '{known}' already belongs to {owners[known]}: take another.")
+                raise EdgeswError(
+                    f"recipe {path.name}: '{known}' already belongs to {owners[known]}: use another name."
+                )
             owners[known] = path.name
         recipes.append(recipe)
     return tuple(recipes)
@@ -118,10 +121,10 @@ def _read(path: Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
         _check_plain(text)
         values = yaml.safe_load(text)
-    # Besides errors of its own PyYAML raises what Python's types do that it makes of a text.
+    # Besides its own errors, PyYAML raises those of the Python types that it constructs.
     except (yaml.YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise EdgeswError(
-            f"recipe {path.name}: not readable as YAML, correct it: {' '.join(str(error).split())}"
+            f"recipe {path.name}: not readable as YAML ({' '.join(str(error).split())}): correct it."
         ) from error
     fields = Fields(path.name, "", values, required=_REQUIRED, optional=_OPTIONAL)
     if fields.text("name") != path.stem:
@@ -142,23 +145,23 @@ def _read(path: Path) -> Recipe:
 
 
 def _check_plain(text: str) -> None:
-    """ValueError for a text that nests deep, or names parts to repeat them: few lines could stand for gigabytes."""
+    """Raises ValueError for deep nesting and for aliases: with them a few lines could expand to gigabytes."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError("aliases (*name) are not for recipes")
+            raise ValueError("aliases (*name) are not allowed in recipes")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise ValueError("nested too deep")
+            raise ValueError("nested too deeply")
 
 
 def _package(file: str, values: Any) -> RecipePackage:
     fields = Fields(file, "package.", values, required={"module", "files", "pypi"})
-    if not fields.text("module").isidentifier():  # to look for a part of a package would import the package
-        raise fields.wrong("module", "must be the name of a package, no part of one")
+    if not fields.text("module").isidentifier():  # locating a submodule would import the package
+        raise fields.wrong("module", "must be the name of a top-level package")
     name = fields.text("files")
     if name == ".." or name != PureWindowsPath(name).name:  # knows "/" and "\\" and drives
-        raise fields.wrong("files", "must be a pattern of a file's name, without folders")
+        raise fields.wrong("files", "must be a file name pattern, without folders")
     return RecipePackage(fields.text("module"), fields.text("files"), fields.text("pypi"))
 
 
@@ -166,5 +169,5 @@ def _super_weight(file: str, values: Any) -> SuperWeight:
     fields = Fields(file, "super_weights.", values, required={"at", "source"}, optional={"disputed"})
     sources = fields.texts("source")
     if not sources or not set(sources) <= SOURCES.keys():
-        raise fields.wrong("source", f"must be a list of one or more of {', '.join(SOURCES)}")
+        raise fields.wrong("source", f"must be a list of at least one of {', '.join(SOURCES)}")
     return SuperWeight(fields.coordinates("at", values["at"]), sources, fields.text("disputed", "") or None)

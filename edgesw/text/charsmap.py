@@ -1,4 +1,4 @@
-"""SentencePiece's table of characters to replace, checked before the tokenizers library trusts every number in it."""
+"""Checks SentencePiece's table of characters to replace, every number of which the tokenizers library trusts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 def check_charsmap(table: bytes) -> None:
     """Raises ValueError for a `precompiled_charsmap` in which a look-up could leave the table.
 
-    It is the trie's size in bytes, its units (uint32), and the replacements, each ended by a zero byte. A unit is a
-    double-array trie's (Yata's darts-clone): a label in the low 8 bits, bit 8 for a leaf below it, an offset above,
-    which is 8 bits larger where bit 9 is set; with bit 31 it is a value, the place of a replacement. The library
-    allocates what the size says, which ends the process where it lies, and panics at places that are not there.
+    The table holds the trie's size in bytes, its units (uint32), and the replacements, each ended by a zero byte. A
+    unit is one of a double-array trie (Yata's darts-clone): a label in the low 8 bits, bit 8 for a leaf below it, and
+    above them an offset, which is shifted by 8 bits where bit 9 is set; with bit 31 set, the unit is a value, the
+    position of a replacement. The library allocates the stated size, however large, and panics at positions outside
+    the table; both end the process.
     """
     size = int.from_bytes(table[:4], "little")
     if size % 4 or not 0 < size <= len(table) - 4:
-        raise ValueError("the table of characters to replace does not have the size it says")
+        raise ValueError("the table of characters to replace does not have the size it states")
     units = np.frombuffer(table, "<u4", size // 4, 4).astype(np.int64)
     texts = np.frombuffer(table, np.uint8, offset=4 + size)
     places = np.arange(len(units))
@@ -25,4 +26,4 @@ def check_charsmap(table: bytes) -> None:
         raise ValueError("the table of characters to replace leads outside itself")
     found = units[bases[units[nodes] >> 8 & 1 == 1]] & 0x7FFFFFFF
     if len(found) and (found.max() >= len(texts) or (texts[found] & 0xC0 == 0x80).any()):
-        raise ValueError("the table of characters to replace has a replacement that is not there")
+        raise ValueError("the table of characters to replace points to a replacement that does not exist")

@@ -1,4 +1,4 @@
-"""Chat templates: from messages to the prompt a model was trained on, in a sandbox: a template is downloaded code."""
+"""Renders chat templates in a Jinja sandbox, as a template is downloaded code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Message = Mapping[str, Any]
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks for training what the model says. For a prompt its content is all that counts."""
+    """Accepts `{% generation %}`, which marks the model's answers for training; a prompt just has its content."""
 
     tags = {"generation"}  # noqa: RUF012 (as Jinja declares it)
 
@@ -34,17 +34,17 @@ def _now(pattern: str) -> str:
 def render_chat(
     template: str, messages: Sequence[Message], *, strftime_now: Callable[[str], str] = _now, **variables: Any
 ) -> str:
-    """The prompt for `messages`. jinja2.TemplateError for a broken template or messages it refuses."""
-    said = [dict(message) for message in messages]
+    """The prompt for `messages`. Raises jinja2.TemplateError for a broken template or messages that it refuses."""
+    copies = [dict(message) for message in messages]
     try:
-        return _compiled(template).render(messages=said, strftime_now=strftime_now, **variables)
+        return _compiled(template).render(messages=copies, strftime_now=strftime_now, **variables)
     except jinja2.TemplateError:
         raise
-    except Exception as error:  # what a template does with values it did not expect: TypeError, KeyError, ...
+    except Exception as error:  # what a template raises on unexpected values: TypeError, KeyError, ...
         raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
 
 
-@lru_cache(maxsize=4)  # compiling takes longer than rendering, which a form is verified by a hundred times
+@lru_cache(maxsize=4)  # compiling takes longer than rendering, and deriving a ChatFormat renders a hundred times
 def _compiled(template: str) -> jinja2.Template:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
@@ -55,7 +55,7 @@ def _compiled(template: str) -> jinja2.Template:
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
-    """Jinja's own filter escapes HTML, which a prompt is not."""
+    """Replaces Jinja's own filter, which escapes for HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 

@@ -1,6 +1,6 @@
-"""Chat form: a chat template told as pieces of text around the messages, for runtimes that have no template language.
+"""ChatFormat: a chat template as fixed pieces of text around the messages, for runtimes without a template language.
 
-A form says nothing of tools, nor of what follows an answer. edgesw.text.chat_format_derive reads it off a template.
+It covers neither tools nor what follows the model's answer. edgesw.text.chat_format_derive derives it from a template.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from edgesw.text.chat import Message
 
 Strip = Literal["none", "newlines", "space"]
 DATE = "\0"
-"""Stands on both sides of a strftime pattern that a template fills from the clock."""
+"""Delimits a strftime pattern that the template fills with the current time."""
 _TURNS = ("user", "assistant")
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A message's place: what stands before and after its content, and what its content loses at its ends."""
+    """The text before and after a message's content, and what is stripped from the content's left and right end."""
 
     before: str
     after: str
@@ -30,7 +30,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Thought:
-    """Reasoning that earlier answers lose: all to the last `end`, and `strip` at the beginning of what is left."""
+    """How reasoning is removed from earlier answers: everything up to the last `end`, then `strip` on the left."""
 
     end: str
     strip: Strip
@@ -38,36 +38,41 @@ class Thought:
 
 @dataclass(frozen=True)
 class ChatFormat:
+    """The prompt of a conversation as slots for its messages."""
+
     opening: Slot
-    """The first user message of a conversation without a system message: a default one stands in `before`."""
+    """The first user message of a conversation without a system message; `before` holds a default one, if any."""
     system: Slot | None
-    """The system message; None where the template refuses one, drops it, or puts it where a form cannot say."""
+    """The system message; None where the template refuses or drops it, or puts it where a slot cannot."""
     first: Slot | None
-    """The first user message behind a system message; None with `system`."""
+    """The first user message after a system message; None where `system` is."""
     user: Slot
+    """Every later user message."""
     assistant: Slot
+    """Every earlier answer."""
     generation: str
-    """What stands behind the last message, for the model to answer."""
+    """The text after the last message, which the model continues with its answer."""
     thought: Thought | None
+    """None where earlier answers keep their reasoning."""
 
     def __post_init__(self) -> None:
         if (self.system is None) != (self.first is None):
-            raise ValueError("'system' and 'first' go together: both are there, or neither")
+            raise ValueError("'system' and 'first' must both be given or both be null")
 
     def prompt(self, messages: Sequence[Message], now: datetime) -> str:
-        """The prompt for a system message or none, then user and assistant in turns, the user last; `now` fills dates.
+        """The prompt of a conversation: a system message or none, then user and assistant alternating, the user last.
 
-        ValueError for other orders, for a system or user message that is blank, and for a system message where there
-        is no place for one.
+        `now` fills in dates. Raises ValueError for another order of roles, for a blank system or user message, and for
+        a system message that the format has no slot for.
         """
         roles = [str(message["role"]) for message in messages]
-        led = roles[:1] == ["system"]
-        turns = roles[led:]
+        has_system = roles[:1] == ["system"]
+        turns = roles[has_system:]
         if len(turns) % 2 == 0 or any(role != _TURNS[number % 2] for number, role in enumerate(turns)):
-            raise ValueError("a chat is a system message or none, then user and assistant in turns, the user last.")
-        if led and (self.system is None or self.first is None):
-            raise ValueError("this model takes no system message.")
-        slots = [slot for slot in (self.system, self.first) if slot] if led else [self.opening]
+            raise ValueError("a chat is a system message or none, then user and assistant alternating, the user last.")
+        if has_system and (self.system is None or self.first is None):
+            raise ValueError("this model does not take a system message.")
+        slots = [slot for slot in (self.system, self.first) if slot] if has_system else [self.opening]
         slots += [self.assistant if role == "assistant" else self.user for role in roles[len(slots) :]]
         text = ""
         for role, slot, message in zip(roles, slots, messages, strict=True):
@@ -86,6 +91,6 @@ def _stripped(text: str, left: Strip, right: Strip) -> str:
 
 
 def _dated(piece: str, now: datetime) -> str:
-    """With the patterns between two DATE filled."""
+    """The text with the patterns between two DATE marks filled in."""
     parts = piece.split(DATE)
     return "".join(now.strftime(part) if number % 2 else part for number, part in enumerate(parts))

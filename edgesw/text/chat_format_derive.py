@@ -1,7 +1,7 @@
-"""Reads a chat form off a template.
+"""Derives a ChatFormat from a chat template.
 
-The pieces are what stands around marked contents in what the template renders. They are kept only if what they compose
-is what it renders for every conversation of a set.
+Conversations with marked contents are rendered, and the text around the marks becomes the slots. The result counts only
+if it gives the template's own prompt for every conversation of a set.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from edgesw.text.chat_format import DATE, ChatFormat, Slot, Strip, Thought
 
 _DATES = datetime(2024, 2, 9, 7, 5, 3), datetime(2031, 11, 30, 23, 59)
 
-# White space that tells by what is kept of it which of it was stripped.
+# Padding around a content: what is left of it shows how the template strips.
 _PAD = "\n \n"
 _PADDED = _PAD + "{}" + _PAD
 _LEFT: dict[str, Strip] = {_PAD: "none", " \n": "newlines", "": "space"}
 _RIGHT: dict[str, Strip] = {_PAD: "none", "\n ": "newlines", "": "space"}
 _THOUGHT_END = "</think>"
 _THOUGHT = f"<think>\nwhy\n{_THOUGHT_END}"
-_SAID = (
+_CONTENTS = (
     "plain",
     " both ends ",
     "\n\nlines\n\n",
@@ -37,41 +37,44 @@ _SAID = (
     "<b>&amp; \"quotes\" 'and' \\n",
     "%d %B {0} $1",
     "0",
-    # What some templates take for a switch or a mark.
+    # Texts that some templates treat as a switch or a delimiter.
     "Be brief. /no_think",
     "/think it over",
     "what is </think> for?",
     "<think> and <tool_call>",
 )
-_ANSWERED = ("", " ", f"{_THOUGHT}\n\n answer\n", f"{_THOUGHT}a{_THOUGHT_END} \nb")
+_ANSWERS = ("", " ", f"{_THOUGHT}\n\n answer\n", f"{_THOUGHT}a{_THOUGHT_END} \nb")
 
 Render = Callable[..., str]
 
 
 def derive_format(template: str, tokens: Mapping[str, str]) -> ChatFormat | None:
-    """The form of a Jinja template; None where its prompts are not of this form. `tokens`: bos_token and eos_token."""
+    """The format of a Jinja template, or None if slots cannot express it. `tokens` holds bos_token and eos_token."""
 
     def render(messages: Sequence[Message], *, strftime_now: Callable[[str], str], prompt: bool = True) -> str:
         return render_chat(template, messages, strftime_now=strftime_now, add_generation_prompt=prompt, **tokens)
 
     try:
-        form = _read(partial(render, strftime_now=lambda pattern: DATE + pattern + DATE))
+        chat_format = _read(partial(render, strftime_now=lambda pattern: DATE + pattern + DATE))
     except (jinja2.TemplateError, ValueError):
         return None
-    tried = (form, replace(form, system=None, first=None)) if form.system else (form,)
-    return next((each for each in tried if _verified(each, render)), None)
+    candidates = (chat_format, replace(chat_format, system=None, first=None)) if chat_format.system else (chat_format,)
+    return next((each for each in candidates if _verified(each, render)), None)
 
 
-def _verified(form: ChatFormat, render: Render) -> bool:
+def _verified(chat_format: ChatFormat, render: Render) -> bool:
     try:
-        pairs = ((form.prompt(said, now), render(said, strftime_now=now.strftime)) for said, now in _chats(form))
+        pairs = (
+            (chat_format.prompt(chat, now), render(chat, strftime_now=now.strftime))
+            for chat, now in _chats(chat_format)
+        )
         return all(ours == theirs for ours, theirs in pairs)
     except (jinja2.TemplateError, ValueError):
         return False
 
 
 def _read(render: Render) -> ChatFormat:
-    """The pieces, not yet verified. ValueError or TemplateError where they cannot be read off."""
+    """The format, not yet verified. Raises ValueError or TemplateError if it cannot be derived."""
     roles = ("user", "assistant", "user", "assistant", "user")
     gaps, padded = _gaps(render, roles), _gaps(render, roles, dict.fromkeys(("user", "assistant"), _PADDED))
     ends = _strips(gaps, padded)
@@ -98,7 +101,7 @@ def _read_system(render: Render, user: Slot, ahead: str) -> tuple[Slot, Slot] | 
 
 
 def _closing(render: Render) -> str:
-    """What follows the last answer, where the template says: it divides what stands between it and the next message."""
+    """The text that ends the last answer, if the template renders one: it divides the text before the next message."""
     try:
         return _gaps(partial(render, prompt=False), ("user", "assistant"))[2]
     except (jinja2.TemplateError, ValueError):
@@ -106,29 +109,32 @@ def _closing(render: Render) -> str:
 
 
 def _thought(render: Render, before: str) -> Thought | None:
-    """How an earlier answer loses its reasoning, told by one whose answer stands behind white space."""
+    """How reasoning is removed from an earlier answer, derived from one with white space after its reasoning."""
     gaps = _gaps(render, ("user", "assistant", "user"), {"assistant": _THOUGHT + _PADDED})
-    kept = gaps[1].removeprefix(before)
-    return Thought(_THOUGHT_END, _LEFT[kept]) if gaps[1].startswith(before) and kept in _LEFT else None
+    rest = gaps[1].removeprefix(before)
+    return Thought(_THOUGHT_END, _LEFT[rest]) if gaps[1].startswith(before) and rest in _LEFT else None
 
 
 def _gaps(render: Render, roles: Sequence[str], fills: Mapping[str, str] | None = None) -> list[str]:
-    """What stands around the contents of a conversation, one more than these. ValueError unless each stands there once
-    and in order. `fills` by role: the content around a "{}"."""
+    """The texts before, between and after the contents of a conversation with these roles.
+
+    `fills` gives the text around a content by role, as a format with "{}". Raises ValueError unless every content is
+    rendered exactly once, in order.
+    """
     marks = [f"qzj{number}jzq" for number in range(len(roles))]
     contents = [(fills or {}).get(role, "{}").format(mark) for role, mark in zip(roles, marks, strict=True)]
     rest = render([{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)])
     gaps = []
     for mark in marks:
         if rest.count(mark) != 1:
-            raise ValueError("a content is left out, repeated or moved")
+            raise ValueError("a content is dropped, repeated or moved")
         gap, _, rest = rest.partition(mark)
         gaps.append(gap)
     return [*gaps, rest]
 
 
 def _strips(gaps: Sequence[str], padded: Sequence[str]) -> list[tuple[Strip, Strip]]:
-    """What each content loses at its left and right, by what white space is kept; ValueError if it is another."""
+    """How each content is stripped, by the padding that is left. Raises ValueError for any other way of stripping."""
     found = []
     for number, (gap, whole) in enumerate(zip(gaps, padded, strict=True)):
         rights = _RIGHT if number else {"": "none"}
@@ -136,26 +142,26 @@ def _strips(gaps: Sequence[str], padded: Sequence[str]) -> list[tuple[Strip, Str
         fitting = ((right, left) for right in rights for left in lefts if right + gap + left == whole)
         found.append(next(fitting, None))
     if None in found:
-        raise ValueError("a template strips its contents in other ways than we know")
+        raise ValueError("the template strips its contents in an unknown way")
     pairs = [pair for pair in found if pair]
     return [(_LEFT[left[1]], _RIGHT[right[0]]) for left, right in pairwise(pairs)]
 
 
-def _chats(form: ChatFormat) -> Iterator[tuple[list[Message], datetime]]:
-    """Those a form is verified on: one to four turns, every content in every place, and a longer one."""
-    answers = _SAID + _ANSWERED
+def _chats(chat_format: ChatFormat) -> Iterator[tuple[list[Message], datetime]]:
+    """The conversations to verify a format on: one to four turns with every content in every place, and a long one."""
+    answers = _CONTENTS + _ANSWERS
     for start, turns in (*product(range(len(answers)), range(1, 5)), (0, 12)):
-        said: list[Message] = []
+        chat: list[Message] = []
         for turn in range(turns):
-            said.append({"role": "user", "content": _SAID[(start + 3 * turn) % len(_SAID)]})
-            said.append({"role": "assistant", "content": answers[(start + 5 * turn) % len(answers)]})
-        yield said[:-1], _DATES[start % 2]
-        if form.system:
-            system = {"role": "system", "content": _SAID[(start + 1) % len(_SAID)]}
-            yield [system, *said[:-1]], _DATES[start % 2]
+            chat.append({"role": "user", "content": _CONTENTS[(start + 3 * turn) % len(_CONTENTS)]})
+            chat.append({"role": "assistant", "content": answers[(start + 5 * turn) % len(answers)]})
+        yield chat[:-1], _DATES[start % 2]
+        if chat_format.system:
+            system = {"role": "system", "content": _CONTENTS[(start + 1) % len(_CONTENTS)]}
+            yield [system, *chat[:-1]], _DATES[start % 2]
 
 
 def _common(*texts: str) -> str:
-    """What all of them begin with."""
+    """The longest common prefix."""
     alike = takewhile(lambda characters: len(set(characters)) == 1, zip(*texts, strict=False))
     return "".join(characters[0] for characters in alike)

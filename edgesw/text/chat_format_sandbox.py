@@ -1,5 +1,4 @@
-"""Reads a chat form off a template in a process of its own: a template is downloaded code, which may never end or take
-all memory."""
+"""Derives a ChatFormat in a process of its own, with limits on time and memory: a template is downloaded code."""
 
 from __future__ import annotations
 
@@ -15,33 +14,33 @@ from edgesw.text.chat_format import ChatFormat
 from edgesw.text.chat_format_derive import derive_format
 
 SECONDS = 15.0
-"""Real templates take less than one."""
+"""The default time limit; templates of published models take less than a second."""
 MEMORY = 1 << 30
-"""Bytes that the process may have, where the system keeps to that."""
+"""The process's memory limit in bytes, on systems that enforce one."""
 
 
 def derive_format_sandboxed(template: str, tokens: Mapping[str, str], seconds: float = SECONDS) -> ChatFormat | None:
-    """As `derive_format`, and None too where that takes longer than `seconds` or too much memory."""
-    asked = json.dumps({"template": template, "tokens": dict(tokens)})
+    """Like `derive_format`, but also None if that takes longer than `seconds` or more than MEMORY."""
+    request = json.dumps({"template": template, "tokens": dict(tokens)})
     try:
         ran = subprocess.run(
-            [sys.executable, "-m", "edgesw.text.chat_format_sandbox"], input=asked, capture_output=True, text=True,
+            [sys.executable, "-m", "edgesw.text.chat_format_sandbox"], input=request, capture_output=True, text=True,
             encoding="utf-8", timeout=seconds, check=False,
         )  # fmt: skip
-        found = json.loads(ran.stdout)
+        chat_format = json.loads(ran.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         return None
-    return None if found is None else structure(ChatFormat, found)
+    return None if chat_format is None else structure(ChatFormat, chat_format)
 
 
 def _main() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not on every system
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not available on every system
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    asked = json.loads(sys.stdin.buffer.read())
-    form = derive_format(asked["template"], asked["tokens"])
-    sys.stdout.write(json.dumps(form and asdict(form)))
+    request = json.loads(sys.stdin.buffer.read())
+    chat_format = derive_format(request["template"], request["tokens"])
+    sys.stdout.write(json.dumps(chat_format and asdict(chat_format)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Texts to measure and to calibrate on: the two that ship with edgesw, a file, or WikiText-2 from the hub."""
+"""Loads texts to validate and calibrate on: the two that ship with edgesw, a file, or WikiText-2 from the hub."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edgesw.errors import EdgeswError, UsageError
 from edgesw.system.log_filter import only_errors
 from edgesw.text.tokenizer import Tokenizer
 
-# llama.cpp's copy of the raw test set: one small zip, where the data set itself is in Parquet.
+# llama.cpp's copy of the raw test set: a small zip, whereas the data set itself is in Parquet.
 WIKITEXT_REPO, WIKITEXT_FILE = "ggml-org/ci", "wikitext-2-raw-v1.zip"
 WIKITEXT_MEMBER = "wikitext-2-raw/wiki.test.raw"
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text and how to name it in a report."""
+    """A text and its name in reports."""
 
     name: str
     content: str
@@ -32,14 +32,17 @@ class Text:
 
 
 def shipped_text(name: str) -> Text:
-    """`validation` (measured on) or `calibration` (never measured on); both written for this project."""
+    """The `validation` or the `calibration` text, both written for this project; only the former is measured on."""
     return Text(
         f"shipped {name} text", files("edgesw.text").joinpath("data", f"{name}.txt").read_text(encoding="utf-8")
     )
 
 
 def load_text(name: str | None) -> Text:
-    """The shipped validation text for None, WikiText-2 for `wikitext2`, else a UTF-8 file. UsageError, EdgeswError."""
+    """The shipped validation text for None, WikiText-2 for `wikitext2`, else a UTF-8 file.
+
+    Raises UsageError for a file that cannot be read, EdgeswError if WikiText-2 cannot be fetched.
+    """
     if name is None:
         return shipped_text("validation")
     if name == "wikitext2" and not Path(name).exists():
@@ -48,7 +51,7 @@ def load_text(name: str | None) -> Text:
 
 
 def load_file(name: str, option: str, *others: str) -> Text:
-    """A UTF-8 file, given by `option`, which also takes `others`. UsageError for one that cannot be read."""
+    """A UTF-8 file. Raises UsageError if it cannot be read, naming `option` and the other values that it takes."""
     path = Path(name)
     try:
         return Text(path.name, path.read_text(encoding="utf-8"))
@@ -62,10 +65,10 @@ def load_file(name: str, option: str, *others: str) -> Text:
 
 
 def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.ndarray:
-    """The first `count` windows of the text, int64 (windows, tokens), each begun by the BOS token where there is one.
+    """The first `count` windows of the text, int64 (windows, tokens), each beginning with BOS if the model has one.
 
-    Windows follow each other without overlap; a text too short for `count` gives fewer, and one too short for a single
-    window gives one short window. UsageError for a text with less than two tokens.
+    Windows do not overlap. A text too short for `count` gives fewer, and one too short for a whole window gives a
+    single short one. Raises UsageError for a text of fewer than two tokens.
     """
     ids = tokenizer.encode(text.content, bos=False)
     start = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
@@ -73,12 +76,12 @@ def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.nda
     whole = min(count, len(ids) // each)
     rows = [start + ids[at * each : (at + 1) * each] for at in range(whole)] or [start + ids]
     if len(rows[0]) < 2:
-        raise UsageError(f"{text.name}: too short to measure on, with {len(ids)} tokens: give a longer text.")
+        raise UsageError(f"{text.name}: too short to measure on ({len(ids)} tokens): give a longer text.")
     return np.array(rows, np.int64)
 
 
 def wikitext_from_zip(path: Path) -> str:
-    """The test set as the GPTQ papers join it: rows with a blank line between, empty rows kept."""
+    """The test set as the GPTQ papers join it: rows separated by a blank line, empty rows included."""
     with zipfile.ZipFile(path) as archive:
         lines = archive.read(WIKITEXT_MEMBER).decode("utf-8").splitlines(keepends=True)
     return "\n\n".join(line if line.strip() else "" for line in lines)
@@ -88,9 +91,9 @@ def _wikitext2() -> str:
     from huggingface_hub import hf_hub_download
 
     try:
-        with only_errors("huggingface_hub"):  # it tells of each of its attempts
+        with only_errors("huggingface_hub"):  # it logs each attempt
             return wikitext_from_zip(Path(hf_hub_download(WIKITEXT_REPO, WIKITEXT_FILE, repo_type="dataset")))
-    except Exception as error:  # whatever the HTTP client inside huggingface_hub raises
+    except Exception as error:  # any error of the HTTP client inside huggingface_hub
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EdgeswError(
             f"WikiText-2 cannot be fetched from the hub ({reason}): leave out --text to use the shipped text, "

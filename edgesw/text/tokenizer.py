@@ -1,4 +1,4 @@
-"""Tokenizer: text to token ids and back, from the files a package or checkpoint carries."""
+"""Tokenizer: text to token ids and back, from the files of a package or checkpoint."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ TOKENIZER_FILES = (
 
 
 class Tokenizer:
-    """What a package needs at run time. Get one from `from_files` or `from_folder`."""
+    """A model's tokenizer and chat template; `from_files` and `from_folder` create one."""
 
     bos_id: int | None
-    """Id of the token that begins a text; None for models without one."""
+    """The token that begins a text; None for models without one."""
     eos_ids: tuple[int, ...]
-    """Ids that end a text or a turn."""
+    """The tokens that end a text or a turn."""
     vocab_size: int
-    """Number of tokens, added ones included. The model's embedding may be padded beyond it."""
+    """The number of tokens, including added ones. The model's embedding may be padded beyond it."""
     chat_template: str | None
 
     def __init__(self, backend: Backend, settings: Mapping[str, Any], eos: Iterable[int], template: str | None) -> None:
         self._backend = backend
         self._bos, self._eos = _token(settings, "bos_token"), _token(settings, "eos_token")
-        # A tokenizer.json may leave these out of its special tokens; they never are text.
+        # A tokenizer.json may not list these as special tokens, but they are never text.
         backend.add_special_tokens([t for t in (self._bos, self._eos) if t and backend.token_to_id(t) is not None])
         self.bos_id = backend.token_to_id(self._bos) if self._bos else None
         own = backend.token_to_id(self._eos) if self._eos else None
@@ -53,9 +53,9 @@ class Tokenizer:
     def from_files(
         cls, files: Mapping[str, bytes], where: str = "tokenizer", error: type[EdgeswError] = CheckpointError
     ) -> Tokenizer:
-        """From file names and contents (see TOKENIZER_FILES; only tokenizer.json is needed).
+        """A tokenizer from files, name -> content (see TOKENIZER_FILES; only tokenizer.json is required).
 
-        Raises `error` in one line that begins with `where`, for a file that is missing or damaged.
+        Raises `error`, in one line that begins with `where`, for a missing or damaged file.
         """
         if "tokenizer.json" not in files:
             raise error(f"{where}: tokenizer.json is missing: {error.again}.")
@@ -81,15 +81,15 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path, error: type[EdgeswError] = CheckpointError) -> Tokenizer:
-        """From the folder of a checkpoint, or of a package (pass PackageError). Raises `error`, see `from_files`."""
+        """A tokenizer from the folder of a checkpoint or of a package (pass PackageError). Raises as `from_files`."""
         folder = Path(folder)
         files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
         return cls.from_files(files, str(folder), error)
 
     def encode(self, text: str, *, bos: bool) -> list[int]:
-        """Token ids of a text. Special tokens spelled out in it are recognised.
+        """The token ids of a text; special tokens written out in it are recognised.
 
-        `bos` puts the BOS token in front where the model has one, unless the text (a rendered chat) begins with it.
+        `bos` prepends the BOS token, if the model has one and the text (a rendered chat) does not begin with it.
         """
         ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         if bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
@@ -97,17 +97,17 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
-        """The text of token ids; special tokens are left out unless `special`."""
+        """The text of token ids, without special tokens unless `special` is set."""
         return self._backend.decode(list(ids), skip_special_tokens=not special)
 
     def stream(self, *, special: bool = False) -> TextStream:
-        """Text of tokens that come one by one."""
+        """A decoder for tokens that arrive one by one."""
         return TextStream(self, frozenset() if special else self._special_ids)
 
     def chat_prompt(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
-        """The prompt for a chat, by the model's template. UsageError when there is none or it refuses the messages."""
+        """The prompt for a chat. Raises UsageError if the model has no template, or it refuses the messages."""
         if self.chat_template is None:
-            raise UsageError("this model has no chat template: give it a plain prompt, without --chat.")
+            raise UsageError("this model has no chat template: give a plain prompt, without --chat.")
         try:
             return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **self._names)
         except jinja2.TemplateError as error:
@@ -117,28 +117,29 @@ class Tokenizer:
             ) from error
 
     def chat_format(self) -> ChatFormat | None:
-        """The model's template as pieces; None when there is none or pieces cannot tell it."""
+        """The model's chat template as a ChatFormat; None if there is no template or slots cannot express it."""
         return None if self.chat_template is None else derive_format_sandboxed(self.chat_template, self._names)
 
     @property
     def _names(self) -> dict[str, Any]:
-        """What templates call the special tokens."""
+        """The special tokens, by their names in templates."""
         return {"bos_token": self._bos or "", "eos_token": self._eos or ""}
 
 
 class TextStream:
-    """Token ids in, text out, whole characters only: what `push` and `end` give adds up to the decoded text."""
+    """Decodes token ids one by one into whole characters; what `push` and `end` return adds up to the decoded text."""
 
-    # A character has at most four bytes and a token at least one, so more tokens than this are no half character.
+    # A character has at most four bytes and a token at least one: this many tokens hold at least one whole character.
     _LONGEST = 4
 
     def __init__(self, tokenizer: Tokenizer, skipped: frozenset[int]) -> None:
         self._tokenizer, self._skipped = tokenizer, skipped
-        self._shown: list[int] = []  # the last tokens whose text is out: decoders treat a text's beginning differently
-        self._held: list[int] = []  # tokens whose text is not out yet
+        # The last tokens whose text was returned: context, as decoders treat the beginning of a text differently.
+        self._shown: list[int] = []
+        self._held: list[int] = []  # tokens whose text was not returned yet
 
     def push(self, token: int) -> str:
-        """The text this token completes; empty while a character is still incomplete."""
+        """The text that this token completes; empty while a character is incomplete."""
         if token in self._skipped:
             return ""
         self._held.append(token)
@@ -148,7 +149,7 @@ class TextStream:
         return self._out(text)
 
     def end(self) -> str:
-        """What is still held back: nothing, unless the last character never was completed."""
+        """The rest of the text: empty, unless the last character was never completed."""
         return self._out(self._pending())
 
     def _pending(self) -> str:
@@ -156,14 +157,14 @@ class TextStream:
         return self._tokenizer.decode(self._shown + self._held, special=True)[len(before) :]
 
     def _out(self, text: str) -> str:
-        # A token without text of its own (the space that begins a text) stays as context for the next.
+        # A token without text of its own (the space that begins a text) remains context for the next.
         self._shown, self._held = (self._held if text else self._shown + self._held), []
         return text
 
 
 def _check_charsmaps(content: bytes) -> None:
-    """Raises ValueError where a table of characters to replace would end the process when the library reads it."""
-    # A file takes a tenth of a second to parse, so only one that has such a table, or may spell its name in escapes.
+    """Raises ValueError for a table of characters to replace that would crash the process when the library reads it."""
+    # Parsing takes a tenth of a second: only files with such a table, or its name spelled in escapes, are parsed.
     if b"precompiled_charsmap" not in content and b"\\u00" not in content:
         return
     places = [parse_json(content)]
@@ -175,25 +176,25 @@ def _check_charsmaps(content: bytes) -> None:
 
 
 def _table(files: Mapping[str, bytes], name: str, where: str, error: type[EdgeswError]) -> dict[str, Any]:
-    """The content of a JSON file, empty when there is none."""
+    """The content of a JSON file; empty if there is no such file."""
     try:
         table = parse_json(files.get(name, b"{}"))
     except ValueError as cause:
         raise error(f"{where}: {name} is damaged ({cause}): {error.again}.") from cause
     if not isinstance(table, dict):
-        raise error(f"{where}: {name} is damaged (not a table): {error.again}.")
+        raise error(f"{where}: {name} is damaged (not a JSON object): {error.again}.")
     return table
 
 
 def _token(settings: Mapping[str, Any], key: str) -> str | None:
-    """A special token's text; some versions write `{"content": text, ...}`."""
+    """A special token's text, which some versions write as `{"content": text, ...}`."""
     value = settings.get(key)
     value = value.get("content") if isinstance(value, dict) else value
     return value if isinstance(value, str) and value else None
 
 
 def _template(value: Any) -> str | None:
-    """The chat template of tokenizer_config.json: a text, or a list of named ones."""
+    """The chat template of tokenizer_config.json, which holds a single one or a list of named ones."""
     if isinstance(value, list):
         named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
         value = named.get("default")

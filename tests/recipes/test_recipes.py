@@ -106,8 +106,8 @@ TWICE = "{at: [1, 2, 3], source: [measured]}"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD + "colour: red\n", "'colour' is not a key we know: .*aliases"),
-        (GOOD + "package: {module: m, files: '*', pypi: p, version: 1}\n", r"'package\.version' is not a key"),
+        (GOOD + "colour: red\n", "'colour' is not a known key: .*aliases"),
+        (GOOD + "package: {module: m, files: '*', pypi: p, version: 1}\n", r"'package\.version' is not a known key"),
         (GOOD + "package: {module: m}\n", r"'package\.files' is missing"),
         (GOOD + "package: text\n", "package must be a mapping"),
         (GOOD + "super_weights: [{at: [1, 2, 3], source: [measured], value: 5}]\n", r"'super_weights\.value'"),
@@ -122,9 +122,9 @@ TWICE = "{at: [1, 2, 3], source: [measured]}"
         (GOOD + "super_weights: {at: [1, 2, 3]}\n", "'super_weights' must be a list"),
         (GOOD + "cancels_at: [1, 2, 3]\n", "'cancels_at' must hold"),
         (GOOD + "aliases: small\n", "'aliases' must be a list"),
-        (GOOD + "license: 2.0\n", "'license' must be a text"),
+        (GOOD + "license: 2.0\n", "'license' must be a string"),
         ("hub_id: some/tiny\n", "'name' is missing"),
-        ("name: tiny\nhub_id: 7\n", "'hub_id' must be a text"),
+        ("name: tiny\nhub_id: 7\n", "'hub_id' must be a string"),
         ("name: other\nhub_id: some/tiny\n", "'name' must be the file's name, 'tiny'"),
         ("- a\n", "the file must be a mapping"),
         ("", "the file must be a mapping"),

