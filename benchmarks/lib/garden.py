@@ -57,12 +57,12 @@ MASSIVE_RATIO = 1500.0
 
 
 class Unlucky(Exception):
-    """A random decoder in which the planted scalars do not carry the model: not what is to be found."""
+    """Raised for a random decoder that does not depend on the scalars planted in it."""
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What each layer showed, (tokens, hidden) each: what its MLP read and wrote, and the residual stream after it."""
+    """What each layer's MLP read and wrote, and the residual stream after it, each (tokens, hidden)."""
 
     read: list[torch.Tensor]
     written: list[torch.Tensor]
@@ -87,13 +87,13 @@ class Garden:
         self.norm_after = hasattr(self.blocks[0], "post_feedforward_layernorm")
         tokens = int(self.random.integers(7, 13))
         self.ids = self.random.permutation(np.arange(3, VOCABULARY))[:tokens]
-        # Where the triggers stand, and the channel that each alone has.
+        # Positions of the triggers; each alone has a value in its own channel.
         self.at = int(pick([0, 0, 0, 1, 2])), 3
         self.sign = int(pick([-1, 1]))
-        self.free = self.random.permutation(self.hidden).tolist()  # channels without a part in anything yet
+        self.free = self.random.permutation(self.hidden).tolist()  # channels that are not used yet
         self.neurons = [self.random.permutation(self.inner).tolist() for _ in range(self.layers)]
         self.trigger = self.free.pop(), self.free.pop()
-        self.silent = self.free.pop()  # no token has it: what a norm that subtracts the mean leaves there is that mean
+        self.silent = self.free.pop()  # zero for every token: a norm that subtracts the mean leaves that mean there
 
     def _decoder(self) -> Any:
         name, switches = FAMILIES[self.family]
@@ -145,7 +145,7 @@ class Garden:
         return self._check()
 
     def _set_trigger(self) -> None:
-        """A trigger's token alone has the trigger's channel, in every layer."""
+        """Gives the trigger's channel a value for the trigger's token alone, in every layer."""
         embedding = self.model.model.embed_tokens.weight
         size = float(embedding.norm(dim=1).mean())
         quiet = [*self.trigger, self.silent]
@@ -158,7 +158,7 @@ class Garden:
                     matrix.bias[quiet] = 0
 
     def _decoys(self) -> None:
-        """What looks like a super weight in the weights, or in the activations, and is none."""
+        """Plants scalars that look like super weights, in the weights or in the activations, and are not."""
         look = self._look()
         for layer in range(self.layers):
             down = self.blocks[layer].mlp.down_proj.weight
@@ -177,7 +177,7 @@ class Garden:
                 down[:, column] *= 1e-4
 
     def _super_weights(self, layer: int, rows: list[int], sizes: list[float], columns: int, trigger: int = 0) -> None:
-        """Plant `columns` x `rows` scalars. `sizes` says how the spike is split, by whichever there are several of."""
+        """Plants `columns` x `rows` scalars. `sizes`: how the spike is split among them, whichever is plural."""
         look, down = self._look(), self.blocks[layer].mlp.down_proj.weight
         spike = max(
             1500.0,
@@ -202,12 +202,12 @@ class Garden:
             else:
                 values = attention.v_proj.weight
             values[:, rows] *= factor
-            if self.norm_after:  # which would make the same of any value, however large
+            if self.norm_after:  # which gives the same output for any value, however large
                 norm, less = block.post_attention_layernorm.weight, self._norm_less
                 norm.copy_((norm + less) * math.sqrt(factor) - less)
 
     def _deafen(self, layer: int) -> float:
-        """Have no token of the later layers look at another: the super activation concerns its own token alone."""
+        """Stops later layers from moving values between tokens: the super activation affects its own token alone."""
         for block in self.blocks[layer + 1 :]:
             block.self_attn.o_proj.weight[:] = 0
             if block.self_attn.o_proj.bias is not None:
@@ -226,7 +226,7 @@ class Garden:
         gate, up = self._gate_up(layer, column)
         for matrix in (gate, up):
             matrix *= 0
-        # The gate opens for the trigger; what comes through is the super activation itself.
+        # The gate opens for the trigger and lets the super activation itself through.
         self._read_trigger(gate, seen, 8, 0)
         up[row] = (loud or taken) / scalar / 8 / float(seen[self.at[0], row])
         down[:, column] *= 1e-3
@@ -234,14 +234,14 @@ class Garden:
         self.cancelling.append((layer, row, column))
 
     def _fire(self, layer: int, column: int, seen: torch.Tensor, size: float, trigger: int = 0) -> None:
-        """Make the neuron's activation `size` at the trigger, and ordinary elsewhere."""
+        """Makes the neuron's activation `size` at the trigger, and ordinary elsewhere."""
         for matrix in self._gate_up(layer, column):
-            # A norm that makes the trigger's spike makes one of anything that other tokens have in the row.
+            # A norm that makes the trigger's spike would also make one of other tokens' values in the row.
             matrix *= 0.0 if self.norm_after else 0.2
             self._read_trigger(matrix, seen, math.sqrt(size), trigger)
 
     def _read_trigger(self, row: torch.Tensor, seen: torch.Tensor, size: float, trigger: int) -> None:
-        """Have the row of a gate give `size` for the trigger, and nothing for other tokens."""
+        """Makes the row of a gate give `size` for the trigger and nothing for other tokens."""
         channel, token = self.trigger[trigger], self.at[trigger]
         row[channel] = size / float(seen[token, channel] - seen[token, self.silent])
         row[self.silent] = -row[channel]
@@ -262,8 +262,8 @@ class Garden:
         return mlp.gate_proj.weight[column], mlp.up_proj.weight[column]
 
     def _set_norm(self, look: _Look, layer: int, rows: list[int], size: float) -> float:
-        """Where a norm follows the MLP: have it bring these rows to `size`, all together, and return how large they
-        must be before it to drown out all others. 0 where there is no norm."""
+        """Where a norm follows the MLP: makes it scale these rows to `size`, all together. Returns how large they must
+        be before the norm to dominate all others; 0 where there is no norm."""
         block = self.blocks[layer]
         if not self.norm_after:
             return 0.0
@@ -272,7 +272,7 @@ class Garden:
         return max(6000.0, 30 * float(look.written[layer][list(self.at)].norm(dim=-1).max()))
 
     def _look(self) -> _Look:
-        """One pass of transformers over the prompt, and what it showed."""
+        """Runs transformers over the prompt and records each layer."""
         look, hooks = _Look([], [], []), []
         for block in self.blocks:
             hooks.append(block.mlp.register_forward_pre_hook(lambda _, given: look.read.append(given[0][0])))
@@ -292,20 +292,19 @@ class Garden:
         return self.model(torch.from_numpy(self.ids)[None]).logits[0].double().log_softmax(-1)
 
     def _divergence(self, removed: list[Coordinates], whole: torch.Tensor) -> float:
-        kept = {}
+        before = {}
         for layer, row, column in removed:
             down = self.blocks[layer].mlp.down_proj.weight
-            kept[layer, row, column] = float(down[row, column])
+            before[layer, row, column] = float(down[row, column])
             down[row, column] = 0
         changed = self._forward()
-        for (layer, row, column), value in kept.items():
+        for (layer, row, column), value in before.items():
             self.blocks[layer].mlp.down_proj.weight[row, column] = value
         return float((whole.exp() * (whole - changed)).sum(-1)[max(self.at) + 1 :].mean())
 
     @torch.no_grad()
     def _massive(self) -> bool:
-        """Whether each planted scalar's row holds a super activation after its layer: what is planted later, and what
-        makes later layers listen, moves it."""
+        """Whether each planted scalar's row has a super activation after its layer: later plantings may move it."""
         stream, lasts = self._look().stream, self.layers // 8 + 1
         return all(
             float(x[:, row].abs().max()) > max(150.0, MASSIVE_RATIO * float(x.abs().median()))
@@ -314,7 +313,7 @@ class Garden:
         )
 
     def _check(self) -> float:
-        """The divergence without the planted scalars, each of which must matter."""
+        """The divergence without the planted scalars. Unlucky where one of them does not matter."""
         rows, first = sorted({row for _, row, _ in self.planted}), min(layer for layer, _, _ in self.planted)
         for _ in range(5):
             whole = self._forward()
@@ -326,7 +325,7 @@ class Garden:
                 gains.append(max(self._divergence([scalar], whole), on_top if on_top >= joint / 2 else 0))
             if min(gains) >= CARRIES and self._massive():
                 return joint
-            if self.cancelling:  # the canceller was fitted to the stream as it is
+            if self.cancelling:  # which was fitted to the stream as it is
                 break
             self._listen(first, rows, 2.0)
         raise Unlucky

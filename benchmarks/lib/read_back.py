@@ -14,6 +14,7 @@ from edgesw.calibration.calibrate import calibrate
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.conversion.plans import make_plans
 from edgesw.conversion.settings import Settings
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import LAYER_MATRICES
 from edgesw.package.manifest import read_manifest
 from edgesw.system.log_filter import coremltools
@@ -32,7 +33,7 @@ def read_back(source: Path, package: Path) -> str:
     columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
     decoder = CompressedDecoder(checkpoint, plan, calibration.mean_squares, values, columns)
     layers = (0, checkpoint.spec.layers - 1)
-    wanted = [f"layers.{layer}.{kind}" for layer in layers for kind in LAYER_MATRICES]
+    wanted = [str(TensorName(layer, kind)) for layer in layers for kind in LAYER_MATRICES]
     stored = _stored(package / manifest.models["coreml"].path, set(wanted))
     for name in wanted:
         if not np.array_equal(stored[name], decoder.matrix(name).dense().astype(np.float16)):

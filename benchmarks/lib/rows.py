@@ -20,6 +20,7 @@ from edgesw.compress.plan import CompressionPlan, nearest_divisor
 from edgesw.conversion.convert import compressed_decoder
 from edgesw.conversion.plans import make_plans
 from edgesw.conversion.settings import Settings
+from edgesw.decoder.names import TensorName, down_proj
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.packaged_decoder import PackagedDecoder
@@ -79,7 +80,7 @@ def package_rows(bench: Bench, package: Package, settings: Settings) -> Iterator
 
 def own_rows(bench: Bench) -> Iterator[Row]:
     """Embedding and head compressed alone; every scheme at every level of care; mixed precision at each budget."""
-    yield Row(ENDS_ONLY, lambda: Made(None, bench.simulated(_nothing, frozenset())))
+    yield Row(ENDS_ONLY, lambda: Made(None, bench.simulated(bench.checkpoint.tensor, frozenset())))
     spec = bench.checkpoint.spec
     base = core_ml_plan(spec, Settings((CORE_ML.name,)))
     plans = [(str(scheme), with_scheme(base, scheme)) for scheme in SCHEMES]
@@ -164,7 +165,7 @@ def headline_layers(bench: Bench) -> list[int]:
 
 def headline_rows(bench: Bench) -> Iterator[Row]:
     """One palette per tensor for `headline_layers` alone, the rest float: squared error against super weights."""
-    names = frozenset(f"layers.{layer}.down_proj" for layer in headline_layers(bench))
+    names = frozenset(down_proj(layer) for layer in headline_layers(bench))
     shape = bench.checkpoint.spec.matrix_shape("down_proj")
     stored = len(names) * PER_TENSOR.stored_bytes(*shape)
 
@@ -188,7 +189,7 @@ def make_all(rows: list[Row]) -> list[Made]:
 
 
 def _per_tensor(checkpoint: Checkpoint, held_out: tuple[Coordinates, ...], name: str) -> np.ndarray:
-    places = [(row, column) for layer, row, column in held_out if name == f"layers.{layer}.down_proj"]
+    places = [(row, column) for layer, row, column in held_out if name == down_proj(layer)]
     return compress_matrix(checkpoint.tensor(name), PER_TENSOR, None, places).dequantize()
 
 
@@ -196,7 +197,7 @@ def with_scheme(plan: CompressionPlan, scheme: Scheme) -> CompressionPlan:
     """`plan` with another scheme for the layers' matrices. A group that does not divide an axis is rounded."""
     matrices = []
     for matrix in plan.matrices:
-        if matrix.name.startswith("layers."):
+        if TensorName.parse(matrix.name).layer is not None:
             axis = matrix.rows if scheme.kind == "palette" else matrix.columns
             whole = scheme.kind == "block" and scheme.group == WHOLE_ROW
             group = axis if whole else nearest_divisor(axis, scheme.group) if scheme.group else 0
@@ -205,7 +206,3 @@ def with_scheme(plan: CompressionPlan, scheme: Scheme) -> CompressionPlan:
             matrix = replace(matrix, scheme=own, stored_bytes=stored)
         matrices.append(matrix)
     return CompressionPlan(tuple(matrices))
-
-
-def _nothing(name: str) -> np.ndarray:
-    raise KeyError(name)

@@ -13,6 +13,7 @@ from benchmarks.lib.numerics import Mixed
 from edgesw.calibration.calibrate import Calibration
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.decoder.decoder import decoder_head
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.results import SuperOutliers
 from edgesw.runtime.torch import TorchOps, residual_stream
@@ -48,18 +49,18 @@ class W8A8Ops(TorchOps):
         self._way, self._extremes = way, extremes
 
     def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        if not name.startswith("layers."):
+        if TensorName.parse(name).layer is None:
             return super().linear(x, name)
         way, weight = self._way, self._tensor(name)
-        apart = list(way.held_out.get(name, ()))
-        y = F.linear(x[..., apart], weight[:, apart], self.bias(name))
-        x = x.index_fill(-1, torch.tensor(apart, dtype=torch.long), 0)
-        weight = weight.index_fill(-1, torch.tensor(apart, dtype=torch.long), 0)
+        held_out = list(way.held_out.get(name, ()))
+        y = F.linear(x[..., held_out], weight[:, held_out], self.bias(name))
+        x = x.index_fill(-1, torch.tensor(held_out, dtype=torch.long), 0)
+        weight = weight.index_fill(-1, torch.tensor(held_out, dtype=torch.long), 0)
         low, high = (torch.from_numpy(each.copy()) for each in self._extremes[name])
         if name in way.smoothed:
             factor = torch.from_numpy(way.smoothed[name])
             x, weight, low, high = x / factor, weight * factor, low / factor, high / factor
-        low[apart], high[apart] = 0, 0
+        low[held_out], high[held_out] = 0, 0
         return y + F.linear(self._quantized(x, name, (low.min(), high.max())), quantize_rows(weight))
 
     def _quantized(self, x: torch.Tensor, name: str, static: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -96,7 +97,7 @@ def smoothing(checkpoint: Checkpoint, extremes: Extremes, power: float) -> dict[
     factors: dict[str, np.ndarray] = {}
     for layer in range(checkpoint.spec.layers):
         for kinds in (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",)):
-            names = [f"layers.{layer}.{kind}" for kind in kinds]
+            names = [str(TensorName(layer, kind)) for kind in kinds]
             weights = np.maximum.reduce([np.abs(checkpoint.tensor(name)).max(0) for name in names])
             inputs = np.abs(extremes[names[0]]).max(0)
             both = np.maximum(inputs, 1e-5) ** power / np.maximum(weights, 1e-5) ** (1 - power)

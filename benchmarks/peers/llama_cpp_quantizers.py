@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers.peer import ByMatrix, Peer, Source
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 
 SUPER_BLOCK = 256  # weights that a k-quant stores together
@@ -148,8 +149,8 @@ def rows_joined(shape: tuple[int, ...]) -> int:
 
 
 def _gguf_name(name: str) -> str:
-    _, layer, kind = name.split(".")
-    return f"blk.{layer}.{_NAMES[kind]}.weight"
+    place = TensorName.parse(name)
+    return f"blk.{place.layer}.{_NAMES[place.kind]}.weight"
 
 
 def _weights(spec: DecoderSpec, gguf_name: str) -> int:

@@ -23,6 +23,7 @@ from edgesw.compress.kmeans import exact_clusters
 from edgesw.compress.matrix import CompressedMatrix, Scheme
 from edgesw.compress.palette import encode_palettes
 from edgesw.conversion.hold_out import HeldOut, find_held_out
+from edgesw.decoder.names import down_proj
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
 from edgesw.system.log_filter import coremltools
 from edgesw.text.texts import shipped_text
@@ -201,7 +202,7 @@ def run(model: str) -> None:
         sys.exit(f"Error: no super weights were found in {model}.")
     calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), Stages())
     layer = min(layer for layer, _, _ in held_out.values)
-    name = f"layers.{layer}.down_proj"
+    name = down_proj(layer)
     places = [(row, column) for at, row, column in held_out.values if at == layer]
     weights, importance = checkpoint.tensor(name), calibration.mean_squares[name]
     columns = list(held_out.with_columns(calibration.mean_squares).columns[name])

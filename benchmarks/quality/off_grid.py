@@ -21,6 +21,7 @@ from benchmarks.lib.arguments import add_model
 from benchmarks.lib.benchmark import Benchmark, Section
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.checkpoint.places import find_places, hf_place
+from edgesw.decoder.names import TensorName
 from edgesw.families.registry import family_of
 
 BENCHMARK = Benchmark(
@@ -49,14 +50,15 @@ class OffGrid:
     def tensor(self, name: str) -> np.ndarray:
         """Float32, as `Checkpoint.tensor`."""
         values = self._checkpoint.tensor(name)
-        if not name.startswith("layers."):
+        parsed = TensorName.parse(name)
+        layer, kind = parsed.layer, parsed.kind
+        if layer is None:
             return values
-        _, layer, kind = name.split(".")
         of_channel = {
-            "attention_norm": self._factors(int(layer), "attention"),
-            "mlp_norm": self._factors(int(layer), "mlp"),
-            "v_proj": self._factors(int(layer), "value"),
-            "up_proj": self._factors(int(layer), "up"),
+            "attention_norm": self._factors(layer, "attention"),
+            "mlp_norm": self._factors(layer, "mlp"),
+            "v_proj": self._factors(layer, "value"),
+            "up_proj": self._factors(layer, "up"),
         }
         of_column = {
             **dict.fromkeys(("q_proj", "k_proj", "v_proj"), of_channel["attention_norm"]),

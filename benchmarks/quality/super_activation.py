@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,8 @@ from edgesw.compress.plan import CompressionPlan
 from edgesw.conversion.convert import compressed_decoder
 from edgesw.conversion.plans import make_plans
 from edgesw.conversion.settings import Settings
+from edgesw.decoder.names import TensorName, down_proj
+from edgesw.decoder.spec import LAYER_MATRICES
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
 from edgesw.text.texts import shipped_text
@@ -34,6 +36,8 @@ BENCHMARK = Benchmark(
 FRACTION = 5e-4  # of each matrix's scalars, where some are held out by sensitivity
 COLUMNS = ("compressed", "super activation", "of float", "input of the super weight", "of float", "KL, nats")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+GATE_UP = ("gate_proj", "up_proj")
+MLP = (*GATE_UP, "down_proj")
 
 
 @dataclass(frozen=True)
@@ -107,16 +111,19 @@ def ways(bench: Bench, plan: CompressionPlan, place: Coordinates, exact: Spike) 
 def parts(plan: CompressionPlan, place: Coordinates) -> Iterator[tuple[str, frozenset[str]]]:
     """Subsets of the matrices that produce the super activation."""
     layer = place[0]
-    before = [m.name for m in plan.layers if int(m.name.split(".")[1]) < layer]
-    attention = frozenset(name for name in before if name.rsplit(".", 1)[-1] in ATTENTION)
+    names = [TensorName.parse(matrix.name) for matrix in plan.layers]
+
+    def chosen(first: int, last: int, kinds: Collection[str]) -> frozenset[str]:
+        return frozenset(str(n) for n in names if n.layer is not None and first <= n.layer <= last and n.kind in kinds)
+
     for one in range(layer):
-        yield f"layer {one}", frozenset(name for name in before if int(name.split(".")[1]) == one)
-    yield f"layers 0 to {layer - 1}", frozenset(before)
-    yield f"attention of layers 0 to {layer - 1}", attention
-    yield f"MLPs of layers 0 to {layer - 1}", frozenset(before) - attention
-    yield f"attention of layer {layer}", frozenset(f"layers.{layer}.{kind}" for kind in ATTENTION)
-    yield f"gate_proj and up_proj of layer {layer}", frozenset(f"layers.{layer}.{kind}_proj" for kind in ("gate", "up"))
-    yield f"down_proj of layer {layer}", frozenset((f"layers.{layer}.down_proj",))
+        yield f"layer {one}", chosen(one, one, LAYER_MATRICES)
+    yield f"layers 0 to {layer - 1}", chosen(0, layer - 1, LAYER_MATRICES)
+    yield f"attention of layers 0 to {layer - 1}", chosen(0, layer - 1, ATTENTION)
+    yield f"MLPs of layers 0 to {layer - 1}", chosen(0, layer - 1, MLP)
+    yield f"attention of layer {layer}", chosen(layer, layer, ATTENTION)
+    yield f"gate_proj and up_proj of layer {layer}", chosen(layer, layer, GATE_UP)
+    yield f"down_proj of layer {layer}", frozenset((down_proj(layer),))
 
 
 def dequantized(bench: Bench, decoder: CompressedDecoder) -> Matrices:
@@ -136,7 +143,7 @@ def with_rows(bench: Bench, matrices: Matrices, place: Coordinates) -> Matrices:
 
     def tensor(name: str) -> np.ndarray:
         values = matrices(name)
-        if name in (f"layers.{layer}.gate_proj", f"layers.{layer}.up_proj"):
+        if name in (str(TensorName(layer, kind)) for kind in GATE_UP):
             values = values.copy()
             values[columns] = bench.checkpoint.tensor(name)[columns]
         return values
@@ -151,7 +158,7 @@ def refitted(bench: Bench, matrices: Matrices, place: Coordinates, exact: Spike)
 
     def tensor(name: str) -> np.ndarray:
         values = matrices(name)
-        if name == f"layers.{layer}.down_proj":
+        if name == down_proj(layer):
             values = values.copy()
             values[:, columns] *= scale
         return values
@@ -170,7 +177,7 @@ def spike(bench: Bench, matrices: Matrices, place: Coordinates) -> Spike:
     inputs: list[float] = []
 
     def observe(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
-        if name == f"layers.{layer}.down_proj":
+        if name == down_proj(layer):
             inputs.append(float(x[..., column].abs().max()))
 
     stream = residual_stream(
