@@ -12,9 +12,10 @@ from tiny import unrounded
 import edgesw.emit.coreml as coreml
 from edgesw.calibration.calibrate import calibrate, calibration_text
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.compress.decoder import CompressedDecoder, compress_matrix
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix_store import KeptMatrices
+from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.plan import make_plan
 from edgesw.conversion.convert import compressed_decoder, convert
 from edgesw.conversion.hold_out import HeldOut
@@ -283,7 +284,7 @@ class TwoMatrices:
         if name not in ("layers.11.down_proj", "layers.28.down_proj"):
             return weights
         places = [(row, column) for layer, row, column in SUPER_WEIGHTS if name == f"layers.{layer}.down_proj"]
-        return compress_matrix(weights, Scheme("palette", 4, 0), None, places if self._hold_out else ()).dequantize()
+        return compress_matrix(weights, PaletteScheme(4, 0), None, places if self._hold_out else ()).dequantize()
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
         return self._checkpoint.rows(name, rows)

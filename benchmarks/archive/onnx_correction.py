@@ -22,8 +22,8 @@ from onnx import TensorProto, helper
 from benchmarks.lib.arguments import at_least
 from benchmarks.lib.benchmark import Benchmark, Section
 from benchmarks.lib.printing import say, table, versions
-from edgesw.compress.decoder import compress_matrix
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.block_scheme import BlockScheme
+from edgesw.compress.compression import compress_matrix
 from edgesw.emit.external_data import ExternalData
 from edgesw.emit.onnx_graph import OnnxGraph
 from edgesw.emit.onnx_linear import corrected, product, write_blocks
@@ -34,7 +34,7 @@ BENCHMARK = Benchmark(
     docs=(Section("README.md", "What it was measured to do"),),
 )
 RUNS = 30  # of each load
-SCHEME = Scheme("block", 4, 32, zero_points=True)
+SCHEME = BlockScheme(4, 32, True)
 # (rows, columns) of queries, keys and values together, of the output, of gate and up together, and of down.
 SHAPES = {
     "Mistral 7B": ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336)),

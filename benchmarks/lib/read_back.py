@@ -36,7 +36,7 @@ def read_back(source: Path, package: Path) -> str:
     wanted = [str(TensorName(layer, kind)) for layer in layers for kind in LAYER_MATRICES]
     stored = _stored(package / manifest.models["coreml"].path, set(wanted))
     for name in wanted:
-        if not np.array_equal(stored[name], decoder.matrix(name).dense().astype(np.float16)):
+        if not np.array_equal(stored[name], decoder.matrix(name).dense.decode().astype(np.float16)):
             sys.exit(f"Error: {name} in the package is not what was compressed.")
     return f"coremltools reads the package; layers {layers[0]} and {layers[1]} are what was compressed, code for code."
 

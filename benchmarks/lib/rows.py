@@ -14,9 +14,13 @@ from benchmarks.lib.numerics import bits_per_weight
 from benchmarks.lib.printing import Stages, say
 from benchmarks.peers.peer import Peer, Source
 from edgesw.checkpoint.checkpoint import Checkpoint
-from edgesw.compress.decoder import CompressedDecoder, compress_matrix
-from edgesw.compress.matrix import Scheme
-from edgesw.compress.plan import CompressionPlan, nearest_divisor
+from edgesw.compress.block_scheme import BlockScheme
+from edgesw.compress.capabilities import nearest_divisor
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.palette_scheme import PaletteScheme
+from edgesw.compress.plan import CompressionPlan
+from edgesw.compress.scheme import Scheme
 from edgesw.conversion.convert import compressed_decoder
 from edgesw.conversion.plans import make_plans
 from edgesw.conversion.settings import Settings
@@ -28,13 +32,13 @@ from edgesw.targets.registry import TARGETS
 
 # Core ML's format has every setting that is simulated, so the plans are made for it.
 CORE_ML = TARGETS["coreml"]
-PER_TENSOR = Scheme("palette", 4, 0)
-WHOLE_ROW = 0
+PER_TENSOR = PaletteScheme(4, 0)
+WHOLE_ROW = 1 << 30  # columns: more than any matrix has
 SCHEMES = (
-    *(Scheme("palette", bits, group) for bits in (4, 3, 2) for group in (0, 32, 16, 8)),
-    *(Scheme("block", bits, group, True) for bits in (4, 3, 2) for group in (16, 32, 64, 128, WHOLE_ROW)),
+    *(PaletteScheme(bits, group) for bits in (4, 3, 2) for group in (0, 32, 16, 8)),
+    *(BlockScheme(bits, group, True) for bits in (4, 3, 2) for group in (16, 32, 64, 128, WHOLE_ROW)),
     # Not a setting of edgesw: for comparison with peers that have no zero points.
-    Scheme("block", 4, 32),
+    BlockScheme(4, 32),
 )
 # Code bits that with palettes and corrections total a little less than 4.6, 3.6 and 2.5 stored bits.
 BUDGETS = (4.4, 3.4, 2.35)
@@ -83,10 +87,12 @@ def own_rows(bench: Bench) -> Iterator[Row]:
     yield Row(ENDS_ONLY, lambda: Made(None, bench.simulated(bench.checkpoint.tensor, frozenset())))
     spec = bench.checkpoint.spec
     base = core_ml_plan(spec, Settings((CORE_ML.name,)))
-    plans = [(str(scheme), with_scheme(base, scheme)) for scheme in SCHEMES]
+    plans = [(scheme.text(base.layers[0].columns), with_scheme(base, scheme)) for scheme in SCHEMES]
     for bits in (4, 3, 2):
         plan = core_ml_plan(spec, Settings((CORE_ML.name,), bits, scheme="palette", cluster_dim=CLUSTER_DIM))
-        plans.append((f"palettes of vectors of {plan.layers[0].scheme.vector}, {bits} bits", plan))
+        scheme = plan.layers[0].scheme
+        assert isinstance(scheme, PaletteScheme)
+        plans.append((f"palettes of vectors of {scheme.vector}, {bits} bits", plan))
     for name, plan in plans:
         for level, decoder in LEVELS.items():
             if level != "held out" or bench.held_out.columns:
@@ -198,10 +204,8 @@ def with_scheme(plan: CompressionPlan, scheme: Scheme) -> CompressionPlan:
     matrices = []
     for matrix in plan.matrices:
         if TensorName.parse(matrix.name).layer is not None:
-            axis = matrix.rows if scheme.kind == "palette" else matrix.columns
-            whole = scheme.kind == "block" and scheme.group == WHOLE_ROW
-            group = axis if whole else nearest_divisor(axis, scheme.group) if scheme.group else 0
-            own = replace(scheme, group=group)
+            axis = matrix.rows if isinstance(scheme, PaletteScheme) else matrix.columns
+            own = replace(scheme, group=nearest_divisor(axis, scheme.group) if scheme.group else 0)
             stored = own.stored_bytes(matrix.rows, matrix.columns)
             matrix = replace(matrix, scheme=own, stored_bytes=stored)
         matrices.append(matrix)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.peer import ByMatrix, Peer
-from edgesw.compress.plan import nearest_divisor
+from edgesw.compress.capabilities import nearest_divisor
 from edgesw.system.log_filter import coremltools
 
 

@@ -21,8 +21,9 @@ from onnx import TensorProto, helper
 
 from benchmarks.lib.benchmark import Benchmark, Section
 from benchmarks.lib.printing import Stages, table
-from edgesw.compress.decoder import compress_matrix
-from edgesw.compress.matrix import CompressedMatrix, Scheme
+from edgesw.compress.block_scheme import BlockScheme
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.matrix import CompressedMatrix
 from edgesw.emit.external_data import ExternalData
 from edgesw.emit.onnx_graph import OnnxGraph
 from edgesw.emit.onnx_linear import product, write_blocks
@@ -46,7 +47,7 @@ NO_KLEIDIAI = "mlas.disable_kleidiai=1"
 class Case:
     """A product: how its matrix is stored, whether an input channel is an outlier, and the number of tokens."""
 
-    scheme: Scheme
+    scheme: BlockScheme
     spike: bool
     tokens: int
     ranges: str | None = None
@@ -88,11 +89,11 @@ def cases() -> Iterator[Case]:
         for zero_points in (False, True):
             for spike in (False, True):
                 for tokens in (1, 17):
-                    yield Case(Scheme("block", bits, 32, zero_points), spike, tokens)
+                    yield Case(BlockScheme(bits, 32, zero_points), spike, tokens)
     for ranges in RANGES:
         for spike, held_out in ((False, False), (True, False), (True, True)):
             for tokens in (1, 17):
-                yield Case(Scheme("block", 8, COLUMNS), spike, tokens, ranges, held_out)
+                yield Case(BlockScheme(8, COLUMNS), spike, tokens, ranges, held_out)
 
 
 def measure(machines: Sequence[tuple[Machine, tuple[str, ...]]], folder: Path) -> list[Measured]:

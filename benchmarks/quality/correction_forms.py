@@ -18,10 +18,11 @@ from benchmarks.lib.model import open_model
 from benchmarks.lib.printing import Stages, table, versions
 from edgesw.calibration.calibrate import calibrate
 from edgesw.compress.bins import add_to_histogram, distinct_totals, empty_histogram
-from edgesw.compress.decoder import compress_matrix
+from edgesw.compress.compression import compress_matrix
 from edgesw.compress.kmeans import exact_clusters
-from edgesw.compress.matrix import CompressedMatrix, Scheme
+from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.palette import encode_palettes
+from edgesw.compress.palette_scheme import PaletteCodes, PaletteScheme
 from edgesw.conversion.hold_out import HeldOut, find_held_out
 from edgesw.decoder.names import down_proj
 from edgesw.emit.weight_file import FILE, WeightFile, to_spec
@@ -42,7 +43,7 @@ class Case:
     """A matrix, the scalars and columns held out of it, and the importance of each column."""
 
     weights: np.ndarray
-    scheme: Scheme
+    scheme: PaletteScheme
     places: list[tuple[int, int]]
     columns: list[int]
     importance: np.ndarray
@@ -84,14 +85,14 @@ class Program:
 
     def dense(self, matrix: CompressedMatrix) -> Var:
         lut = _lut(matrix)
-        codes = self.const("codes", matrix.codes, f"uint{matrix.scheme.bits}")
+        codes = self.const("codes", matrix.dense.codes, f"uint{matrix.scheme.bits}")
         return self.mb.constexpr_lut_to_dense(indices=codes, lut=self.const("lut", lut, "fp16"))
 
 
 def _lut(matrix: CompressedMatrix) -> np.ndarray:
     """The palettes as `constexpr_lut_to_dense` takes them."""
-    assert matrix.palettes is not None
-    return matrix.palettes.reshape(len(matrix.palettes), 1, -1, 1)
+    assert isinstance(matrix.dense, PaletteCodes)
+    return matrix.dense.palettes.reshape(len(matrix.dense.palettes), 1, -1, 1)
 
 
 Form = Callable[[Program, Case, Var], tuple[Var, np.ndarray]]
@@ -99,14 +100,14 @@ Form = Callable[[Program, Case, Var], tuple[Var, np.ndarray]]
 
 def nothing(program: Program, case: Case, x: Var) -> tuple[Var, np.ndarray]:
     matrix = compress_matrix(case.weights, case.scheme, case.importance)
-    return program.mb.linear(x=x, weight=program.dense(matrix)), matrix.dense()
+    return program.mb.linear(x=x, weight=program.dense(matrix)), matrix.dense.decode()
 
 
 def gathered_columns(program: Program, case: Case, x: Var) -> tuple[Var, np.ndarray]:
     """y + x[columns] @ delta: a scalar takes its whole column, filled with zeros."""
     mb, matrix = program.mb, case.compressed()
     columns = sorted({*case.columns, *(column for _, column in case.places)})
-    delta = (matrix.dequantize() - matrix.dense())[:, columns].T
+    delta = (matrix.dequantize() - matrix.dense.decode())[:, columns].T
     y = mb.linear(x=x, weight=program.dense(matrix))
     spiking = mb.gather(x=x, indices=program.const("columns", np.array(columns), "int32"), axis=-1)
     return mb.add(x=y, y=mb.matmul(x=spiking, y=program.const("delta", delta, "fp16"))), matrix.dequantize()
@@ -115,7 +116,7 @@ def gathered_columns(program: Program, case: Case, x: Var) -> tuple[Var, np.ndar
 def scattered_scalars(program: Program, case: Case, x: Var) -> tuple[Var, np.ndarray]:
     """y[rows] += x[columns] * delta, one by one."""
     mb, matrix, (rows, columns) = program.mb, case.compressed(), np.nonzero(case.exact)
-    delta = (matrix.dequantize() - matrix.dense())[rows, columns]
+    delta = (matrix.dequantize() - matrix.dense.decode())[rows, columns]
     y = mb.linear(x=x, weight=program.dense(matrix))
     values = mb.gather(x=x, indices=program.const("columns", columns, "int32"), axis=-1)
     products = mb.mul(x=values, y=program.const("delta", delta, "fp16"))
@@ -126,7 +127,7 @@ def scattered_scalars(program: Program, case: Case, x: Var) -> tuple[Var, np.nda
 def sparse_product(program: Program, case: Case, x: Var) -> tuple[Var, np.ndarray]:
     """y + x @ sparse: a second product, whose matrix is a mask of one bit per weight and the values."""
     mb, matrix, where = program.mb, case.compressed(), case.exact
-    delta = (matrix.dequantize() - matrix.dense())[where]
+    delta = (matrix.dequantize() - matrix.dense.decode())[where]
     mask = program.const("mask", where, "uint1")
     sparse = mb.constexpr_sparse_to_dense(nonzero_data=program.const("delta", delta, "fp16"), mask=mask)
     y = mb.linear(x=x, weight=program.dense(matrix))
@@ -140,7 +141,7 @@ def joint(program: Program, case: Case, x: Var) -> tuple[Var, np.ndarray]:
     lut = _lut(matrix)
     mask, values = mb.constexpr_lut_to_sparse(
         indices_mask=program.const("codes_mask", ~where, "uint1"),
-        indices_nonzero_data=program.const("codes", matrix.codes[~where], f"uint{bits}"),
+        indices_nonzero_data=program.const("codes", matrix.dense.codes[~where], f"uint{bits}"),
         lut=program.const("lut", lut, "fp16"),
     )
     dense = mb.constexpr_sparse_to_dense(nonzero_data=values, mask=mask)
@@ -164,8 +165,8 @@ def own_entries(program: Program, case: Case, x: Var) -> tuple[Var, np.ndarray]:
         palette = np.sort(np.concatenate([found, own]).astype(np.float16))[None]
         palettes.append(palette)
         codes.append(encode_palettes(rows, palette, 0))
-    matrix = CompressedMatrix(case.scheme, np.concatenate(codes), np.concatenate(palettes))
-    return program.mb.linear(x=x, weight=program.dense(matrix)), matrix.dense()
+    matrix = CompressedMatrix(PaletteCodes(case.scheme, np.concatenate(codes), np.concatenate(palettes)))
+    return program.mb.linear(x=x, weight=program.dense(matrix)), matrix.dense.decode()
 
 
 def _best_entries(rows: np.ndarray, importance: np.ndarray, held_out: np.ndarray, entries: int) -> np.ndarray:
@@ -209,13 +210,13 @@ def run(model: str) -> None:
     print(f"{model}, {name}, {weights.shape[0]} x {weights.shape[1]}. {versions('coremltools', 'numpy')}.\n")
     rows = []
     for group in (0, 16):
-        none = _measured(Case(weights, Scheme("palette", 4, group), places, [], importance), nothing)[0]
+        none = _measured(Case(weights, PaletteScheme(4, group), places, [], importance), nothing)[0]
         kinds: tuple[tuple[str, list[int]], ...] = (
             (_counted(len(places), "scalar"), []),
             (_counted(len(columns), "column"), columns),
         )
         for title, whole in kinds:
-            case = Case(weights, Scheme("palette", 4, group), places, whole, importance)
+            case = Case(weights, PaletteScheme(4, group), places, whole, importance)
             for form, build in FORMS.items():
                 if not (whole and build in (own_entries, nothing)):
                     size, *rest = _measured(case, build)

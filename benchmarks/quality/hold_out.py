@@ -20,8 +20,9 @@ from benchmarks.lib.rows import WHOLE_ROW, core_ml_plan, with_scheme
 from edgesw.calibration.calibrate import calibrate
 from edgesw.calibration.outlier_channels import TIMES_MEAN, columns_of, joined, spiking_columns
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.plan import CompressionPlan
 from edgesw.conversion.settings import Settings
 from edgesw.outliers.detect import find_outliers
@@ -36,12 +37,12 @@ BENCHMARK = Benchmark(
     docs=(Section("docs/compression.md", "Hold-out"),),
 )
 SCHEMES = (
-    Scheme("palette", 4, 0),
-    Scheme("palette", 4, 16),
-    Scheme("palette", 3, 16),
-    Scheme("block", 4, 32, True),
-    Scheme("block", 4, 128, True),
-    Scheme("block", 4, WHOLE_ROW, True),
+    PaletteScheme(4, 0),
+    PaletteScheme(4, 16),
+    PaletteScheme(3, 16),
+    BlockScheme(4, 32, True),
+    BlockScheme(4, 128, True),
+    BlockScheme(4, WHOLE_ROW, True),
 )
 COLUMNS = ("scheme", "held out", "columns", "extra bytes", "perplexity", "over float", "KL, nats", "KL less, per kB")
 
@@ -111,7 +112,7 @@ def main(given: argparse.Namespace) -> None:
     rows: list[tuple[str, ...]] = []
     for scheme in (SCHEMES[at] for at in given.schemes):
         compressed = Compressed(checkpoint, with_scheme(plan, scheme), importance)
-        rows += _rows(compressed, str(scheme), cases, ids, reference, ends)
+        rows += _rows(compressed, scheme.text(plan.layers[0].columns), cases, ids, reference, ends)
     print(described(given.model, checkpoint, text.name, ids))
     print(f"The layers' matrices are compressed, embedding and head float. {versions('numpy', 'torch')}.\n")
     print(table(COLUMNS, rows, left=2))

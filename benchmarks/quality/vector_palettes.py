@@ -17,8 +17,8 @@ from benchmarks.lib.benchmark import Benchmark, Section
 from benchmarks.lib.model import open_model
 from benchmarks.lib.printing import Stages, say, table, versions
 from edgesw.calibration.calibrate import calibrate
-from edgesw.compress.decoder import compress_matrix
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.text.texts import shipped_text
 
 BENCHMARK = Benchmark(
@@ -61,7 +61,7 @@ def compared(name: str, weights: np.ndarray, importance: np.ndarray) -> list[tup
     scalar = []
     for bits, group in SCALAR:
         say(f"{name}: scalars, {bits} bits")
-        scheme = Scheme("palette", bits, group)
+        scheme = PaletteScheme(bits, group)
         off = compress_matrix(weights, scheme, importance).dequantize() - weights
         error = float((np.square(off) * importance).sum(dtype=np.float64)) / own
         scalar.append((8 * scheme.stored_bytes(*weights.shape) / weights.size, error))

@@ -36,7 +36,7 @@ def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for matrix in plan.matrices:
         name = TensorName.parse(matrix.name)
-        kind, scheme = name.kind, matrix.words
+        kind, scheme = name.kind, matrix.scheme_text
         if plan.mix and name.layer is not None:
             widths = [option.bits for option in plan.mix.schemes[matrix.name]]
             scheme = f"{matrix.scheme.kind} {', '.join(map(str, widths[:-1]))} or {widths[-1]} bits, by measurement"

@@ -40,3 +40,14 @@ def fit_blocks(
     threaded(fit, range(0, rows, step))  # each part has its own rows of the results
     codes = codes[:, :columns].copy() if spare else codes
     return codes, scales.astype(np.float16), zeros.astype(np.uint8) if zero_points else None
+
+
+def decode_blocks(codes: np.ndarray, scales: np.ndarray, zeros: np.ndarray, block: int) -> np.ndarray:
+    """(codes - zeros) * scales, float32 (rows, columns); `zeros` are float32 (rows, blocks), or () for one of all."""
+    columns = codes.shape[1]
+
+    def spread(per_block: np.ndarray) -> np.ndarray:
+        return np.repeat(per_block.astype(np.float32), block, axis=1)[:, :columns]
+
+    wide = codes.astype(np.float32)
+    return (wide - (spread(zeros) if zeros.ndim else zeros)) * spread(scales)

@@ -7,21 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars, Scheme
+from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars
+from edgesw.compress.scheme import Scheme
 
-_ARRAYS = ("codes", "palettes", "scales", "zero_points")
+_HELD_OUT = ("whole_columns", "whole_values", "rows", "columns", "values")
 
 
 def save_matrix(path: Path, matrix: CompressedMatrix) -> None:
     """Write `path`, which is there only when it is complete. It takes a byte for each weight."""
-    arrays = {kind: getattr(matrix, kind) for kind in _ARRAYS if getattr(matrix, kind) is not None}
+    arrays = matrix.dense.arrays
     if (whole := matrix.held_out_columns) is not None:
         arrays |= {"whole_columns": whole.columns, "whole_values": whole.values}
     if (each := matrix.held_out_scalars) is not None:
         arrays |= {"rows": each.rows, "columns": each.columns, "values": each.values}
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     partial.rename(path)
 
 
@@ -29,8 +30,8 @@ def load_matrix(path: Path, scheme: Scheme) -> CompressedMatrix:
     with np.load(path) as stored:
         whole = HeldOutColumns(stored["whole_columns"], stored["whole_values"]) if "whole_columns" in stored else None
         each = HeldOutScalars(stored["rows"], stored["columns"], stored["values"]) if "rows" in stored else None
-        arrays = {kind: stored[kind] for kind in _ARRAYS if kind in stored}
-    return CompressedMatrix(scheme, held_out_columns=whole, held_out_scalars=each, **arrays)
+        arrays = {name: stored[name] for name in stored.files if name not in _HELD_OUT}
+    return CompressedMatrix(scheme.restored(arrays), whole, each)
 
 
 def find_matrix(path: Path, scheme: Scheme) -> CompressedMatrix | None:
@@ -38,7 +39,7 @@ def find_matrix(path: Path, scheme: Scheme) -> CompressedMatrix | None:
     what it could. Archives carry checksums."""
     try:
         return load_matrix(path, scheme)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
 
 

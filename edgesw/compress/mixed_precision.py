@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgesw.compress.allocate import allocate
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.scheme import Scheme
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,9 @@ class MatrixPlan:
         return self.rows * self.columns
 
     @property
-    def words(self) -> str:
-        """Its scheme, in words."""
-        whole = self.scheme.kind == "block" and self.scheme.group >= self.columns
-        return str(replace(self.scheme, group=0) if whole else self.scheme)
+    def scheme_text(self) -> str:
+        """Its scheme as it is printed."""
+        return self.scheme.text(self.columns)
 
 
 @dataclass(frozen=True)

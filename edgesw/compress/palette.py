@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesw.compress.matrix import to_float16
+from edgesw.compress.float16 import to_float16
 from edgesw.compress.threads import cores, threaded
 
 
@@ -80,6 +80,16 @@ def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np
 
     threaded(encode_share, _shares(rows, 1 if step >= rows else step))
     return codes
+
+
+def decode_palettes(codes: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
+    """The matrix, float32 (rows, columns), of codes (rows / vector, columns) and palettes (groups, entries) or, of
+    vectors, (groups, entries, vector)."""
+    vector = 1 if palettes.ndim == 2 else palettes.shape[2]
+    rows, columns = len(codes) * vector, codes.shape[1]
+    own = np.arange(0, rows, vector) // (group or rows)
+    values = palettes.astype(np.float32)[own[:, None], codes]
+    return values if palettes.ndim == 2 else values.transpose(0, 2, 1).reshape(rows, columns)
 
 
 def _shares(rows: int, step: int) -> list[slice]:

@@ -6,9 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.budget import bit_budget, byte_budget
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.mixed_precision import MatrixPlan, Mix
+from edgesw.compress.palette_scheme import PaletteScheme
+from edgesw.compress.scheme import Scheme
 from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
@@ -16,28 +19,8 @@ from edgesw.errors import UsageError
 BITS = range(2, 9)
 INDEX_BYTES = 4
 VALUE_BYTES = 2
-DEFAULT_GROUP = {"palette": 16, "block": 32}
-# A palette of vectors is large: by default it is shared by as many rows as bring it to a sixteenth of a bit per weight.
-VECTOR_PALETTE_BITS = 1 / 16
 HEAD_BITS = 8
-# Up to this width a zero point buys more than its bits cost (measured on SmolLM2, see docs/compression.md).
-ZERO_POINT_BITS = 4
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a target's format can carry: code widths by scheme, and whether groups must fill the matrix exactly."""
-
-    widths: dict[str, tuple[int, ...]]
-    """Scheme kind -> code widths, ascending; the first kind that has a width is preferred."""
-    whole_groups: bool
-    """True: a group must divide its axis. False: blocks are powers of two from 16, and the last is padded."""
-    head_multiple: int = 1
-    """The runtime's attention takes heads of a multiple of this many channels."""
-    whole_rows: bool = False
-    """Blocks of the layers' matrices are whole rows, and nothing else."""
-    end: str = "block"
-    """Scheme kind of embedding and head."""
+SCHEMES: dict[str, type[Scheme]] = {scheme.kind: scheme for scheme in (PaletteScheme, BlockScheme)}
 
 
 Schemes = tuple[tuple[str, Scheme], ...]
@@ -78,7 +61,7 @@ class CompressionPlan:
         """The schemes of the layers' matrices, in words."""
         widths = sorted({matrix.scheme.bits for matrix in self.layers})
         if len(widths) == 1:
-            return " and ".join(dict.fromkeys(matrix.words for matrix in self.layers))
+            return " and ".join(dict.fromkeys(matrix.scheme_text for matrix in self.layers))
         *first, last = map(str, widths)
         return f"{self.layers[0].scheme.kind} {', '.join(first)} and {last} bits, {self.code_bits:.2f} on average"
 
@@ -145,7 +128,7 @@ def make_plan(
     if kind == "block" and cluster_dim > 1:
         raise UsageError("--cluster-dim is for palettes: leave it out, or give --scheme palette.")
     ends = ("embed_tokens",) if spec.tied_head else ("embed_tokens", "lm_head")
-    head = [_matrix(spec, name, can.end, embedding_bits, DEFAULT_GROUP[can.end], can) for name in ends]
+    head = [_matrix(spec, name, can.end, embedding_bits, None, can) for name in ends]
     widths = can.widths[kind]
     if size is None and bits in widths:
         layers = [_matrix(spec, name, kind, int(bits), group, can, cluster_dim) for name in spec.matrices()]
@@ -170,32 +153,9 @@ def _matrix(
     spec: DecoderSpec, name: str, kind: str, bits: int, group: int | None, can: Capabilities, cluster_dim: int = 1
 ) -> MatrixPlan:
     rows, columns = spec.matrix_shape(name)
-    vector = _vector(rows, bits, cluster_dim, can) if kind == "palette" else 1
-    axis = rows if kind == "palette" else columns
+    scheme: Scheme
     if can.whole_rows and TensorName.parse(name).layer is not None:
-        scheme = Scheme(kind, bits, columns)
-        return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns))
-    if group is None:
-        enough = 16 * vector * 2 ** (bits * vector) / (columns * VECTOR_PALETTE_BITS)
-        group = DEFAULT_GROUP[kind] if vector == 1 else max(DEFAULT_GROUP[kind], round(enough))
-    if group < 0 or (kind == "block" and group < 1):
-        raise UsageError(f"--group-size {group} is no size: give a positive number (palette: 0 for one per matrix).")
-    if can.whole_groups and group:
-        group = vector * nearest_divisor(axis // vector, group / vector)
-    elif not can.whole_groups and (group < 16 or group & (group - 1)):
-        raise UsageError(f"--group-size {group}: this target takes powers of two from 16.")
-    zero_points = kind == "block" and bits <= ZERO_POINT_BITS
-    scheme = Scheme(kind, bits, group, zero_points, vector)
+        scheme = BlockScheme(bits, columns)
+    else:
+        scheme = SCHEMES[kind].planned(rows, columns, bits, group, can, cluster_dim)
     return MatrixPlan(name, rows, columns, scheme, scheme.stored_bytes(rows, columns))
-
-
-def _vector(rows: int, bits: int, cluster_dim: int, can: Capabilities) -> int:
-    """The longest vector, of a power of two up to `cluster_dim`, whose code has a width of the format."""
-    lengths = (n for n in (4, 2) if n <= cluster_dim and rows % n == 0 and n * bits in can.widths["palette"])
-    return next(lengths, 1)
-
-
-def nearest_divisor(axis: int, group: float) -> int:
-    """The divisor of `axis` nearest to `group` by ratio."""
-    divisors = [n for n in range(1, axis + 1) if axis % n == 0]
-    return min(divisors, key=lambda n: max(n / group, group / n))

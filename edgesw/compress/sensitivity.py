@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from edgesw.compress.decoder import compress_matrix
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.scheme import Scheme
 from edgesw.decoder.ops import Weights
 
 # Weights of a matrix that are tried out at least: a large matrix takes no longer than a small one.
@@ -41,8 +41,7 @@ def matrix_harms(
     `mean_squares` (columns,) are of its inputs, `output_gradients` (rows,) of the loss gradients at its outputs;
     `columns` are held out whole, and `fraction` of the scalars.
     """
-    # Rows that share a palette in the matrix share one in the sample, and so do those of a vector.
-    run = max([1, *(max(scheme.group, scheme.vector) for scheme in schemes if scheme.kind == "palette")])
+    run = max(scheme.shared_rows for scheme in schemes)
     rows = sample_rows(len(weights), weights.shape[1], run)
     total = float(output_gradients.sum(dtype=np.float64))
     share = float(output_gradients[rows].sum(dtype=np.float64)) / total if total else 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesw.compress.matrix import to_float16
+from edgesw.compress.float16 import to_float16
 from edgesw.compress.palette import column_weights
 from edgesw.compress.threads import threaded
 

@@ -15,7 +15,8 @@ from edgesw.calibration.calibrate import Calibration, calibrate, calibration_tex
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
 from edgesw.compress.compensated import StreamedDecoder
-from edgesw.compress.decoder import CompressedDecoder, prepare
+from edgesw.compress.compression import prepare
+from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix_store import KeptMatrices
 from edgesw.compress.parallel import AheadMatrices
 from edgesw.compress.plan import CompressionPlan, Schemes
@@ -210,8 +211,8 @@ def _plain_name(checkpoint: Checkpoint) -> str:
 
 def _by_scheme(plan: CompressionPlan) -> dict[str, list[str]]:
     """Scheme in words -> the names of its matrices."""
-    schemes = dict.fromkeys(matrix.words for matrix in plan.matrices)
-    return {scheme: [m.name for m in plan.matrices if m.words == scheme] for scheme in schemes}
+    schemes = dict.fromkeys(matrix.scheme_text for matrix in plan.matrices)
+    return {scheme: [m.name for m in plan.matrices if m.scheme_text == scheme] for scheme in schemes}
 
 
 def _manifest(

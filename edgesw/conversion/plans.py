@@ -11,9 +11,9 @@ from edgesw.calibration.calibrate import (
     Calibration,
     compensation_windows,
 )
-from edgesw.compress.matrix import Scheme
 from edgesw.compress.mixed_precision import MatrixPlan
 from edgesw.compress.plan import CompressionPlan, make_plan
+from edgesw.compress.scheme import Scheme
 from edgesw.compress.sensitivity import measure_harms
 from edgesw.conversion.hold_out import HeldOut
 from edgesw.conversion.settings import Settings

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from edgesw.compress.block_scheme import BlockCodes
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix, Corrections
+from edgesw.compress.palette_scheme import PaletteCodes
 from edgesw.emit.weight_file import WeightFile
 
 Var = Any
@@ -54,21 +56,22 @@ class WeightStore:
         return self._matrices[name]
 
     def _store(self, name: str, matrix: CompressedMatrix) -> StoredMatrix:
-        bits, corrections = matrix.scheme.bits, matrix.corrections(self._unseen)
-        if matrix.palettes is not None:
-            vector = matrix.scheme.vector
-            lut = matrix.palettes.reshape(len(matrix.palettes), 1, -1, vector)
-            codes = self._blob(f"{name}_codes", matrix.codes, f"uint{matrix.scheme.code_bits}")
+        dense, bits, corrections = matrix.dense, matrix.scheme.bits, matrix.corrections(self._unseen)
+        if isinstance(dense, PaletteCodes):
+            vector = dense.scheme.vector
+            lut = dense.palettes.reshape(len(dense.palettes), 1, -1, vector)
+            codes = self._blob(f"{name}_codes", dense.codes, f"uint{dense.scheme.code_bits}")
             palettes = self._blob(f"{name}_palettes", lut, "fp16")
             return StoredMatrix("constexpr_lut_to_dense", {"indices": codes, "lut": palettes}, corrections, vector > 1)
-        assert matrix.scales is not None
-        parts = {"scale": self._blob(f"{name}_scales", matrix.scales, "fp16")}
-        if matrix.zero_points is None:
+        if not isinstance(dense, BlockCodes):
+            raise TypeError(f"{matrix.scheme}: Core ML packages have palettes and block integers only")
+        parts = {"scale": self._blob(f"{name}_scales", dense.scales, "fp16")}
+        if dense.zero_points is None:
             # Signed integers need no offset. The sign bit is what tells the codes from their two's complement.
-            parts["data"] = self._blob(f"{name}_codes", matrix.codes ^ np.uint8(2 ** (bits - 1)), f"int{bits}")
+            parts["data"] = self._blob(f"{name}_codes", dense.codes ^ np.uint8(2 ** (bits - 1)), f"int{bits}")
         else:
-            parts["data"] = self._blob(f"{name}_codes", matrix.codes, f"uint{bits}")
-            parts["offset"] = self._blob(f"{name}_zero_points", matrix.zero_points, f"uint{bits}")
+            parts["data"] = self._blob(f"{name}_codes", dense.codes, f"uint{bits}")
+            parts["offset"] = self._blob(f"{name}_zero_points", dense.zero_points, f"uint{bits}")
         return StoredMatrix("constexpr_blockwise_shift_scale", parts, corrections)
 
     def _blob(self, name: str, values: np.ndarray, dtype: str) -> Blob:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesw.compress.matrix import ColumnCorrection, CompressedMatrix, ScalarCorrection, Scheme
+from edgesw.compress.block_scheme import BlockCodes, BlockScheme
+from edgesw.compress.matrix import ColumnCorrection, CompressedMatrix, ScalarCorrection
 from edgesw.emit.bits import pack_bits
 from edgesw.emit.onnx_graph import MICROSOFT, OnnxGraph
 
@@ -16,7 +17,7 @@ class Blocks:
     """A matrix in the graph, or several with the same input, their rows one after the other."""
 
     inputs: tuple[str, ...]  # codes, scales, and zero points if any: what MatMulNBits takes after its input
-    scheme: Scheme
+    scheme: BlockScheme
     rows: int
     columns: int
 
@@ -56,17 +57,17 @@ def product(graph: OnnxGraph, x: str, name: str, blocks: Blocks) -> str:
 
 def write_blocks(graph: OnnxGraph, name: str, matrices: list[CompressedMatrix]) -> Blocks:
     """Codes (rows, blocks, bytes a block), scales (rows, blocks), zero points packed by row."""
-    scheme, columns = matrices[0].scheme, matrices[0].shape[1]
+    parts, columns = block_codes(matrices), matrices[0].shape[1]
+    scheme = parts[0].scheme
     bits, group = scheme.bits, scheme.group
     blocks = -(-columns // group)
     codes, scales, zero_points = [], [], []
-    for matrix in matrices:
-        assert matrix.scales is not None
-        padded = np.pad(matrix.codes, ((0, 0), (0, blocks * group - columns)))
+    for part in parts:
+        padded = np.pad(part.codes, ((0, 0), (0, blocks * group - columns)))
         codes.append(pack_bits(padded, bits).reshape(len(padded), blocks, -1))
-        scales.append(matrix.scales)
-        if matrix.zero_points is not None:
-            padded = np.pad(matrix.zero_points, ((0, 0), (0, -blocks % (8 // bits))))
+        scales.append(part.scales)
+        if part.zero_points is not None:
+            padded = np.pad(part.zero_points, ((0, 0), (0, -blocks % (8 // bits))))
             zero_points.append(pack_bits(padded, bits).reshape(len(padded), -1))
     inputs = [
         graph.data.write(f"{name}.codes", np.concatenate(codes)),
@@ -75,6 +76,16 @@ def write_blocks(graph: OnnxGraph, name: str, matrices: list[CompressedMatrix]) 
     if zero_points:
         inputs.append(graph.data.write(f"{name}.zero_points", np.concatenate(zero_points)))
     return Blocks(tuple(inputs), scheme, sum(map(len, scales)), columns)
+
+
+def block_codes(matrices: list[CompressedMatrix]) -> list[BlockCodes]:
+    """The dense parts. TypeError for one that is not of block integers: ONNX has no palettes."""
+    parts = []
+    for matrix in matrices:
+        if not isinstance(matrix.dense, BlockCodes):
+            raise TypeError(f"{matrix.scheme}: ONNX models have block integers only")
+        parts.append(matrix.dense)
+    return parts
 
 
 def _with_columns(graph: OnnxGraph, x: str, y: str, name: str, parts: list[ColumnCorrection]) -> str:

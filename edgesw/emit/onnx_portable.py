@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
+from edgesw.compress.block_scheme import BlockCodes
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.emit.bits import pack_bits
+from edgesw.emit.onnx_linear import block_codes
 from edgesw.emit.onnx_ops import OnnxOps
 
 # Added to the scores of what a token does not attend to. No infinity: a row of nothing but those is not a number.
@@ -41,8 +43,7 @@ class PortableOps(OnnxOps):
         self._masks: dict[int | None, str] = {}
 
     def embedding(self, name: str) -> str:
-        graph, matrix = self.graph, self._source.matrix(name)
-        assert matrix.scales is not None
+        graph, (matrix,) = self.graph, block_codes([self._source.matrix(name)])
         # A Gather takes whole bytes: codes of 4 bits have one each here.
         parts = [self._integers(f"{name}.codes", matrix.codes, matrix), graph.widened(f"{name}.scales", matrix.scales)]
         if matrix.zero_points is not None:
@@ -135,24 +136,25 @@ class PortableOps(OnnxOps):
         return self._masks[window]
 
     def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:
-        graph, scheme = self.graph, matrices[0].scheme
+        graph, stored = self.graph, block_codes(matrices)
+        scheme = stored[0].scheme
         narrow = scheme.bits < 8
-        codes = np.concatenate([matrix.codes for matrix in matrices]).T
-        scales = np.concatenate([matrix.scales for matrix in matrices if matrix.scales is not None]).T
-        zeros = [matrix.zero_points for matrix in matrices if matrix.zero_points is not None]
+        codes = np.concatenate([part.codes for part in stored]).T
+        scales = np.concatenate([part.scales for part in stored]).T
+        zeros = [part.zero_points for part in stored if part.zero_points is not None]
         parts = [
-            self._integers(f"{name}.codes", codes, matrices[0], narrow),
+            self._integers(f"{name}.codes", codes, stored[0], narrow),
             graph.widened(f"{name}.scales", np.ascontiguousarray(scales)),
         ]
         if zeros:
-            parts.append(self._integers(f"{name}.zero_points", np.concatenate(zeros).T, matrices[0], narrow))
+            parts.append(self._integers(f"{name}.zero_points", np.concatenate(zeros).T, stored[0], narrow))
         weight = graph.node("DequantizeLinear", parts, f"{name}.weight", axis=0, block_size=scheme.group)
         return graph.node("MatMul", [x, weight], name)
 
     def _head(self, x: str, name: str) -> str:
         return self._dense(x, name, [self._source.matrix("embed_tokens" if self.spec.tied_head else name)])
 
-    def _integers(self, name: str, values: np.ndarray, matrix: CompressedMatrix, narrow: bool = False) -> str:
+    def _integers(self, name: str, values: np.ndarray, matrix: BlockCodes, narrow: bool = False) -> str:
         """Codes or zero points, two to a byte if `narrow`. Without zero points they are signed, around zero."""
         signed = matrix.zero_points is None
         if signed:

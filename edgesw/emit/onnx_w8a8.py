@@ -7,7 +7,7 @@ from onnx import TensorProto
 
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.emit.onnx_graph import OnnxGraph
-from edgesw.emit.onnx_linear import corrected
+from edgesw.emit.onnx_linear import block_codes, corrected
 
 # What stands for zero in an input's unsigned integers where their range is symmetric.
 MIDDLE, LEVELS = 128, 127
@@ -84,9 +84,10 @@ def _static(graph: OnnxGraph, x: str, name: str, matrices: list[CompressedMatrix
 
 def _weights(graph: OnnxGraph, name: str, matrices: list[CompressedMatrix]) -> tuple[str, str]:
     """Signed codes (columns, rows) and float32 scales (rows,)."""
-    codes = np.concatenate([matrix.codes for matrix in matrices]).T
+    parts = block_codes(matrices)
+    codes = np.concatenate([part.codes for part in parts]).T
     signed = np.ascontiguousarray(codes ^ np.uint8(128)).view(np.int8)
-    scales = np.concatenate([matrix.scales for matrix in matrices if matrix.scales is not None])
+    scales = np.concatenate([part.scales for part in parts])
     return graph.data.write(f"{name}.codes", signed), graph.widened(f"{name}.scales", scales[:, 0])
 
 

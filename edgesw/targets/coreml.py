@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.plan import Capabilities, CompressionPlan
+from edgesw.compress.plan import CompressionPlan
 from edgesw.compress.split import chunks_needed, split_layers
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.plan import Capabilities
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.formats.write_options import WriteOptions
 from edgesw.inspect.contents import Found

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.decoder import CompressedDecoder
-from edgesw.compress.plan import Capabilities, CompressionPlan
+from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import EdgeswError, PackageError
 from edgesw.files.type_check import structure

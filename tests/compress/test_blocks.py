@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesw.compress.decoder import compress_matrix
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.block_scheme import BlockCodes, BlockScheme
+from edgesw.compress.compression import compress_matrix
 
 
 def weights(rows: int = 24, columns: int = 96, seed: int = 0) -> np.ndarray:
@@ -35,7 +35,7 @@ def round_to_nearest(x: np.ndarray, bits: int, block: int, zero_points: bool) ->
 def test_error_is_below_round_to_nearest(bits: int, block: int, zero_points: bool) -> None:
     """The search for the clipping must pay: otherwise users get what any converter gives them."""
     x = weights()
-    ours = compress_matrix(x, Scheme("block", bits, block, zero_points)).dequantize()
+    ours = compress_matrix(x, BlockScheme(bits, block, zero_points)).dequantize()
     plain = round_to_nearest(x, bits, block, zero_points)
     assert np.square(ours - x).sum() <= np.square(plain - x).sum()
 
@@ -43,14 +43,14 @@ def test_error_is_below_round_to_nearest(bits: int, block: int, zero_points: boo
 @pytest.mark.parametrize("zero_points", [False, True])
 def test_dequantize_is_the_documented_formula(zero_points: bool) -> None:
     """(code - zero point) * scale is what both runtimes compute: another formula would fit another model."""
-    matrix = compress_matrix(weights(columns=80), Scheme("block", 4, 32, zero_points))
-    assert matrix.codes.shape == (24, 80)
-    assert matrix.codes.max() < 16
-    assert matrix.scales is not None
-    assert matrix.scales.shape == (24, 3)
+    matrix = compress_matrix(weights(columns=80), BlockScheme(4, 32, zero_points))
+    assert matrix.dense.codes.shape == (24, 80)
+    assert matrix.dense.codes.max() < 16
+    assert isinstance(matrix.dense, BlockCodes)
+    assert matrix.dense.scales.shape == (24, 3)
     for row, column in [(0, 0), (5, 31), (7, 32), (23, 79)]:
-        zero = 8 if matrix.zero_points is None else int(matrix.zero_points[row, column // 32])
-        expected = (int(matrix.codes[row, column]) - zero) * np.float32(matrix.scales[row, column // 32])
+        zero = 8 if matrix.dense.zero_points is None else int(matrix.dense.zero_points[row, column // 32])
+        expected = (int(matrix.dense.codes[row, column]) - zero) * np.float32(matrix.dense.scales[row, column // 32])
         assert matrix.dequantize()[row, column] == expected
 
 
@@ -58,7 +58,7 @@ def test_importance_protects_the_columns_that_matter() -> None:
     """A column whose input is large must be stored more precisely than with equal weights."""
     x, importance = weights(), np.ones(96, np.float32)
     importance[::8] = 1000.0
-    scheme = Scheme("block", 3, 32, True)
+    scheme = BlockScheme(3, 32, True)
     plain, weighted = compress_matrix(x, scheme).dequantize(), compress_matrix(x, scheme, importance).dequantize()
     assert np.square(weighted - x)[:, ::8].sum() < 0.8 * np.square(plain - x)[:, ::8].sum()
 
@@ -69,7 +69,7 @@ def test_constant_blocks_stay_finite(value: float, zero_points: bool) -> None:
     """Pruned models hold blocks of zeros or of one value: a scale of zero would make them NaN."""
     x = np.full((2, 64), value, np.float32)
     x[0, :32] = 0
-    ours = compress_matrix(x, Scheme("block", 4, 32, zero_points)).dequantize()
+    ours = compress_matrix(x, BlockScheme(4, 32, zero_points)).dequantize()
     assert np.isfinite(ours).all()
     assert np.abs(ours - x).max() <= max(abs(value) * 0.07, 1e-7)
 
@@ -77,7 +77,7 @@ def test_constant_blocks_stay_finite(value: float, zero_points: bool) -> None:
 def test_silent_inputs_do_not_lose_the_matrix() -> None:
     """Columns that calibration never saw active have importance 0, and still carry weights."""
     x = weights()
-    ours = compress_matrix(x, Scheme("block", 4, 32, True), np.zeros(96, np.float32)).dequantize()
+    ours = compress_matrix(x, BlockScheme(4, 32, True), np.zeros(96, np.float32)).dequantize()
     assert np.square(ours - x).mean() < 0.01 * np.square(x).mean()
 
 
@@ -109,7 +109,7 @@ def test_the_search_finds_what_it_would_in_numpy(bits: int, block: int, zero_poi
     (3e-4): users would get a worse model for the same bytes."""
     x = (weights(40, 512) * np.float32(size)).astype(np.float64)
     importance = np.random.default_rng(1).exponential(1, 512)
-    ours = compress_matrix(x.astype(np.float32), Scheme("block", bits, block, zero_points), importance.astype("f4"))
+    ours = compress_matrix(x.astype(np.float32), BlockScheme(bits, block, zero_points), importance.astype("f4"))
     lost = importance * (ours.dequantize().astype(np.float64) - x) ** 2
     for row in range(len(x)):
         for at in range(0, 512, block):

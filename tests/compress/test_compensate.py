@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgesw.compress import threads
+from edgesw.compress.block_scheme import BlockCodes, BlockScheme
 from edgesw.compress.compensate import compensate
-from edgesw.compress.decoder import compress_matrix
-from edgesw.compress.matrix import CompressedMatrix, Scheme
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.matrix import CompressedMatrix
+from edgesw.compress.palette_scheme import PaletteScheme
+from edgesw.compress.scheme import Scheme
 
 SCHEMES = [
-    Scheme("palette", 3, 16),
-    Scheme("palette", 2, 0),
-    Scheme("palette", 4, 7),
-    Scheme("palette", 2, 14, vector=2),
-    Scheme("block", 3, 32, True),
-    Scheme("block", 4, 16),
-    Scheme("block", 2, 80, True),
+    PaletteScheme(3, 16),
+    PaletteScheme(2, 0),
+    PaletteScheme(4, 7),
+    PaletteScheme(2, 14, 2),
+    BlockScheme(3, 32, True),
+    BlockScheme(4, 16),
+    BlockScheme(2, 80, True),
 ]
 
 
@@ -55,16 +60,15 @@ def test_hardly_a_single_code_could_be_bettered(scheme: Scheme) -> None:
     against each other value of its palette or block, by the formula. The passes are few, so a few may be left."""
     weights, moments = _case(rows=14)
     made = compensate(weights, moments, _plain(weights, moments, scheme))
-    off = weights.astype(np.float64) - made.dense()
+    off = weights.astype(np.float64) - made.dense.decode()
     wide = moments.astype(np.float64)
     bettered = 0
     for code in range(2**scheme.code_bits):
-        other = CompressedMatrix(
-            scheme, np.full_like(made.codes, code), made.palettes, made.scales, made.zero_points
-        ).dense()
-        step = other - made.dense()
+        other = replace(made.dense, codes=np.full_like(made.dense.codes, code)).decode()
+        step = other - made.dense.decode()
         change = -2 * step * (off @ wide) + step**2 * np.diagonal(wide)  # of the error, for that code alone
-        change = change.reshape(-1, scheme.vector, change.shape[1]).sum(1)  # a code may stand for several rows
+        # A code may represent values of several rows.
+        change = change.reshape(len(made.dense.codes), -1, change.shape[1]).sum(1)
         bettered += int((change < -1e-4 * np.diagonal(wide) * off.var()).sum())
     assert bettered <= 0.03 * weights.size
 
@@ -72,11 +76,11 @@ def test_hardly_a_single_code_could_be_bettered(scheme: Scheme) -> None:
 def test_a_palette_is_best_for_its_codes() -> None:
     """Entries fitted by least squares: no palette would give a lower error for these codes. numpy's solver is asked."""
     weights, moments = _case(rows=32)
-    made = compensate(weights, moments, _plain(weights, moments, Scheme("palette", 2, 16)))
+    made = compensate(weights, moments, _plain(weights, moments, PaletteScheme(2, 16)))
     root = np.linalg.cholesky(moments.astype(np.float64))
     for group in range(2):
         rows = slice(16 * group, 16 * group + 16)
-        hot = (made.codes[rows][..., None] == np.arange(4)).astype(np.float64)
+        hot = (made.dense.codes[rows][..., None] == np.arange(4)).astype(np.float64)
         unknown = np.einsum("cd,rck->rdk", root, hot).reshape(-1, 4)
         target = (weights[rows].astype(np.float64) @ root).ravel()
         best, *_ = np.linalg.lstsq(unknown, target, rcond=None)
@@ -105,7 +109,7 @@ def test_exact_places_have_no_error_to_make_up_for(scheme: Scheme) -> None:
 
 @pytest.mark.parametrize(
     "scheme",
-    [Scheme("palette", 3, 0), Scheme("palette", 3, 16), Scheme("palette", 2, 0, vector=4), Scheme("block", 4, 16)],
+    [PaletteScheme(3, 0), PaletteScheme(3, 16), PaletteScheme(2, 0, 4), BlockScheme(4, 16)],
     ids=str,
 )
 def test_any_number_of_cores_gives_the_same_bits(scheme: Scheme, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,17 +119,17 @@ def test_any_number_of_cores_gives_the_same_bits(scheme: Scheme, monkeypatch: py
     results = []
     for count in (1, 5):
         monkeypatch.setattr(threads, "cores", lambda count=count: count)
-        results.append(compensate(weights, moments, plain).dense())
+        results.append(compensate(weights, moments, plain).dense.decode())
     assert (results[0] == results[1]).all()
 
 
 def test_symmetric_blocks_keep_negative_scales() -> None:
     """A block whose value of largest magnitude is negative has a negative scale: it must not be fitted away."""
     weights, moments = _case()
-    plain = _plain(weights, moments, Scheme("block", 4, 16))
-    assert plain.scales is not None and (plain.scales < 0).any()
+    plain = _plain(weights, moments, BlockScheme(4, 16))
+    assert isinstance(plain.dense, BlockCodes) and (plain.dense.scales < 0).any()
     made = compensate(weights, moments, plain)
-    assert made.scales is not None and (np.sign(made.scales) == np.sign(plain.scales)).all()
+    assert isinstance(made.dense, BlockCodes) and (np.sign(made.dense.scales) == np.sign(plain.dense.scales)).all()
 
 
 def test_float32_weights_beyond_float16_stay_finite() -> None:

@@ -15,7 +15,8 @@ from edgesw.calibration.calibrate import input_mean_squares
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.compensate import Moments
 from edgesw.compress.compensated import StreamedDecoder
-from edgesw.compress.decoder import CompressedDecoder, compress_matrix
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import make_plan
 from edgesw.formats.coreml_layout import CoreMLLayout
@@ -62,7 +63,7 @@ def test_the_second_layer_is_fitted_to_what_the_first_one_makes_as_stored(tiny_l
     shares = []
     for taken in (moments, Moments(moments.own, moments.own, moments.tokens)):
         expected = compress_matrix(weights, scheme, moments=taken)
-        shares.append(float((expected.codes == ours.matrix(name).codes).mean()))
+        shares.append(float((expected.dense.codes == ours.matrix(name).dense.codes).mean()))
     assert shares[0] > 0.99
     assert shares[1] < 0.95, "what layer 0 lost makes no difference here, so this tests nothing"
 
@@ -103,9 +104,9 @@ def test_no_more_than_one_layer_is_in_memory(tiny_llama: Path) -> None:
 def test_a_matrix_is_the_same_whenever_it_is_asked_for(name: str, tiny_llama: Path) -> None:
     """Validation and a second target ask again, and in their own order."""
     ours = decoder(tiny_llama)
-    first = ours.matrix(name).codes
+    first = ours.matrix(name).dense.codes
     ours.matrix("layers.1.down_proj")
-    assert (ours.matrix(name).codes == first).all()
+    assert (ours.matrix(name).dense.codes == first).all()
 
 
 def test_what_is_held_out_is_held_out_of_a_streamed_matrix_too(tiny_llama: Path) -> None:

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.compensate import Moments
-from edgesw.compress.decoder import compress_matrix
-from edgesw.compress.matrix import CompressedMatrix, Scheme, to_float16
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.float16 import to_float16
+from edgesw.compress.matrix import CompressedMatrix
+from edgesw.compress.palette_scheme import PaletteScheme
+from edgesw.compress.scheme import Scheme
 
 SETTINGS = hypothesis.settings(
     max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
@@ -50,13 +54,13 @@ def schemes(draw: Any) -> tuple[Scheme, np.ndarray]:
         zero_points, bits = draw(st.booleans()), draw(st.integers(2, 8))
         x = draw(matrices())
         block = draw(st.sampled_from([1, 2, 3, 7, 16, 32, 33, 128, x.shape[1]]))
-        return Scheme("block", bits, min(block, x.shape[1]), zero_points), x
+        return BlockScheme(bits, min(block, x.shape[1]), zero_points), x
     vector = draw(st.sampled_from([1, 1, 1, 2, 4]))
     bits = draw(st.integers(1, 8 // vector))
     x = draw(matrices(vector))
     divisors = [n for n in range(1, len(x) // vector + 1) if len(x) // vector % n == 0]
     group = draw(st.sampled_from([0, *(vector * n for n in divisors)]))
-    return Scheme("palette", bits, group, vector=vector), x
+    return PaletteScheme(bits, group, vector), x
 
 
 @st.composite
@@ -90,15 +94,15 @@ def check_sound(matrix: CompressedMatrix, scheme: Scheme, x: np.ndarray) -> None
     """Finite everywhere, of the shape, in the code's width; what is held out is what float16 has of it."""
     whole = matrix.dequantize()
     assert whole.shape == x.shape and np.isfinite(whole).all()
-    assert matrix.codes.dtype == np.uint8 and matrix.codes.max() < 2**scheme.code_bits
-    for part in (matrix.palettes, matrix.scales):
-        assert part is None or (part.dtype == np.float16 and np.isfinite(part).all())
+    assert matrix.dense.codes.dtype == np.uint8 and matrix.dense.codes.max() < 2**scheme.code_bits
+    floats = [part for name, part in matrix.dense.arrays.items() if name in ("palettes", "scales")]
+    assert len(floats) == 1 and floats[0].dtype == np.float16 and np.isfinite(floats[0]).all()
 
 
 def off(matrix: CompressedMatrix, x: np.ndarray, rows: Any, columns: Any) -> Any:
     """How far places of `dequantize` may be from float16 of the matrix: half a unit in the last place of the delta, and
     what the delta lacks where float16 cannot hold it."""
-    dense, value = matrix.dense()[rows, columns], np.clip(x[rows, columns], -FLOAT16, FLOAT16)
+    dense, value = matrix.dense.decode()[rows, columns], np.clip(x[rows, columns], -FLOAT16, FLOAT16)
     beyond = max(0.0, abs(float(value) - float(dense)) - FLOAT16)
     return 2.0**-11 * (abs(value) + abs(dense)) + 2.0**-24 + 1.01 * beyond
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesw.compress.decoder import compress_matrix
-from edgesw.compress.matrix import Corrections, Scheme
+from edgesw.compress.block_scheme import BlockScheme
+from edgesw.compress.compression import compress_matrix
+from edgesw.compress.matrix import Corrections
+from edgesw.compress.palette_scheme import PaletteScheme
+from edgesw.compress.scheme import Scheme
 
-SCHEMES = [Scheme("palette", 4, 16), Scheme("palette", 2, 0), Scheme("block", 4, 32), Scheme("block", 2, 32, True)]
+SCHEMES = [PaletteScheme(4, 16), PaletteScheme(2, 0), BlockScheme(4, 32), BlockScheme(2, 32, True)]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
@@ -23,7 +26,7 @@ def test_correction_restores_the_scalars(scheme: Scheme) -> None:
     correction = matrix.corrections().scalars
     assert correction is not None and matrix.corrections().columns is None
     assert [*zip(correction.rows.tolist(), correction.columns.tolist(), strict=True)] == places
-    full = matrix.dense()
+    full = matrix.dense.decode()
     full[correction.rows, correction.columns] += correction.delta
     assert (matrix.dequantize() == full).all()
     for row, column in places:
@@ -37,14 +40,12 @@ def test_the_value_of_a_held_out_scalar_does_not_reach_the_dense_part(scheme: Sc
     y = x.copy()
     x[5, 6], y[5, 6] = 1000.0, -1.0
     one, two = (compress_matrix(values, scheme, held_out=[(5, 6)]) for values in (x, y))
-    assert (one.dense() == two.dense()).all()
+    assert (one.dense.decode() == two.dense.decode()).all()
 
 
 def test_nothing_held_out_means_no_correction() -> None:
     """A correction without content would cost three ops a matrix for nothing."""
-    assert compress_matrix(np.ones((2, 32), np.float32), Scheme("block", 4, 32)).corrections() == Corrections(
-        None, None
-    )
+    assert compress_matrix(np.ones((2, 32), np.float32), BlockScheme(4, 32)).corrections() == Corrections(None, None)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
@@ -57,16 +58,16 @@ def test_correction_restores_scalars_and_columns(scheme: Scheme) -> None:
     assert whole is not None and whole.delta.dtype == np.float16 and whole.columns.tolist() == [2, 9]
     assert each is not None and each.delta.dtype == np.float16
     assert (each.rows.tolist(), each.columns.tolist()) == ([3], [40])
-    full = matrix.dense()
+    full = matrix.dense.decode()
     full[:, whole.columns] += whole.delta.astype(np.float32).T
     full[each.rows, each.columns] += each.delta
     assert (matrix.dequantize() == full).all()
     # Half a unit in the last place of the float16 delta, which is the value less an entry near zero.
     off = np.abs(full - x)[:, [2, 9]]
-    assert (off <= 2**-10 * (np.abs(x)[:, [2, 9]] + np.abs(matrix.dense())[:, [2, 9]])).all()
-    assert abs(full[3, 40] - x[3, 40]) <= 2**-10 * (abs(x[3, 40]) + abs(matrix.dense()[3, 40]))
+    assert (off <= 2**-10 * (np.abs(x)[:, [2, 9]] + np.abs(matrix.dense.decode())[:, [2, 9]])).all()
+    assert abs(full[3, 40] - x[3, 40]) <= 2**-10 * (abs(x[3, 40]) + abs(matrix.dense.decode()[3, 40]))
     others = [column for column in range(64) if column not in (2, 9, 40)]
-    assert (full[:, others] == matrix.dense()[:, others]).all(), "a correction must not touch other columns"
+    assert (full[:, others] == matrix.dense.decode()[:, others]).all(), "a correction must not touch other columns"
 
 
 @pytest.mark.parametrize("importance", [None, 1.0, 1e6], ids=["plain", "weighted", "spiking input"])
@@ -80,20 +81,20 @@ def test_a_held_out_column_does_not_reach_the_dense_part(scheme: Scheme, importa
     if each[1] is not None:
         each[1][7] = importance
     one, two = (
-        compress_matrix(values, scheme, weights, columns=[7]).dense()
+        compress_matrix(values, scheme, weights, columns=[7]).dense.decode()
         for values, weights in zip((x, y), each, strict=True)
     )
     assert (one == two).all()
     without = compress_matrix(np.delete(x, 7, 1), scheme, each[0] if each[0] is None else each[0][1:])
     if scheme.kind == "palette":  # blocks shift by a column
-        assert (np.delete(one, 7, 1) == without.dense()).all(), "as if the matrix had never had it"
+        assert (np.delete(one, 7, 1) == without.dense.decode()).all(), "as if the matrix had never had it"
 
 
 def test_columns_of_a_whole_block_can_be_held_out() -> None:
     """A block with nothing left in it must not divide by zero, nor bring back what was held out."""
     x = np.random.default_rng(8).standard_normal((4, 64)).astype(np.float32)
-    matrix = compress_matrix(x, Scheme("block", 4, 32, True), np.ones(64, np.float32), columns=range(32))
-    assert (matrix.dense()[:, :32] == 0).all()
+    matrix = compress_matrix(x, BlockScheme(4, 32, True), np.ones(64, np.float32), columns=range(32))
+    assert (matrix.dense.decode()[:, :32] == 0).all()
     assert (matrix.dequantize()[:, :32] == x[:, :32].astype(np.float16)).all()
 
 
@@ -101,7 +102,7 @@ def test_a_column_beyond_float16_becomes_its_largest_number() -> None:
     """Infinity in a correction makes NaN of every logit."""
     x = np.ones((2, 32), np.float32)
     x[0, 3] = -1e6
-    restored = compress_matrix(x, Scheme("block", 4, 32), columns=[3]).dequantize()
+    restored = compress_matrix(x, BlockScheme(4, 32), columns=[3]).dequantize()
     assert restored[0, 3] == -65504
 
 
@@ -114,7 +115,7 @@ def test_the_scalars_that_rounding_harms_most_are_held_out(scheme: Scheme) -> No
     matrix = compress_matrix(x, scheme, importance, columns=[5], fraction=0.01)
     each = matrix.held_out_scalars
     assert each is not None and len(each.rows) == round(0.01 * x.size)
-    harm = np.square(plain.dense() - x) * importance
+    harm = np.square(plain.dense.decode() - x) * importance
     harm[:, 5] = 0  # whole already
     chosen = harm[each.rows, each.columns]
     harm[each.rows, each.columns] = 0
@@ -127,7 +128,7 @@ def test_the_scalars_that_rounding_harms_most_are_held_out(scheme: Scheme) -> No
 
 @pytest.mark.parametrize(
     "scheme",
-    [Scheme("palette", 3, 8), Scheme("palette", 4, 0), Scheme("block", 4, 16, True), Scheme("block", 8, 32)],
+    [PaletteScheme(3, 8), PaletteScheme(4, 0), BlockScheme(4, 16, True), BlockScheme(8, 32)],
     ids=str,
 )
 def test_single_places_are_those_of_the_whole_matrix(scheme: Scheme) -> None:
@@ -135,6 +136,6 @@ def test_single_places_are_those_of_the_whole_matrix(scheme: Scheme) -> None:
     random = np.random.default_rng(6)
     matrix = compress_matrix(random.standard_normal((24, 64)).astype(np.float32), scheme)
     rows, columns = random.integers(0, 24, 50), random.integers(0, 64, 50)
-    assert np.array_equal(matrix.dense_at(rows, columns), matrix.dense()[rows, columns])
-    whole = matrix.dense_at(np.arange(24), np.array([[3], [63], [17]]))
-    assert np.array_equal(whole, matrix.dense().T[[3, 63, 17]])
+    assert np.array_equal(matrix.dense.decode_at(rows, columns), matrix.dense.decode()[rows, columns])
+    whole = matrix.dense.decode_at(np.arange(24), np.array([[3], [63], [17]]))
+    assert np.array_equal(whole, matrix.dense.decode().T[[3, 63, 17]])

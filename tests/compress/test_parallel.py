@@ -80,7 +80,9 @@ def test_tasks_are_paths_and_places_and_few_are_under_way(tiny_llama: Path, tmp_
         names = [matrix.name for matrix in ahead.plan.matrices]
         for done, name in enumerate(names, 1):
             matrix, alone = ahead.matrix(name), ahead._decoder.matrix(name)
-            assert np.array_equal(matrix.codes, alone.codes) and np.array_equal(matrix.dequantize(), alone.dequantize())
+            assert np.array_equal(matrix.dense.codes, alone.dense.codes) and np.array_equal(
+                matrix.dequantize(), alone.dequantize()
+            )
             assert len(executor.tasks) <= done + 2
             assert len(list(tmp_path.glob("*.npz"))) <= 4, "with the importances"
         assert [task.name for task in executor.tasks] == names
@@ -89,7 +91,9 @@ def test_tasks_are_paths_and_places_and_few_are_under_way(tiny_llama: Path, tmp_
             return not isinstance(value, np.ndarray) and len(repr(value)) < 500
 
         assert all(simple(value) for task in executor.tasks for value in vars(task).values())
-        assert np.array_equal(ahead.matrix(names[0]).codes, ahead._decoder.matrix(names[0]).codes), "asked for again"
+        assert np.array_equal(ahead.matrix(names[0]).dense.codes, ahead._decoder.matrix(names[0]).dense.codes), (
+            "asked for again"
+        )
 
 
 def test_an_error_in_a_worker_is_the_users_one_line(tmp_path: Path, tiny_llama: Path) -> None:

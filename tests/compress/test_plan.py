@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.plan import make_plan
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
@@ -59,7 +60,7 @@ def test_groups_divide_odd_widths(columns: int) -> None:
         ("coreml", {"bits": 3, "kind": "block"}, "3-bit block is not possible"),
         ("onnx", {"bits": 4, "group": 48}, "powers of two"),
         ("onnx", {"bits": 4, "group": 8}, "powers of two"),
-        ("coreml", {"bits": 4, "kind": "block", "group": 0}, "no size"),
+        ("coreml", {"bits": 4, "kind": "block", "group": 0}, "not a valid size"),
         ("coreml", {"bits": 9}, "2 to 8"),
         ("coreml", {"bits": float("nan")}, "2 to 8"),
         ("coreml", {"bits": 3.5, "kind": "block"}, "3.5-bit block is not possible"),
@@ -79,11 +80,12 @@ def test_what_a_format_cannot_carry_is_refused(target: str, options: dict[str, o
 def test_vectors_are_as_long_as_codes_can_tell_apart(bits: int, cluster_dim: int, vectors: set[int]) -> None:
     """Core ML's codes have 8 bits at most. Their large palettes must not eat up what they gain."""
     plan = make_plan(SPEC, CAN["coreml"], bits, "palette", cluster_dim=cluster_dim)
-    assert {m.scheme.vector for m in plan.layers} == vectors
+    schemes = [m.scheme for m in plan.layers if isinstance(m.scheme, PaletteScheme)]
+    assert len(schemes) == len(plan.layers) and {scheme.vector for scheme in schemes} == vectors
     assert bits < plan.stored_bits < bits + 0.1
-    for matrix in plan.layers:
-        assert matrix.rows % (matrix.scheme.group or matrix.rows) == 0
-        assert matrix.scheme.group % matrix.scheme.vector == 0, "a vector across two palettes"
+    for matrix, scheme in zip(plan.layers, schemes, strict=True):
+        assert matrix.rows % (scheme.group or matrix.rows) == 0
+        assert scheme.group % scheme.vector == 0, "a vector across two palettes"
 
 
 def test_heads_that_onnxruntime_cannot_run_are_refused() -> None:

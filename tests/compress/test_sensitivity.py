@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from edgesw.calibration.calibrate import input_mean_squares
 from edgesw.calibration.gradients import output_gradients
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.compress.matrix import Scheme
+from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.sensitivity import expected_harm, matrix_harms, measure_harms, sample_rows
 from edgesw.decoder.decoder import decoder
 from edgesw.runtime.torch import TorchOps
 from edgesw.text.texts import shipped_text, windows
 from edgesw.text.tokenizer import Tokenizer
 
-PALETTES = [Scheme("palette", bits, 16) for bits in (2, 4, 6)]
+PALETTES = [PaletteScheme(bits, 16) for bits in (2, 4, 6)]
 
 
 def noise(rows: int, columns: int) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_a_held_out_column_does_no_harm() -> None:
     weights = noise(64, 48)
     weights[5, 7] = 300
     columns, rows = np.ones(48, np.float32), np.ones(64, np.float32)
-    (counted,), (held,) = (matrix_harms(weights, [Scheme("palette", 2, 0)], columns, rows, at) for at in ((), [7]))
+    (counted,), (held,) = (matrix_harms(weights, [PaletteScheme(2, 0)], columns, rows, at) for at in ((), [7]))
     assert held < 0.7 * counted
 
 
@@ -63,7 +63,7 @@ def test_a_sample_tells_what_the_whole_matrix_would() -> None:
     weights, random = noise(4096, 1024), np.random.default_rng(1)
     gradients = random.lognormal(size=4096).astype(np.float32)
     columns = random.lognormal(size=1024).astype(np.float32)
-    scheme = Scheme("palette", 4, 16)
+    scheme = PaletteScheme(4, 16)
     rows = sample_rows(4096, 1024, 16)
     assert len(rows) < 4096 / 2 and not (rows.reshape(-1, 16)[:, 0] % 16).any(), "whole groups, and not all of them"
     (sampled,) = matrix_harms(weights, [scheme], columns, gradients)

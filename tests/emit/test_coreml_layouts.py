@@ -224,7 +224,7 @@ def test_an_ablation_is_the_model_without_what_is_held_out(form: CoreMLLayout, t
     bare = CompressedDecoder(
         checkpoint, plan, None, [(0, 5, 7)], {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}, 0.01
     )
-    without = with_matrices("llama", {name: bare.matrix(name).dense() for name, _ in plan.schemes})
+    without = with_matrices("llama", {name: bare.matrix(name).dense.decode() for name, _ in plan.schemes})
     assert off(expected(without, 20), expected(model, 20)) > 0.02, "too little is held out to tell the two apart"
     for corrected, wanted in ((True, model), (False, without)):
         decoder = open_coreml(path, CONTEXT, "float32", corrected=corrected)

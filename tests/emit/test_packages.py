@@ -164,7 +164,7 @@ def test_files_hold_what_was_compressed(made: Made) -> None:
     names = set(made.decoder.plan._by_name)
     assert set(stored) == names
     for name in names:
-        expected = made.decoder.matrix(name).dense()
+        expected = made.decoder.matrix(name).dense.decode()
         assert np.abs(stored[name] - expected).max() <= 2e-3 * np.abs(expected).max(), name
 
 
