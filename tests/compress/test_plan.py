@@ -17,7 +17,7 @@ SPEC = DecoderSpec(
     vocab_size=49152, max_positions=8192, norm_eps=1e-5, tied_head=True, bos_token_id=1, eos_token_ids=(2,),
     rotaries=(), layer_rotary=(None,) * 4, layer_windows=(None,) * 4,
 )  # fmt: skip
-CAN = {name: target.capabilities for name, target in TARGETS.items()}
+CAN = {name: target.capabilities(target.options()) for name, target in TARGETS.items()}
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
