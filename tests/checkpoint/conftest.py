@@ -1,4 +1,4 @@
-"""Tiny checkpoints, made by transformers' own classes, and a GGUF written with llama.cpp's layout of rows."""
+"""Tiny checkpoints, made with transformers' own classes, and a GGUF with llama.cpp's order of rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_llama() -> Callable[..., Any]:
 def tiny(
     make_llama: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, np.ndarray]]:
-    """(folder, float32 tensors by Hugging Face name) of a small model with a head of its own. Do not write into it."""
+    """(folder, float32 tensors by Hugging Face name) of a small model with an untied head. Do not write into it."""
     folder = tmp_path_factory.mktemp("tiny")
     return folder, state(make_llama(folder))
 
@@ -41,7 +41,7 @@ Change = Callable[[Any], None]
 
 @pytest.fixture(scope="session")
 def write_gguf(tiny: tuple[Path, dict[str, np.ndarray]]) -> Callable[..., Path]:
-    """`write_gguf(path)` writes the tiny model as GGUF, matrices in Q8_0; what differs is told by keywords."""
+    """`write_gguf(path)` writes the tiny model as GGUF, matrices in Q8_0; keywords say what differs."""
 
     def write(
         path: Path,

@@ -1,4 +1,4 @@
-"""A checkpoint gives the weights transformers would give, by our names, only what is asked for."""
+"""A checkpoint gives transformers' weights under canonical names, and reads only what is asked for."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_tensor_equals_the_one_transformers_saved(
 def test_rows_are_the_rows_of_the_tensor(
     tiny: Tiny, write_gguf: Callable[..., Path], tmp_path: Path, rows: Any, kind: str
 ) -> None:
-    """Rows that are permuted in a GGUF are picked in Hugging Face's order: the wrong ones would go unnoticed."""
+    """Rows that a GGUF permutes are picked in Hugging Face's order: wrong ones would go unnoticed."""
     checkpoint = open_checkpoint(str(tiny[0] if kind == "safetensors" else write_gguf(tmp_path / "tiny.gguf")))
     for name in ("embed_tokens", "layers.1.q_proj", "layers.0.k_proj", "layers.1.down_proj", "norm"):
         np.testing.assert_array_equal(checkpoint.rows(name, rows), checkpoint.tensor(name)[rows], err_msg=name)
@@ -78,8 +78,8 @@ def test_spec_of_a_tiny_model(tiny: Tiny) -> None:
     assert (spec.bos_token_id, spec.eos_token_ids, spec.norm_eps) == (1, (2,), 1e-6)
 
 
-def test_nothing_read_stays_in_memory(tiny: Tiny) -> None:
-    """A tensor the caller may write into: neither a view of the file nor one that a later read sees."""
+def test_tensors_that_were_read_are_not_cached(tiny: Tiny) -> None:
+    """The caller may write into a tensor: it is neither a view of the file nor seen by a later read."""
     checkpoint = open_checkpoint(str(tiny[0]))
     first = checkpoint.tensor("layers.0.down_proj")
     first[:] = 0
@@ -98,8 +98,8 @@ def test_missing_tensors_are_counted(tiny: Tiny, tmp_path: Path) -> None:
         open_checkpoint(str(folder))
 
 
-def test_a_tensor_nobody_would_read_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    """Fewer layers than the file holds, or a bias: converting what is left would give another model in silence."""
+def test_an_unused_tensor_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """Fewer layers than the file holds, or a bias: ignoring it would silently give a different model."""
     folder = edited(tiny[0], tmp_path, {"num_hidden_layers": 1})
     with pytest.raises(UnsupportedError, match=r"model\.layers\.1\.input_layernorm\.weight' \(9 such\)"):
         open_checkpoint(str(folder))
@@ -119,7 +119,7 @@ def test_folder_without_tokenizer_says_how_to_make_one(tiny: Tiny) -> None:
         open_checkpoint(str(tiny[0])).tokenizer_files()
 
 
-def test_tokenizer_files_are_handed_on_unchanged(tiny: Tiny, tmp_path: Path) -> None:
+def test_tokenizer_files_are_passed_on_unchanged(tiny: Tiny, tmp_path: Path) -> None:
     folder = edited(tiny[0], tmp_path, {})
     (folder / "tokenizer.json").write_bytes(b"{}")
     (folder / "chat_template.jinja").write_bytes(b"{{ messages }}")
@@ -130,7 +130,7 @@ def test_tokenizer_files_are_handed_on_unchanged(tiny: Tiny, tmp_path: Path) -> 
 
 
 def test_gguf_equals_what_transformers_reads_from_it(write_gguf: Callable[..., Path], tmp_path: Path) -> None:
-    """q and k rows are interleaved in a GGUF: left so, attention would turn the wrong channels."""
+    """The rows of q and k are interleaved in a GGUF: left so, RoPE would rotate the wrong channels."""
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
@@ -148,7 +148,7 @@ def test_gguf_is_the_model_it_was_made_from(tiny: Tiny, write_gguf: Callable[...
     assert asdict(checkpoint.spec) == ours
 
 
-def test_gguf_config_is_one_transformers_takes(write_gguf: Callable[..., Path], tmp_path: Path) -> None:
+def test_transformers_accepts_the_config_of_a_gguf(write_gguf: Callable[..., Path], tmp_path: Path) -> None:
     from transformers import LlamaConfig
 
     checkpoint = open_checkpoint(str(write_gguf(tmp_path / "tiny.gguf")))
@@ -160,7 +160,7 @@ def test_gguf_config_is_one_transformers_takes(write_gguf: Callable[..., Path], 
 
 
 def edited(folder: Path, tmp_path: Path, changes: dict[str, Any]) -> Path:
-    """A copy of a checkpoint with these keys of its config.json changed."""
+    """A copy of a checkpoint with changes to its config.json."""
     copy = tmp_path / "edited"
     shutil.copytree(folder, copy)
     config = json.loads((copy / "config.json").read_text())

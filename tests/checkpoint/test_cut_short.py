@@ -37,7 +37,7 @@ except CheckpointError as error:
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "gguf"])
-def test_a_file_cut_short_under_a_read(kind: str, tmp_path: Path) -> None:
+def test_a_file_cut_short_while_a_tensor_is_read(kind: str, tmp_path: Path) -> None:
     """A mapped file that is replaced by a download would end the process with a bus error."""
     values = np.arange(512 * 256, dtype=np.float32).reshape(512, 256)
     if kind == "safetensors":

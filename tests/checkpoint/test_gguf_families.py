@@ -1,4 +1,4 @@
-"""Every family read from a GGUF: a row, a norm or a switch read wrongly is a model that talks nonsense."""
+"""Every family read from GGUF gives transformers' logits: a wrong row or switch gives a model that writes nonsense."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_float_logits_are_those_of_transformers(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_the_files_of_these_tests_are_what_llama_cpp_takes_them_for(name: str, tmp_path: Path) -> None:
-    """Else the test above would only show that we read what we wrote. llama.cpp's GELU is a table in half precision."""
+def test_llama_cpp_reads_the_files_of_these_tests_alike(name: str, tmp_path: Path) -> None:
+    """Otherwise the test above would only show that reading inverts writing. llama.cpp's GELU is a float16 table."""
     llama_cpp = pytest.importorskip("llama_cpp")
     model = make(name)
     path = write(name, tmp_path / "m.gguf", model)
@@ -45,8 +45,8 @@ def test_the_files_of_these_tests_are_what_llama_cpp_takes_them_for(name: str, t
     np.testing.assert_allclose(llama.scores[: len(ids)], theirs, atol=0.01 * float(theirs.std()), rtol=0)
 
 
-def test_a_window_in_the_file_is_the_models(tmp_path: Path) -> None:
-    """Phi-3's files name their window, which llama.cpp passes over; transformers, and so we, do not."""
+def test_a_window_in_the_file_is_applied(tmp_path: Path) -> None:
+    """Phi-3's files contain a window, which llama.cpp ignores; transformers and edgesw apply it."""
     model = make("phi3", sliding_window=7)
     checkpoint = open_checkpoint(str(write("phi3", tmp_path / "m.gguf", model)))
     ids = np.random.default_rng(1).integers(0, 96, 30)
@@ -56,7 +56,7 @@ def test_a_window_in_the_file_is_the_models(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "layers"), [("gemma2", 46), ("gemma3", 62)])
 def test_the_27b_models_scale_scores_by_another_size(name: str, layers: int, tmp_path: Path) -> None:
-    """No file says so; scaled like the others' the largest models would attend too sharply."""
+    """No file says so; scaled like the smaller models, the largest ones would attend too sharply."""
     small = open_checkpoint(str(write(name, tmp_path / "small.gguf", make(name)))).spec
     assert small.score_scale == pytest.approx(32**-0.5), "head_dim"
     kinds = ["sliding_attention"] * layers
@@ -65,8 +65,8 @@ def test_the_27b_models_scale_scores_by_another_size(name: str, layers: int, tmp
     assert large.score_scale == pytest.approx(4**-0.5), "hidden size by heads"
 
 
-def test_windows_of_gemma3_as_files_may_say_them(tmp_path: Path) -> None:
-    """Every sixth layer attends to all, unless the file says another number, or each layer's kind, or no window."""
+def test_gemma3_windows_in_every_form_that_files_have(tmp_path: Path) -> None:
+    """Every sixth layer has no window, unless the file gives another number, a list of layers, or no window at all."""
     model = make("gemma3")
 
     def windows(change: Any) -> list[int | None]:
@@ -81,8 +81,8 @@ def test_windows_of_gemma3_as_files_may_say_them(tmp_path: Path) -> None:
         assert windows(None) == [None] * 6
 
 
-def test_gemma3s_frequencies_within_windows(tmp_path: Path) -> None:
-    """The base for layers with a window is 10000 where files do not say, and never scaled."""
+def test_gemma3_frequencies_in_layers_with_a_window(tmp_path: Path) -> None:
+    """Theta in layers with a window is 10000 unless the file has one, and it is never scaled."""
     model = make("gemma3")
     plain = open_checkpoint(str(write("gemma3", tmp_path / "m.gguf", model))).spec
     said = write("gemma3", tmp_path / "said.gguf", model, lambda w: w.add_rope_freq_base_swa(500.0))
@@ -95,7 +95,7 @@ def test_gemma3s_frequencies_within_windows(tmp_path: Path) -> None:
 
 
 def test_olmo3_is_refused(tmp_path: Path) -> None:
-    """Its files go by the name of OLMo-2; without its windows it would be another model."""
+    """Its files call themselves olmo2; without its windows it would be a different model."""
     path = write("olmo2", tmp_path / "m.gguf", make("olmo2"), lambda writer: writer.add_sliding_window(7))
     with pytest.raises(UnsupportedError, match=r"m\.gguf: an OLMo-2 with sliding windows \(OLMo-3\)"):
         open_checkpoint(str(path))

@@ -1,4 +1,4 @@
-"""What is wrong with a GGUF is said in one line; its metadata makes the config transformers would make."""
+"""A defect in a GGUF is reported in one line; its metadata gives the config that transformers would make."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Write = Callable[..., Path]
 
 
 def test_quantised_types_equal_the_gguf_package(tmp_path: Path) -> None:
-    """Rows picked before they are dequantised are the rows picked after."""
+    """Picking rows before dequantising gives the same values as picking them after."""
     import gguf
 
     writer = gguf.GGUFWriter(tmp_path / "types.gguf", "llama")
@@ -50,7 +50,7 @@ def test_another_architecture_lists_what_is_supported(write_gguf: Write, tmp_pat
 
 
 @pytest.mark.parametrize("content", [b"", b"GG", b"PK\x03\x04 and so on", b"ggml"])
-def test_what_is_no_gguf_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_gguf_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"model\.gguf: not a GGUF file"):
@@ -83,7 +83,7 @@ def test_flipped_bytes_never_end_in_a_traceback(write_gguf: Write, tmp_path: Pat
 
 @pytest.mark.parametrize("kind", [0, 7, 8, 9, 12], ids=["bytes", "flags", "texts", "lists", "numbers"])
 def test_an_array_longer_than_its_file_is_refused_at_once(tmp_path: Path, kind: int) -> None:
-    """A few bytes that claim 2**60 values would keep the machine busy until its memory is full."""
+    """A few bytes that announce 2**60 values would otherwise fill the memory."""
     path = tmp_path / "long.gguf"
     key = struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, kind, 2**60)
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key)
@@ -92,7 +92,7 @@ def test_an_array_longer_than_its_file_is_refused_at_once(tmp_path: Path, kind: 
 
 
 def test_a_line_break_in_a_name_stays_in_the_line(write_gguf: Write, tmp_path: Path) -> None:
-    """Names out of a file are printed: a line of their own, or an escape sequence, could say anything to the user."""
+    """Names from a file are printed: with line breaks or escape sequences they could show the user anything."""
     path = write_gguf(tmp_path / "m.gguf", extra={"a\n\x1b[2Jb": np.zeros(4, np.float32)})
     with pytest.raises(UnsupportedError, match=r"holds tensor 'a\\n\\x1b\[2Jb'"):
         open_checkpoint(str(path))
@@ -113,7 +113,7 @@ def test_missing_and_unknown_tensors_are_named(write_gguf: Write, tmp_path: Path
         open_checkpoint(str(path))
 
 
-def test_a_type_nobody_dequantises_is_named(write_gguf: Write, tmp_path: Path) -> None:
+def test_a_type_that_cannot_be_dequantised_is_named(write_gguf: Write, tmp_path: Path) -> None:
     extra = {"output_norm.weight": np.zeros(64, np.int32)}
     path = write_gguf(tmp_path / "int.gguf", without=("model.norm.weight",), extra=extra)
     with pytest.raises(UnsupportedError, match=r"'output_norm\.weight' is stored as I32"):
@@ -131,19 +131,19 @@ def test_a_type_nobody_dequantises_is_named(write_gguf: Write, tmp_path: Path) -
     ],
     ids=["rope type", "experts", "partial rotary", "large values", "scale"],
 )
-def test_what_a_llama_cannot_do_yet_is_named(write_gguf: Write, tmp_path: Path, change: Any, said: str) -> None:
+def test_unsupported_settings_are_named(write_gguf: Write, tmp_path: Path, change: Any, said: str) -> None:
     with pytest.raises(UnsupportedError, match=said):
         open_checkpoint(str(write_gguf(tmp_path / "m.gguf", change=change)))
 
 
-def test_divisors_of_frequencies_that_do_not_fit_are_named(write_gguf: Write, tmp_path: Path) -> None:
+def test_a_wrong_number_of_frequency_divisors_is_named(write_gguf: Write, tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "m.gguf", extra={"rope_freqs.weight": np.ones(9, np.float32)})
     with pytest.raises(CheckpointError, match="'factors' .* must be a list of 8 numbers"):
         open_checkpoint(str(path))
 
 
-def test_the_factor_of_old_files_stretches_positions(write_gguf: Write, tmp_path: Path) -> None:
-    """Files from before `rope.scaling.type` have `rope.scale_linear`: passed over, long texts would be read wrongly."""
+def test_the_rope_factor_of_old_files_is_applied(write_gguf: Write, tmp_path: Path) -> None:
+    """Files older than `rope.scaling.type` have `rope.scale_linear`: ignored, long texts would be misread."""
     plain = open_checkpoint(str(write_gguf(tmp_path / "plain.gguf"))).spec.rotaries[0].frequencies
 
     def stretch(writer: Any) -> None:
@@ -154,7 +154,7 @@ def test_the_factor_of_old_files_stretches_positions(write_gguf: Write, tmp_path
 
 
 def test_a_tied_gguf_and_its_end_tokens(write_gguf: Write, tmp_path: Path) -> None:
-    """Without output.weight the head is the embedding; a turn's end ends generation as well as a text's."""
+    """Without output.weight the head is the embedding; the end of a turn ends generation, like the end of a text."""
 
     def tokens(writer: Any) -> None:
         writer.add_bos_token_id(3)

@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers in a GGUF: the tokens the model was trained with, found without the .model file."""
+"""SentencePiece tokenizers from a GGUF give the tokens of the model's training, without the .model file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pieces() -> tuple[list[str], list[float]]:
 
 
 def random_texts(count: int) -> list[str]:
-    """Runs of the characters at which tokenizers part ways."""
+    """Random sequences of the characters on which tokenizers differ."""
     choose = random.Random(0)
     alphabet = "ab the an\t\n  éя日🎉<s>1"
     return ["".join(choose.choice(alphabet) for _ in range(choose.randrange(1, 40))) for _ in range(count)]
@@ -50,7 +50,7 @@ def llama_cpp(path: Path) -> Encode:
 
 
 def greedy(vocabulary: dict[str, Any], text: str) -> list[int]:
-    """SentencePiece's rule: merge the neighbours that make the best piece, the leftmost first; the rest is bytes."""
+    """SentencePiece's rule: merge the neighbours that form the best piece, leftmost first; the rest becomes bytes."""
     number = {token: n for n, token in enumerate(vocabulary["tokens"])}
     score = {t: vocabulary["scores"][n] for t, n in number.items() if vocabulary["types"][n] == v.NORMAL}
     parts = list(text.replace(" ", v.SPACE))
@@ -66,11 +66,11 @@ def greedy(vocabulary: dict[str, Any], text: str) -> list[int]:
 
 @pytest.mark.parametrize("prefix", [True, False], ids=["llama", "gemma"])
 def test_bpe_equals_llama_cpp(tmp_path: Path, pieces: tuple[list[str], list[float]], prefix: bool) -> None:
-    """Special tokens, bytes, spaces and what comes after them: other tokens make a worse model, and nobody sees why."""
+    """Special tokens, bytes, spaces and what follows them: with other tokens the model is silently worse."""
     vocabulary = v.vocabulary(*pieces, MARKS if prefix else {**MARKS, **SPACES})
     path = v.write(tmp_path / "v.gguf", "llama", vocabulary, add_space_prefix=prefix)
     ours, theirs = encoder(path), llama_cpp(path)
-    if not prefix:  # llama.cpp's conversion writes these tokens with plain spaces, and only so it finds them in a text
+    if not prefix:  # llama.cpp's conversion writes these tokens with plain spaces: otherwise they never match
         plain = {**vocabulary, "tokens": [t.replace(v.SPACE, " ") if t in SPACES else t for t in vocabulary["tokens"]]}
         theirs = llama_cpp(v.write(tmp_path / "plain.gguf", "llama", plain, add_space_prefix=prefix))
     for text in [*v.TEXTS, *random_texts(500)]:
@@ -93,7 +93,7 @@ def test_merges_derived_from_scores_equal_merging_by_score(
 
 
 def test_bpe_equals_transformers_gemma(tmp_path: Path, pieces: tuple[list[str], list[float]]) -> None:
-    """Where transformers needs no .model file either; it takes no tab for a part of tokens, so those texts are left."""
+    """transformers needs no .model file here. It never makes a tab part of a token, so texts with one are skipped."""
     from transformers import GemmaTokenizer
     from transformers.tokenization_utils_base import generate_merges
 
@@ -109,8 +109,8 @@ def test_bpe_equals_transformers_gemma(tmp_path: Path, pieces: tuple[list[str], 
 
 
 @pytest.mark.parametrize("prefix", [True, False])
-def test_bpe_text_comes_back(tmp_path: Path, pieces: tuple[list[str], list[float]], prefix: bool) -> None:
-    """Also in a stream, where a character's bytes come token by token."""
+def test_bpe_text_round_trips(tmp_path: Path, pieces: tuple[list[str], list[float]], prefix: bool) -> None:
+    """Also in a stream, where the bytes of a character arrive token by token."""
     path = v.write(tmp_path / "v.gguf", "llama", v.vocabulary(*pieces, MARKS), add_space_prefix=prefix)
     tokenizer = read(path)
     for text in [*v.TEXTS, *random_texts(100)]:
@@ -126,7 +126,7 @@ def test_bpe_text_comes_back(tmp_path: Path, pieces: tuple[list[str], list[float
 def test_files_without_scores_merge_in_the_order_of_tokens(
     tmp_path: Path, pieces: tuple[list[str], list[float]]
 ) -> None:
-    """Conversions from a tokenizer.json give every token -1000; taken at its word that would shred every text."""
+    """Conversions from a tokenizer.json score every token -1000; merging by that would tear every text apart."""
     scored = v.vocabulary(*pieces)
     ours = encoder(v.write(tmp_path / "scored.gguf", "llama", scored))
     flat = {**scored, "scores": [-1000.0] * len(scored["scores"])}
@@ -136,7 +136,7 @@ def test_files_without_scores_merge_in_the_order_of_tokens(
 
 
 def test_defaults_of_old_files(tmp_path: Path, pieces: tuple[list[str], list[float]]) -> None:
-    """Files from before the keys existed: BOS and a space come first, as llama.cpp takes it."""
+    """Files older than the keys: BOS and a space come first, as in llama.cpp."""
     from tokenizers import Tokenizer as Backend
 
     path = v.write(tmp_path / "v.gguf", "llama", v.vocabulary(*pieces))
@@ -152,7 +152,7 @@ def test_defaults_of_old_files(tmp_path: Path, pieces: tuple[list[str], list[flo
 
 @pytest.mark.parametrize("prefix", [True, False])
 def test_the_files_load_in_transformers(tmp_path: Path, pieces: tuple[list[str], list[float]], prefix: bool) -> None:
-    """A package's tokenizer files must work for whoever loads them with the usual library."""
+    """A package's tokenizer files must also work in transformers, the usual library."""
     from transformers import AutoTokenizer
 
     path = v.write(tmp_path / "v.gguf", "llama", v.vocabulary(*pieces, MARKS), add_space_prefix=prefix)
@@ -166,7 +166,7 @@ def test_the_files_load_in_transformers(tmp_path: Path, pieces: tuple[list[str],
 
 
 def test_the_end_of_a_turn_ends_generation(tmp_path: Path, pieces: tuple[list[str], list[float]]) -> None:
-    """Gemma's files name <eos> only; the model ends its turns with another token, and would talk on for ever."""
+    """Gemma's files declare only <eos>, but the model ends turns with another token: it would never stop."""
     vocabulary = v.vocabulary(*pieces, {"<end_of_turn>": v.USER_DEFINED})
     tokenizer = read(v.write(tmp_path / "v.gguf", "llama", vocabulary))
     turn = vocabulary["tokens"].index("<end_of_turn>")
@@ -174,8 +174,8 @@ def test_the_end_of_a_turn_ends_generation(tmp_path: Path, pieces: tuple[list[st
     assert tokenizer.decode([turn]) == "", "it is no text"
 
 
-def test_phi3_loses_the_white_space_after_its_marks(tmp_path: Path, pieces: tuple[list[str], list[float]]) -> None:
-    """As in training: a line break after <|user|> is not a token of the prompt."""
+def test_phi3_drops_white_space_after_turn_tokens(tmp_path: Path, pieces: tuple[list[str], list[float]]) -> None:
+    """As in training, a line break after <|user|> is not a token of the prompt."""
     vocabulary = v.vocabulary(*pieces, {"<|user|>": v.CONTROL})
     phi3 = encoder(v.write(tmp_path / "phi3.gguf", "llama", vocabulary, architecture="phi3", name="Phi-3 mini"))
     llama = encoder(v.write(tmp_path / "llama.gguf", "llama", vocabulary))
@@ -194,7 +194,7 @@ def unigram() -> dict[str, Any]:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.train_from_iterator(v.corpus(), trainers.UnigramTrainer(vocab_size=500, show_progress=False))
-    # Nobody has a token for NUL: llama.cpp ends a token's text there.
+    # Models have no token for NUL, at which llama.cpp ends a token's text.
     found = [(t, score) for t, score in json.loads(tokenizer.to_str())["model"]["vocab"] if "\0" not in t]
     head = {"<pad>": v.CONTROL, "</s>": v.CONTROL, "<unk>": v.UNKNOWN, **MARKS}
     return {
@@ -214,13 +214,13 @@ def test_unigram_equals_llama_cpp(tmp_path: Path, unigram: dict[str, Any], mappe
     ours, theirs = encoder(path), llama_cpp(path)
     texts = [*v.TEXTS, "ﬁnd Ａ\u3000b\tc ½", *random_texts(200)]
     for text in texts:
-        # Where there are spaces alone llama.cpp puts no prefix before them; SentencePiece does.
+        # llama.cpp does not put a prefix before a text of spaces alone; SentencePiece does.
         if text.strip(" \t") and "> <" not in text:
             assert ours(text) == theirs(text), repr(text)
     assert (ours("ﬁnd Ａ") == ours("find A")) == mapped
 
 
-def test_unigram_text_comes_back_and_ends_with_eos(tmp_path: Path, unigram: dict[str, Any]) -> None:
+def test_unigram_text_round_trips_and_ends_with_eos(tmp_path: Path, unigram: dict[str, Any]) -> None:
     from tokenizers import Tokenizer as Backend
 
     path = v.write(tmp_path / "v.gguf", "t5", unigram, add_space_prefix=True)
@@ -252,7 +252,7 @@ def test_a_damaged_charsmap_is_named(tmp_path: Path, unigram: dict[str, Any]) ->
 def test_nonsense_in_the_metadata_never_ends_in_a_traceback(
     tmp_path: Path, pieces: tuple[list[str], list[float]], model: str
 ) -> None:
-    """Damage may put anything anywhere."""
+    """A damaged file may contain anything anywhere."""
     path = v.write(tmp_path / "v.gguf", model, v.vocabulary(*pieces), token_merges=["a b"], bos_token_id=1)
     sound = {**GgufReader(path).metadata, "tokenizer.ggml.pre": "gpt-2"}
     refused = 0

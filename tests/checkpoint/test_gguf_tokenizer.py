@@ -1,4 +1,4 @@
-"""The tokenizer of a GGUF: the one the model was trained with, byte for byte, not a near one."""
+"""The tokenizer of a GGUF gives exactly the tokens of the model's training."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_no_byte_is_lost(text: str, pre: str) -> None:
     assert made.decode(made.encode(text, bos=False), special=True) == text
 
 
-def test_numbers_are_cut_as_each_model_learned_them() -> None:
+def test_numbers_are_split_as_in_each_models_training() -> None:
     assert pieces("ab 1234", "gpt-2") == ["ab", " ", "123", "4"]
     assert pieces("ab 1234", "smollm") == ["ab", " ", "1", "2", "3", "4"], "digits must stand alone"
     assert pieces("ab 1234", "llama-bpe") == ["ab", " ", "123", "4"]
@@ -77,7 +77,7 @@ def test_patterns_are_those_transformers_uses(pre: str) -> None:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[list[str], list[str]]:
-    """Tokens and merges learned with hardly any cutting, so that how a text is cut shows in its tokens."""
+    """Tokens and merges learned with little pre-splitting, so that the tokens show how a text is split."""
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, pre_tokenizers, trainers
 
@@ -91,9 +91,12 @@ def trained() -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("pre", sorted(PRE_TOKENIZERS))
-def test_words_are_cut_as_llama_cpp_cuts_them(tmp_path: Path, trained: tuple[list[str], list[str]], pre: str) -> None:
-    """A text cut otherwise than in training is other tokens. llama.cpp composes no text, and where words are cut by
-    case it takes combining marks for no part of them, which the models' own patterns do; such texts are left out."""
+def test_words_are_split_as_in_llama_cpp(tmp_path: Path, trained: tuple[list[str], list[str]], pre: str) -> None:
+    """A text that is split differently than in training becomes different tokens.
+
+    llama.cpp does not compose characters, and where words are split by case, combining marks do not belong to them as
+    they do in the models' own patterns; such texts are skipped.
+    """
     llama_cpp = pytest.importorskip("llama_cpp")
     import gguf
 
@@ -117,14 +120,14 @@ def test_words_are_cut_as_llama_cpp_cuts_them(tmp_path: Path, trained: tuple[lis
         assert ours.encode(text, bos=False) == theirs.tokenize(text.encode(), add_bos=False, special=True), repr(text)
 
 
-def test_what_qwen_composes_is_composed() -> None:
-    """A letter and its accent typed apart are one character to the model, as in its own tokenizer."""
+def test_qwen_composes_characters() -> None:
+    """A letter and a separate accent are one character to the model, as in its own tokenizer."""
     assert tokenizer(pre="qwen2").encode("u\u0308", bos=False) == tokenizer(pre="qwen2").encode("ü", bos=False)
     assert tokenizer(pre="llama-bpe").encode("u\u0308", bos=False) != tokenizer(pre="llama-bpe").encode("ü", bos=False)
 
 
-def test_a_word_that_is_a_token_is_that_token() -> None:
-    """Llama 3 has tokens that no merge makes; without them its prompts are other tokens than in training."""
+def test_a_word_in_the_vocabulary_becomes_that_token() -> None:
+    """Llama 3 has tokens that no merge produces; without them its prompts differ from its training."""
     tokens = [*metadata()["tokenizer.ggml.tokens"], "zebra"]
     changes = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": None}
     zebra = len(tokens) - 1
@@ -142,7 +145,7 @@ def test_control_and_user_defined_tokens_stay_whole() -> None:
 
 
 def test_template_and_bos_go_into_the_files() -> None:
-    """Other programs read tokenizer.json too, and must put BOS where the GGUF says."""
+    """Other programs read tokenizer.json too, and must add BOS where the GGUF says."""
     from tokenizers import Tokenizer as Backend
 
     changes = {"tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.add_bos_token": True}
@@ -166,7 +169,7 @@ def test_template_and_bos_go_into_the_files() -> None:
         ({"tokenizer.ggml.eos_token_id": 10**6}, CheckpointError, "'tokenizer.ggml.eos_token_id' is 1000000"),
     ],
 )
-def test_what_we_cannot_read_is_named(changes: dict[str, Any], kind: type[EdgeswError], said: str) -> None:
+def test_what_cannot_be_read_is_named(changes: dict[str, Any], kind: type[EdgeswError], said: str) -> None:
     with pytest.raises(kind, match=f"m.gguf: .*{said}") as error:
         tokenizer_from_gguf(metadata(**changes), "m.gguf")
     assert "\n" not in str(error.value)

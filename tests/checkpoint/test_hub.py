@@ -1,4 +1,4 @@
-"""What the hub answers, as the user reads it. No test here goes online."""
+"""What the hub answers becomes one line for the user. No test here goes online."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, result: Any) -> dict[str, Any]:
 
 
 def test_only_what_is_needed_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A repository may hold the weights three times over: as pickles, in another layout, in a subfolder."""
+    """A repository may hold the weights three times: as pickles, in another layout, in a subfolder."""
     from huggingface_hub.utils import filter_repo_objects
 
     asked = answer(monkeypatch, tmp_path / "snapshots" / "c0ffee")

@@ -1,4 +1,4 @@
-"""A damaged safetensors file is one clear line, never a traceback and never wrong numbers."""
+"""A damaged safetensors file gives one clear line, never a traceback and never wrong numbers."""
 
 from __future__ import annotations
 

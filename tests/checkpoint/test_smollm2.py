@@ -1,4 +1,4 @@
-"""The real model, from the package that carries it: the weights and tokens are those others read from the same file."""
+"""The real model, from its package: weights and tokens are those that other libraries read from the same file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tokenizer(smollm2: Checkpoint) -> Tokenizer:
 
 
 def test_the_recipes_coordinates_hold_the_super_weights(smollm2: Checkpoint) -> None:
-    """Wrong by one row or permuted, the hold-out would protect ordinary scalars."""
+    """If rows were off by one or permuted, ordinary scalars would be held out."""
     assert smollm2.source.recipe is not None
     recipe = smollm2.source.recipe
     places = [*(weight.coordinates for weight in recipe.super_weights), *recipe.cancels_at]
@@ -47,15 +47,15 @@ def test_spec_and_size(smollm2: Checkpoint) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_tokens_equal_llama_cpp(smollm2: Checkpoint, tokenizer: Tokenizer, text: str) -> None:
-    """Other tokens than the model was trained with: it still talks, only worse, and nobody sees why."""
+    """With other tokens than in its training, the model still works, but is silently worse."""
     llama_cpp = pytest.importorskip("llama_cpp")
     reference = llama_cpp.Llama(str(smollm2.source.path), vocab_only=True, verbose=False)
     assert tokenizer.encode(text, bos=False) == reference.tokenize(text.encode(), add_bos=False, special=True)
 
 
 def test_tokens_equal_transformers(smollm2: Checkpoint, tokenizer: Tokenizer) -> None:
-    """Where spaces stand before digits transformers' reading of this file differs from llama.cpp and from training: it
-    passes over the pre-tokenizer the file names. Those texts are left to the test above."""
+    """transformers ignores the file's pre-tokenizer, so that spaces before digits are read differently than in training
+    and in llama.cpp. Those texts are left to the test above."""
     from transformers import AutoTokenizer
 
     theirs = AutoTokenizer.from_pretrained(smollm2.source.path.parent, gguf_file=smollm2.source.path.name)
@@ -68,7 +68,7 @@ def test_tokens_equal_transformers(smollm2: Checkpoint, tokenizer: Tokenizer) ->
 
 
 def test_the_files_load_in_transformers(smollm2: Checkpoint, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """A package's tokenizer files must work for whoever loads them with the usual library."""
+    """A package's tokenizer files must also work in transformers, the usual library."""
     from transformers import AutoTokenizer
 
     for name, content in smollm2.tokenizer_files().items():

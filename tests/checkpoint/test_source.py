@@ -1,4 +1,4 @@
-"""A name finds the model meant, or one line says what to do."""
+"""A name finds the model, or one line says what to do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, checkpoint_folder: Path) -> list[tuple[Any, ...]]:
-    """A hub that has everything; the list holds what was asked of it."""
+    """A hub that has every model; the list records what was requested."""
     asked: list[tuple[Any, ...]] = []
 
     def download(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str]:
@@ -44,23 +44,23 @@ def hub(monkeypatch: pytest.MonkeyPatch, checkpoint_folder: Path) -> list[tuple[
     return asked
 
 
-def test_a_folder_is_taken_as_it_is(checkpoint_folder: Path) -> None:
+def test_a_folder_is_used_directly(checkpoint_folder: Path) -> None:
     found = resolve(str(checkpoint_folder))
     assert (found.kind, found.path, found.origin) == ("safetensors", checkpoint_folder, "local folder")
     assert found.revision is None
     assert found.recipe is None
 
 
-def test_a_gguf_file_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_gguf_file_is_used_directly(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
     found = resolve(str(tmp_path / "a.gguf"))
     assert (found.kind, found.path, found.origin) == ("gguf", tmp_path / "a.gguf", "local file")
 
 
-def test_a_folder_wins_over_the_hub_but_only_a_checkpoint_over_a_recipe(
+def test_a_folder_takes_precedence_over_the_hub_but_only_a_checkpoint_over_a_recipe(
     checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch, hub: list[Any], no_package: None
 ) -> None:
-    """`edgesw convert smollm2-135m` writes a folder that may bear the recipe's name: the second run must still work."""
+    """`edgesw convert smollm2-135m` may write a folder with the recipe's name: a second run must still work."""
     monkeypatch.chdir(checkpoint_folder.parent)
     (checkpoint_folder.parent / "owner").mkdir()
     checkpoint_folder.rename("owner/name")
@@ -88,7 +88,7 @@ def test_the_installed_package_needs_no_hub(name: str) -> None:
 
 
 def test_the_package_is_found_without_being_imported() -> None:
-    """Importing it loads llama.cpp: seconds, and a crash where that is not built for the machine."""
+    """Importing it loads llama.cpp, which takes seconds and crashes where it is not built for the machine."""
     code = (
         "import sys; from edgesw.checkpoint.source import resolve\n"
         "try: resolve('smollm2-135m')\n"
@@ -98,7 +98,7 @@ def test_the_package_is_found_without_being_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env={**ENVIRONMENT, "HF_HUB_OFFLINE": "1"})
 
 
-def test_a_revision_is_the_hubs(hub: list[Any]) -> None:
+def test_a_revision_is_passed_to_the_hub(hub: list[Any]) -> None:
     found = resolve("smollm2-135m", "v1")
     assert hub == [("HuggingFaceTB/SmolLM2-135M-Instruct", "v1")], "the package was used though it has no such revision"
     assert (found.kind, found.revision) == ("safetensors", "c0ffee")
@@ -128,13 +128,13 @@ def test_a_revision_of_something_local_is_refused(checkpoint_folder: Path) -> No
 @pytest.mark.parametrize(
     ("name", "near"), [("smollm2-135", "smollm2-135m"), ("mistral7b", "mistral-7b"), ("llama-2-8b", "llama-2-7b")]
 )
-def test_an_unknown_name_suggests_near_ones(name: str, near: str) -> None:
+def test_an_unknown_name_suggests_similar_ones(name: str, near: str) -> None:
     with pytest.raises(UsageError, match=f"unknown model '{name}'. Did you mean .*'{near}'.*Give a folder"):
         resolve(name)
 
 
 @pytest.mark.parametrize("name", ["./nope", "/nope/at/all", "nope.gguf", "~/nope-at-all", "a/b/c", "nope/"])
-def test_a_path_that_does_not_exist_is_not_asked_of_the_hub(name: str, hub: list[Any]) -> None:
+def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(name: str, hub: list[Any]) -> None:
     with pytest.raises(UsageError, match=f"'{name}' does not exist"):
         resolve(name)
     assert not hub
@@ -157,7 +157,7 @@ def test_a_single_safetensors_file_asks_for_its_folder(checkpoint_folder: Path) 
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth"])
-def test_pickles_are_refused_with_the_way_out(tmp_path: Path, name: str) -> None:
+def test_pickles_are_refused_and_the_error_says_what_to_do(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(UsageError, match=rf"only {name}.*convert them to safetensors.*save_pretrained") as error:

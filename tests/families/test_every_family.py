@@ -1,4 +1,4 @@
-"""Every family read from safetensors against transformers: a wrong switch is a model that talks nonsense."""
+"""Every family read from safetensors gives transformers' logits: a wrong switch gives a model that writes nonsense."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgesw.runtime.torch import FloatLogits
 @pytest.mark.parametrize("tokens", [20, 60])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_float_logits_are_those_of_transformers(variant: str, tokens: int, tmp_path: Path) -> None:
-    """60 tokens pass every window and the context before which a LongRoPE is short; 20 do not pass the latter."""
+    """60 tokens exceed every window and the original context of a LongRoPE; 20 do not exceed the latter."""
     model = save(variant, tmp_path)
     ids = np.random.default_rng(1).integers(0, 96, (2, tokens))
     checkpoint = open_checkpoint(str(tmp_path))
@@ -33,7 +33,7 @@ def test_float_logits_are_those_of_transformers(variant: str, tokens: int, tmp_p
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_spec_survives_the_manifest(variant: str, tmp_path: Path) -> None:
-    """A package runs by the spec in its manifest: a switch lost on the way would be another model."""
+    """A package runs by the spec in its manifest: a switch lost there would give a different model."""
     import json
 
     save(variant, tmp_path)

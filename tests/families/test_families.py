@@ -1,10 +1,12 @@
-"""From config.json to a DecoderSpec: what transformers would build, or one line that names the key."""
+"""A config.json becomes the DecoderSpec of the model that transformers would build, or one line that names the key."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_families import VARIANTS
 from tiny_models import SIZES
 
 from edgesw.decoder.spec import DecoderSpec
@@ -19,11 +21,11 @@ def spec_of(config: dict[str, Any]) -> DecoderSpec:
 
 
 def theta(spec: DecoderSpec) -> float:
-    """Base of the rotary frequencies theta^(-2i / head_dim)."""
+    """The base of the RoPE frequencies theta^(-2i / head_dim)."""
     return spec.rotaries[0].frequencies[1] ** (-spec.head_dim / 2)
 
 
-def test_keys_a_config_leaves_out_are_taken_as_transformers_takes_them() -> None:
+def test_missing_keys_have_transformers_defaults() -> None:
     from transformers import LlamaConfig
 
     theirs = LlamaConfig(**SIZES)
@@ -50,7 +52,7 @@ def test_rope_theta_of_old_and_new_transformers(rope: dict[str, Any]) -> None:
     assert theta(spec_of({**LLAMA, **rope})) == pytest.approx(5e5)
 
 
-def test_an_unknown_rope_type_is_named_beside_the_known() -> None:
+def test_an_unknown_rope_type_lists_the_known_ones() -> None:
     with pytest.raises(UnsupportedError, match=r"rope type 'spiral' is not supported. Supported: .*llama3.*yarn"):
         spec_of({**LLAMA, "rope_scaling": {"rope_type": "spiral", "factor": 8.0}})
 
@@ -77,8 +79,8 @@ def test_rope_settings_that_make_no_sense_are_named(rope: dict[str, Any], said: 
         ("quantization_config", {"quant_method": "gptq", "bits": 4}),
     ],
 )
-def test_a_switch_we_do_not_have_is_named(key: str, value: Any) -> None:
-    """Ignored, each of these would give a package that talks nonsense."""
+def test_an_unsupported_setting_is_named(key: str, value: Any) -> None:
+    """Ignored, each of these would give a package that writes nonsense."""
     with pytest.raises(UnsupportedError, match=rf"config\.json: '{key}' is "):
         spec_of({**LLAMA, key: value})
 
@@ -118,23 +120,37 @@ def test_a_senseless_size_is_named(key: str, value: Any) -> None:
         ({"num_hidden_layers": 100_000}, "'num_hidden_layers' is 100000"),
     ],
 )
-def test_what_cannot_be_is_named(changes: dict[str, Any], said: str) -> None:
+def test_impossible_values_are_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(CheckpointError, match=said):
         spec_of({**LLAMA, **changes})
 
 
 @pytest.mark.parametrize("named", [["GPT2LMHeadModel"], [], None, "LlamaForCausalLM", [7]])
-def test_an_unknown_architecture_lists_the_known(named: Any) -> None:
+def test_an_unknown_architecture_lists_the_known_ones(named: Any) -> None:
     with pytest.raises(UsageError, match=r"config\.json: .*Supported: LlamaForCausalLM, MistralForCausalLM"):
         spec_of({**LLAMA, "architectures": named})
 
 
-def test_mistral_slides_its_window_only_where_it_has_one() -> None:
-    """Version 0.1 has a window of 4,096 and the later ones none: a long text would be read wrongly."""
+def test_mistral_has_a_window_only_if_its_config_has_one() -> None:
+    """Version 0.1 has a window of 4,096, later ones have none: a mix-up would misread long texts."""
     mistral = {**LLAMA, "architectures": ["MistralForCausalLM"]}
     assert spec_of({**mistral, "sliding_window": None}).layer_windows == (None, None)
     assert spec_of({**mistral, "sliding_window": 32}).layer_windows == (32, 32)
     assert spec_of(mistral).layer_windows == (4096, 4096), "the default window is 4096"
+
+
+def test_every_family_has_a_tiny_model_and_a_row_on_its_page() -> None:
+    """The tests that hold for all families run for those with a tiny model; the page says what is supported."""
+    page = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+    for family in FAMILIES:
+        assert any(variant.split("-")[0] == family.name for variant in VARIANTS), family.name
+        assert all(f"| {family.name} | `{name}` |" in page for name in family.architectures), family.name
+
+
+def test_no_two_families_read_the_same_files() -> None:
+    """The first in the registry would win, silently."""
+    for names in ([name for family in FAMILIES for name in family.architectures], [f.gguf for f in FAMILIES if f.gguf]):
+        assert len(set(names)) == len(names)
 
 
 def test_every_family_names_the_same_tensors_in_both_formats() -> None:

@@ -1,7 +1,7 @@
-"""Tiny models of tests/tiny_families.py as GGUF files, by the conventions of llama.cpp's conversion.
+"""The tiny models of tiny_families as GGUF files, by the conventions of llama.cpp's conversion.
 
-Names are from the gguf package's own table; q and k are permuted and norms have one added where llama.cpp does it, and
-what it leaves out is left out.
+Names come from the gguf package's own table. As in llama.cpp, q and k are permuted and norms have 1 added in the
+architectures that need it, and what its conversion leaves out is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tiny_models import interleave, state
 
 INTERLEAVED = ("llama", "olmo", "smollm3")
 
-# Name -> (variant of tiny_families, what differs: what a GGUF cannot say has llama.cpp's value).
+# Name -> (variant of tiny_families, changes: what a GGUF cannot express has llama.cpp's value).
 WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama-tied": ("llama", {"tie_word_embeddings": True}),
@@ -51,7 +51,7 @@ def make(name: str, **sizes: Any) -> Any:
 
 
 def write(name: str, path: Path, model: Any, change: Any = None) -> Path:
-    """The model as llama.cpp's conversion writes it, in float32, with a tokenizer of nonsense."""
+    """Writes the model as llama.cpp's conversion does, in float32, with a dummy tokenizer."""
     import gguf
 
     architecture, config = name.split("-")[0], model.config
@@ -136,7 +136,7 @@ def _settings(writer: Any, architecture: str, config: Any) -> None:
 
 
 def _factors(config: Any) -> dict[str, list[float]]:
-    """Llama 3's frequencies are divided in the file by what transformers divides them by; LongRoPE's lists are kept."""
+    """Divisors of the frequencies: for Llama 3 those that transformers uses, for LongRoPE its lists."""
     rope = config.rope_parameters
     if rope.get("rope_type") == "longrope":
         kinds = {"long": rope["long_factor"], "short": rope["short_factor"]}

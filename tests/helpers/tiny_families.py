@@ -1,5 +1,8 @@
-"""A tiny random model of every family, made by transformers' own classes. Each has every switch of its family turned on
-somewhere, with windows, caps and contexts small enough that a short text passes them."""
+"""Tiny random models of every family, made with transformers' own classes.
+
+Each switch of a family is on in at least one of them, and windows, caps and contexts are so small that a short text
+exceeds them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ LONGROPE = {
     "short_factor": [1.0, 1.1, 1.2, 1.3, 1.5, 1.7, 2.0, 2.4], "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 8.0, 12.0, 16.0],
 }  # fmt: skip
 
-# Name -> (transformers' class without "ForCausalLM" and "Config", what its config says beyond SIZES).
+# Name -> (transformers' class without "ForCausalLM" and "Config", what its config has besides SIZES).
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {}),
     "llama-biased": ("Llama", {"attention_bias": True, "mlp_bias": True, "head_dim": 32}),
@@ -74,14 +77,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def make(variant: str, **sizes: Any) -> Any:
-    """transformers' model, random, with norms and biases that are not all ones and zeros."""
+    """transformers' model with random weights, including its norms and biases."""
     import torch
     import transformers
 
     name, settings = VARIANTS[variant]
     config = getattr(transformers, "Gemma3TextConfig" if name == "Gemma3" else f"{name}Config")
     torch.manual_seed(0)
-    # torch's attention has no soft caps: transformers leaves them out there, with a warning.
+    # torch's own attention has no soft caps: transformers would leave them out, with a warning.
     model = getattr(transformers, f"{name}ForCausalLM")(
         config(**{**SIZES, **settings, **sizes}, attn_implementation="eager")
     )
@@ -93,7 +96,7 @@ def make(variant: str, **sizes: Any) -> Any:
 
 
 def save(variant: str, folder: Path, **sizes: Any) -> Any:
-    """`make`, saved to `folder` as safetensors; returns transformers' model."""
+    """Saves the model of `make` to `folder` as safetensors, and returns it."""
     model = make(variant, **sizes)
     model.save_pretrained(folder)
     return model

@@ -1,4 +1,4 @@
-"""Recipes that ship are right, and a mistake in one is found at once."""
+"""The shipped recipes are right, and a mistake in a recipe is found at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgesw.recipes.recipes import Recipe, SuperWeight, all_recipes, load_recipe
 
 
 def test_every_model_of_the_paper_and_its_code_has_a_recipe() -> None:
-    """The index is what people who only look a coordinate up come for."""
+    """People come to the index just to look a coordinate up."""
     assert [recipe.name for recipe in all_recipes()] == [
         "llama-13b",
         "llama-2-13b",
@@ -30,7 +30,7 @@ def test_every_model_of_the_paper_and_its_code_has_a_recipe() -> None:
 
 @pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.name)
 def test_a_shipped_recipe_says_where_its_model_is_and_what_may_be_done_with_it(recipe: Recipe) -> None:
-    """Without a hub id the name leads nowhere; without a licence the package cannot be passed on."""
+    """Without a hub id the model cannot be found; without a licence a package cannot be shared."""
     assert recipe.hub_id is not None and recipe.hub_id.count("/") == 1
     assert recipe.license and recipe.super_weights and recipe.notes
     rows = {row for _, row, _ in (weight.coordinates for weight in recipe.super_weights)}
@@ -38,7 +38,7 @@ def test_a_shipped_recipe_says_where_its_model_is_and_what_may_be_done_with_it(r
 
 
 def test_what_is_only_inferred_is_not_called_published() -> None:
-    """The index lists no instruct model of Mistral: whoever quotes us must not quote the paper for it."""
+    """The paper does not list an instruct model of Mistral, so the recipe must not name the paper as its source."""
     recipe = load_recipe("mistralai/Mistral-7B-Instruct-v0.1")
     base = load_recipe("mistral-7b")
     assert recipe is not None and base is not None
@@ -46,8 +46,8 @@ def test_what_is_only_inferred_is_not_called_published() -> None:
     assert {source for weight in recipe.super_weights for source in weight.sources} == {"base"}
 
 
-def test_a_disputed_coordinate_is_kept_with_what_speaks_against_it() -> None:
-    """Table and code give layer 1 and layer 2: to drop one in silence would be to decide without having measured."""
+def test_a_disputed_coordinate_is_listed_with_the_objection() -> None:
+    """Table and code give layers 1 and 2: dropping one silently would be a decision without a measurement."""
     recipe = load_recipe("olmo-1b")
     assert recipe is not None
     first, *disputed = recipe.super_weights
@@ -139,7 +139,7 @@ def test_a_wrong_recipe_names_file_and_key(tmp_path: Path, text: str, said: str)
 
 
 def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
-    """Which of the two would be used is nothing a user should have to guess."""
+    """A user should not have to guess which of the two is used."""
     (tmp_path / "tiny.yaml").write_text(GOOD)
     (tmp_path / "zany.yaml").write_text("name: zany\nhub_id: some/zany\naliases: [Tiny]\n")
     with pytest.raises(EdgeswError, match=r"recipe zany\.yaml: 'tiny' already belongs to tiny\.yaml"):

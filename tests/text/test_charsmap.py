@@ -1,4 +1,4 @@
-"""A damaged table of characters to replace is refused: the tokenizers library would end the process over it."""
+"""A damaged table of characters to replace is refused: it would crash the tokenizers library, and the process."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ for table in json.load(sys.stdin):
 """
 
 
-def test_what_is_taken_can_be_used() -> None:
-    """Else a GGUF file that was tampered with ends a conversion without a line, or an app's build with a panic."""
+def test_accepted_tables_do_not_crash_the_library() -> None:
+    """Otherwise a manipulated GGUF file could end a conversion without a message."""
     random, taken, refused = np.random.default_rng(0), [SOUND], 0
     for _ in range(4000):
         table = bytearray(SOUND)
@@ -60,13 +60,13 @@ def test_what_is_taken_can_be_used() -> None:
     [b"", b"\1", b"\xff\xff\xff\xff" + bytes(8), bytes(8), b"\5\0\0\0" + bytes(5), b"\4\0\0\0" + bytes(3), SOUND[:400]],
     ids=["empty", "cut", "4 GB", "no units", "odd", "short", "half"],
 )
-def test_sizes_that_lie(table: bytes) -> None:
+def test_wrong_sizes_are_refused(table: bytes) -> None:
     with pytest.raises(ValueError, match="size"):
         check_charsmap(table)
 
 
 def test_a_tokenizer_json_is_checked_too() -> None:
-    """`tokenizer.json` of a checkpoint from anywhere: 12 bytes of it would take 8 GB, or end the process."""
+    """In a checkpoint's `tokenizer.json`, 12 bytes could allocate 8 GB or end the process."""
 
     def files(table: bytes) -> dict[str, bytes]:
         step = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}

@@ -41,7 +41,7 @@ def conversations(system: bool) -> list[list[dict[str, str]]]:
 
 @pytest.fixture
 def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[dict[str, str]]], str]:
-    """transformers' rendering of a template, at NOW."""
+    """Renders a template with transformers, at the time NOW."""
     from transformers import PreTrainedTokenizerFast
     from transformers.utils import chat_template_utils
 
@@ -64,7 +64,7 @@ def rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_prompts_are_those_of_transformers(name: str, rendered: Callable[[str, list[dict[str, str]]], str]) -> None:
-    """One space or line more than in training, and a small model on a phone loses the thread."""
+    """One space or line more than in training, and a small model loses the thread."""
     found = derive_format(TEMPLATES[name], TOKENS)
     assert found is not None
     assert (found.system is None) == (name in WITHOUT_SYSTEM)
@@ -82,7 +82,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("template", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_template_has_no_format(template: str) -> None:
-    """A conversion of hours must not hang, or fill the memory, over a template that came with the model."""
+    """The template that comes with a model must not hang a conversion of hours, or fill the memory."""
     began = time.monotonic()
     assert derive_format_sandboxed(template, TOKENS, seconds=3) is None
     assert time.monotonic() - began < 30
@@ -129,7 +129,7 @@ def test_a_model_without_template_has_no_format() -> None:
     assert tokenizer().chat_format() is None
 
 
-def test_dates_are_the_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dates_are_those_of_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Conversions on two days must give the same bytes, and a chat must show the day on which it is held."""
 
     class Late:

@@ -1,4 +1,4 @@
-"""What is measured on: windows of a text as the papers cut them, and files that cannot be read as one line."""
+"""Texts are cut into windows as in the papers, and a file that cannot be read gives one line."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from edgesw.text.tokenizer import Tokenizer
 
 @pytest.fixture(scope="module")
 def ids(tiny_llama: Path) -> list[int]:
-    """The shipped text's tokens, by the tokenizers library itself."""
+    """The shipped text's tokens, from the tokenizers library itself."""
     backend = Backend.from_file(str(tiny_llama / "tokenizer.json"))
     return list(backend.encode(shipped_text("validation").content, add_special_tokens=False).ids)
 
 
-def test_windows_follow_each_other_behind_bos(tiny_llama: Path, ids: list[int]) -> None:
-    """A window without BOS measures a model outside of what it was trained on, an overlap counts tokens twice."""
+def test_windows_are_consecutive_and_begin_with_bos(tiny_llama: Path, ids: list[int]) -> None:
+    """A window without BOS would measure a model outside its training; an overlap would count tokens twice."""
     tokenizer = Tokenizer.from_folder(tiny_llama)
     bos = Backend.from_file(str(tiny_llama / "tokenizer.json")).token_to_id(BOS)
     found = windows(shipped_text("validation"), tokenizer, 5, 100)
@@ -39,7 +39,7 @@ def test_without_bos_windows_are_full_of_text(tiny_llama: Path, ids: list[int]) 
 
 
 def test_a_text_that_ends_early_gives_fewer_windows(tiny_llama: Path) -> None:
-    """Padding would be measured as if it were text."""
+    """Padding would be measured like text."""
     tokenizer = Tokenizer.from_folder(tiny_llama)
     text = Text("short", shipped_text("validation").content[:1000])
     length = len(tokenizer.encode(text.content, bos=False))
@@ -56,7 +56,7 @@ def test_a_text_without_anything_to_predict_is_refused(content: str, tiny_llama:
 
 
 def test_the_shipped_texts_are_two_and_long_enough() -> None:
-    """Measured on what it was calibrated on, any package looks good; on a page, none of it means anything."""
+    """Measured on its calibration text, any package looks good; measured on a page, figures are meaningless."""
     validation, calibration = shipped_text("validation").content, shipped_text("calibration").content
     assert min(len(validation), len(calibration)) > 29_000
     lines = {line for line in validation.splitlines() if len(line) > 40}
@@ -69,7 +69,7 @@ def test_a_file_is_read_as_it_is(tmp_path: Path) -> None:
     assert load_text(str(tmp_path / "mine.txt")) == Text("mine.txt", "Zoë\n\nnaïve")
 
 
-def test_a_file_of_the_data_sets_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_named_like_the_data_set_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("wikitext2").write_text("my own")
     assert load_text("wikitext2").content == "my own"
@@ -88,7 +88,7 @@ def test_texts_that_cannot_be_read_are_one_line(tiny_llama: Path, tiny_package: 
         assert_one_line(ran, 2, said)
 
 
-def test_wikitext_offline_is_one_line_that_names_the_way_out(tiny_llama: Path, offline_hub: Path) -> None:
+def test_wikitext_offline_is_one_line_that_says_what_to_do(tiny_llama: Path, offline_hub: Path) -> None:
     ran = edgesw("validate", "any", "--text", "wikitext2")
     assert_one_line(ran, 1, "WikiText-2 cannot be fetched from the hub", "leave out --text", "give a file")
 
@@ -97,7 +97,7 @@ RAW = " \n = Robert Boulter = \n \n Robert Boulter is an English actor . \n He h
 
 
 def test_wikitext_is_joined_as_in_the_papers(tmp_path: Path) -> None:
-    """`"\\n\\n".join(dataset["text"])`, blank lines being empty rows: any other joining has another perplexity."""
+    """`"\\n\\n".join(dataset["text"])`, with blank lines as empty rows: joined otherwise, perplexity differs."""
     with zipfile.ZipFile(tmp_path / "wikitext.zip", "w") as archive:
         archive.writestr("wikitext-2-raw/wiki.train.raw", "not this")
         archive.writestr("wikitext-2-raw/wiki.test.raw", RAW)
@@ -113,10 +113,8 @@ def test_wikitext_is_joined_as_in_the_papers(tmp_path: Path) -> None:
     assert wikitext_from_zip(tmp_path / "wikitext.zip") == "\n\n".join(rows)
 
 
-def test_a_damaged_download_is_an_error_of_ours(
-    tmp_path: Path, offline_hub: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The cache may hold what a proxy answered instead of the file."""
+def test_a_damaged_download_is_one_line(tmp_path: Path, offline_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache may hold a proxy's answer instead of the file."""
     repo = offline_hub / "datasets--ggml-org--ci"
     snapshot = repo / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Text in, ids out and back, with whole characters while it streams; bad files are one line."""
+"""Text becomes token ids and comes back, in whole characters when streamed; bad files give one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT = "Zoé said: “naïve” 日本語 👩‍👧 🎉!\n"
 
 
 def byte_level() -> bytes:
-    """Every byte a token, and special tokens: the hardest case for streaming."""
+    """A token for every byte, and special tokens: the hardest case for streaming."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     made = Backend(models.BPE(vocab={token: number for number, token in enumerate(alphabet)}, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -27,7 +27,7 @@ def byte_level() -> bytes:
 
 
 def sentencepiece() -> bytes:
-    """Like Llama 2: spaces as ▁, other characters as byte tokens, BOS added by tokenizer.json, none marked special."""
+    """Like Llama 2: spaces as ▁, other characters as bytes, BOS added by tokenizer.json, no token marked special."""
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abcdeinorst"]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     made = Backend(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
@@ -49,7 +49,7 @@ def tokenizer(kind: Any = byte_level, config: dict[str, Any] | None = None, **fi
 
 
 @pytest.mark.parametrize("kind", [byte_level, sentencepiece])
-def test_text_comes_back_and_bos_comes_once(kind: Any) -> None:
+def test_text_round_trips_and_bos_is_added_once(kind: Any) -> None:
     made = tokenizer(kind)
     ids = made.encode(TEXT, bos=True)
     assert ids[0] == made.bos_id
@@ -69,7 +69,7 @@ def test_a_model_without_bos_gets_none() -> None:
     assert made.encode("ab", bos=True) == made.encode("ab", bos=False)
 
 
-def test_special_tokens_are_recognised_and_are_no_text() -> None:
+def test_special_tokens_are_recognised_and_are_not_text() -> None:
     for kind in (byte_level, sentencepiece):
         made = tokenizer(kind)
         ids = made.encode("a</s>", bos=False)
@@ -78,8 +78,8 @@ def test_special_tokens_are_recognised_and_are_no_text() -> None:
         assert made.decode(ids, special=True) == "a</s>"
 
 
-def test_ends_come_from_both_files() -> None:
-    """A chat model ends a turn with another token than a text; missing it, generation runs on."""
+def test_end_tokens_come_from_both_files() -> None:
+    """A chat model ends turns and texts with different tokens; without both, generation does not stop."""
     made = tokenizer(generation_config__json=json.dumps({"eos_token_id": [257, 258]}).encode())
     assert made.eos_ids == (257, 258)
     assert made.vocab_size == 259
@@ -104,7 +104,7 @@ def test_a_stream_adds_up_and_never_splits_a_character(kind: Any, special: bool)
     assert any("🎉" in part for part in parts)
 
 
-def test_a_stream_holds_through_special_tokens_inside_a_character() -> None:
+def test_a_stream_survives_special_tokens_inside_a_character() -> None:
     made = tokenizer()
     emoji = made.encode("🎉", bos=False)
     stream = made.stream()
@@ -123,7 +123,7 @@ def test_a_stream_is_not_held_up_by_bytes_that_never_become_a_character() -> Non
     assert text.endswith("c")
 
 
-def test_an_unfinished_character_at_the_end_is_told() -> None:
+def test_an_unfinished_character_at_the_end_is_returned() -> None:
     made = tokenizer()
     stream = made.stream()
     assert stream.push(made.encode("é", bos=False)[0]) == ""
@@ -148,7 +148,7 @@ MESSAGES = [{"role": "user", "content": " hi <b> "}, {"role": "assistant", "cont
 
 @pytest.mark.parametrize("generate", [True, False])
 def test_chats_are_rendered_as_transformers_renders_them(tmp_path: Path, generate: bool) -> None:
-    """One space or line more than in training and a small model loses the thread."""
+    """One space or line more than in training, and a small model loses the thread."""
     from transformers import PreTrainedTokenizerFast
 
     (tmp_path / "tokenizer.json").write_bytes(byte_level())
@@ -167,7 +167,7 @@ def test_templates_in_the_config(template: Any) -> None:
     assert tokenizer(config={**CONFIG, "chat_template": template}).chat_prompt(MESSAGES) == "<s>!"
 
 
-def test_the_file_goes_before_the_config() -> None:
+def test_the_file_takes_precedence_over_the_config() -> None:
     made = tokenizer(config={**CONFIG, "chat_template": "old"}, chat_template__jinja=b"new")
     assert made.chat_prompt(MESSAGES) == "new"
 
@@ -184,7 +184,7 @@ def test_the_file_goes_before_the_config() -> None:
     ],
 )
 def test_a_template_that_refuses_or_misbehaves_is_one_line(template: str, said: str) -> None:
-    """A template is code from the internet: it may fail, and must not reach the machine."""
+    """A template is downloaded code: it may fail, and must not reach the machine."""
     made = tokenizer(chat_template__jinja=template.encode())
     with pytest.raises(UsageError, match=f"chat template refuses these messages: .*{said}"):
         made.chat_prompt([{"role": "tool", "content": "x"}])
