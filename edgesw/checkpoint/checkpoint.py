@@ -58,7 +58,7 @@ class Checkpoint:
         return self._read(self._checked(name), None)
 
     def rows(self, name: str, rows: Rows) -> np.ndarray:
-        """Only these rows of the tensor, float32 (rows, columns): the others are neither read nor dequantised."""
+        """Only these rows of the tensor, float32 (rows, columns): the others are neither read nor dequantized."""
         return self._read(self._checked(name), rows)
 
     def tokenizer_files(self) -> dict[str, bytes]:

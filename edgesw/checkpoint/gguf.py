@@ -11,13 +11,13 @@ from edgesw.errors import CheckpointError, UnsupportedError
 
 
 class GgufReader(TensorReader):
-    """The tensors of a GGUF file, dequantised as they are read, and its metadata as plain Python values.
+    """The tensors of a GGUF file, dequantized as they are read, and its metadata as plain Python values.
 
     Raises CheckpointError for a file that is not GGUF, or is truncated; UnsupportedError for a part of a split file
     and for a big-endian file.
     """
 
-    unreadable = ", which the gguf package cannot dequantise: use a file of another type, such as Q8_0."
+    unreadable = ", which the gguf package cannot dequantize: use a file of another type, such as Q8_0."
 
     def __init__(self, path: Path) -> None:
         self.path = path

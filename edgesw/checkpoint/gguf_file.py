@@ -70,11 +70,11 @@ def _stored(path: Path, name: str, shape: tuple[int, ...], number: int, offset: 
     stored = shape if kind.name in _PLAIN else (*shape[:-1], shape[-1] // block * block_bytes)
     if offset + prod(stored) * dtype.itemsize > size:
         raise ValueError(f"tensor '{name}' ends beyond the end of the file")
-    return StoredTensor(path, offset, dtype, shape, stored, kind.name, _dequantiser(kind))
+    return StoredTensor(path, offset, dtype, shape, stored, kind.name, _dequantizer(kind))
 
 
 @cache
-def _dequantiser(kind: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+def _dequantizer(kind: Any) -> Callable[[np.ndarray], np.ndarray] | None:
     """The gguf package's conversion of this type to float32, or None. It has no list to ask, so one block is tried."""
     from gguf.constants import GGML_QUANT_SIZES
     from gguf.quants import dequantize

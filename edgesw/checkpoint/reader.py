@@ -17,7 +17,7 @@ from edgesw.errors import CheckpointError, UnsupportedError
 
 AGAIN = "The file is truncated or damaged: download it again"
 AT_ONCE = 1 << 20
-"""Values read at a time: dequantising takes several times their memory."""
+"""Values read at a time: dequantizing takes several times their memory."""
 
 Rows = slice | np.ndarray
 """Rows of a tensor (its first axis): a slice, or an array of row numbers in any order."""

@@ -28,7 +28,7 @@ class SafetensorsReader(TensorReader):
     Raises CheckpointError for a damaged, truncated or missing file, naming it.
     """
 
-    unreadable = f"; edgesw reads {', '.join(sorted(_DTYPES))}. Use the original checkpoint, not a quantised one."
+    unreadable = f"; edgesw reads {', '.join(sorted(_DTYPES))}. Use the original checkpoint, not a quantized one."
 
     def __init__(self, folder: Path) -> None:
         super().__init__(_sharded(folder) if (folder / INDEX).is_file() else _header(_only_file(folder)))

@@ -18,8 +18,8 @@ from edgesw.errors import CheckpointError, EdgeswError, UnsupportedError, UsageE
 Write = Callable[..., Path]
 
 
-def test_quantised_types_equal_the_gguf_package(tmp_path: Path) -> None:
-    """Picking rows before dequantising gives the same values as picking them after."""
+def test_quantized_types_equal_the_gguf_package(tmp_path: Path) -> None:
+    """Picking rows before dequantizing gives the same values as picking them after."""
     import gguf
 
     writer = gguf.GGUFWriter(tmp_path / "types.gguf", "llama")
@@ -113,7 +113,7 @@ def test_missing_and_unknown_tensors_are_named(write_gguf: Write, tmp_path: Path
         open_checkpoint(str(path))
 
 
-def test_a_type_that_cannot_be_dequantised_is_named(write_gguf: Write, tmp_path: Path) -> None:
+def test_a_type_that_cannot_be_dequantized_is_named(write_gguf: Write, tmp_path: Path) -> None:
     extra = {"output_norm.weight": np.zeros(64, np.int32)}
     path = write_gguf(tmp_path / "int.gguf", without=("model.norm.weight",), extra=extra)
     with pytest.raises(UnsupportedError, match=r"'output_norm\.weight' is stored as I32"):
