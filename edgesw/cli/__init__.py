@@ -83,7 +83,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             return int(cli.main(arguments, prog_name="edgesw", standalone_mode=False, obj=asked) or 0)
         except (Exception, KeyboardInterrupt) as error:
             if pressed or isinstance(error, (click.Abort, KeyboardInterrupt)):
-                return _say("interrupted; nothing was left behind.", INTERRUPTED)
+                left = "the finished matrices are kept: run the same command again to continue"
+                return _say(f"interrupted; {left if asked.resumes else 'nothing was left behind'}.", INTERRUPTED)
             return _explain(error, asked.verbose)
 
 

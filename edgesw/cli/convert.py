@@ -13,6 +13,7 @@ from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import print_json, warn
 from edgesw.cli.validate import TOO_FAR, print_report
+from edgesw.cli.verbosity import verbosity
 from edgesw.formats.activation_quantization import RANGES
 from edgesw.formats.coreml_layout import UNITS
 from edgesw.system.sizes import counted, format_size
@@ -158,6 +159,7 @@ def convert(
     """Compress MODEL and write a package for each target into one folder."""
     import edgesw
     from edgesw.checkpoint.source import plain_name
+    from edgesw.package.publish import leaves_cache
     from edgesw.report.measured import record
 
     settings = _settings(**flags)
@@ -172,7 +174,13 @@ def convert(
             with bar.aside():
                 print_plans(model, plans, err=True)
 
-        package = edgesw.convert(model, output, settings, revision=revision, force=force, progress=bar, decided=show)
+        try:
+            package = edgesw.convert(
+                model, output, settings, revision=revision, force=force, progress=bar, decided=show
+            )
+        except BaseException:
+            verbosity().resumes = leaves_cache(output)
+            raise
         manifest = package.manifest
         is_local = manifest.source.origin.startswith("local")
         if and_validate:

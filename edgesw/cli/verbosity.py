@@ -13,6 +13,8 @@ class Verbosity:
 
     quiet: bool = False
     verbose: bool = False
+    resumes: bool = False
+    """Whether the same command would resume what was interrupted."""
 
 
 def verbosity() -> Verbosity:

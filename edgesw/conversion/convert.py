@@ -74,7 +74,7 @@ def convert(
     source = checkpoint.source.path
     read = file_times(source)
     progress("Reading", "the model's content", 0, 1)
-    with publish(output, force, _key(checkpoint, settings, text)) as folder:
+    with publish(output, force, lambda: _key(checkpoint, settings, text)) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
         chat_format = tokenizer.chat_format()
         held_out = HeldOut({})

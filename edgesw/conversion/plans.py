@@ -65,6 +65,13 @@ class Plans:
         return sum(plan.correction_bytes(each, self.settings.hold_out_fraction) for plan in plans)
 
     @property
+    def compensated(self) -> bool:
+        """Whether matrices are compressed with error compensation: on any text but the shipped one, and on that one for
+        models that are small enough."""
+        shipped = self.settings.calibration == "default"
+        return self.settings.calibration != "none" and (not shipped or compensation_windows(self._parameters) > 0)
+
+    @property
     def mixed(self) -> bool:
         """Whether sensitivities are to be measured to decide widths."""
         return any(plan.mix for plan in self.compressions.values())
@@ -146,7 +153,13 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
     if not 1 <= context <= spec.max_positions:
         raise UsageError(f"--context {context} is out of range: this model has 1 to {spec.max_positions} positions.")
     targets = {name: _plan_target(spec, settings, name, context) for name in settings.targets}
-    return Plans(spec, context, settings, targets)
+    plans = Plans(spec, context, settings, targets)
+    if settings.workers > 1 and plans.compensated:
+        raise UsageError(
+            "--workers: with error compensation a matrix is compressed after those before it, on all cores: leave "
+            "--workers out, or take --calibrate none."
+        )
+    return plans
 
 
 def _plan_target(spec: DecoderSpec, settings: Settings, name: str, context: int) -> TargetPlan:

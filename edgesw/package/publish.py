@@ -6,10 +6,10 @@ import contextlib
 import glob
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from edgesw.errors import PackageError, UsageError
+from edgesw.errors import EdgeswError, PackageError, UsageError
 from edgesw.files.checksums import first_altered, sha256
 from edgesw.files.json_file import read_json
 from edgesw.files.writable import check_writable_folder
@@ -77,16 +77,18 @@ def _is_package(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def publish(final: Path, force: bool, key: str = "", instead: str = "choose another -o") -> Iterator[Path]:
-    """A folder beside `final` to write into, which takes its place when the block ends without an error. KEPT in it is
-    for what may help the next try, and no part of the package.
+def publish(
+    final: Path, force: bool, key: Callable[[], str] = lambda: "", instead: str = "choose another -o"
+) -> Iterator[Path]:
+    """Yields a hidden folder to write a package into, which moves to `final` when the block ends without an error.
 
-    Whatever ends the block early leaves nothing at `final` (or what was there before). A killed process leaves the
-    hidden folder, which the next run for the same path removes, but for KEPT, which it goes on with if that has the
-    same `key`. `instead` is as `check_output` takes it.
+    KEPT in it is a cache of finished work, not part of the package. An error leaves nothing at `final` (or what
+    was there before) and nothing hidden. A process that is killed or interrupted leaves the cache: the next run for the
+    same path takes it over if `key()` gives the same, and else removes it. `key` is called once `final` is known to be
+    free; `instead` is as `check_output` takes it.
     """
     check_output(final, force, instead)
-    final = final.absolute()
+    final, wanted = final.absolute(), key()
     missing = [parent for parent in final.parents if not parent.exists()]
     final.parent.mkdir(parents=True, exist_ok=True)
     staging = final.parent / f".{final.name}.{os.getpid()}.partial"
@@ -94,22 +96,48 @@ def publish(final: Path, force: bool, key: str = "", instead: str = "choose anot
     staging.mkdir()
     for stale in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
         if stale != staging and not _alive(stale.name.split(".")[-2]):
-            if not kept.exists() and _key(stale / KEPT) == key:
+            if not kept.exists() and _key(stale / KEPT) == wanted:
                 (stale / KEPT).rename(kept)
             shutil.rmtree(stale, ignore_errors=True)
     kept.mkdir(exist_ok=True)
-    (kept / "key").write_text(key)
+    (kept / "key").write_text(wanted)
     try:
         yield staging
         shutil.rmtree(kept, ignore_errors=True)
         check_output(final, force, instead)
         _put(staging, final)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
+    except BaseException as error:
+        # A refusal or a full disk leaves nothing. What else ends the work, as Ctrl-C does, is no reason to lose it.
+        if isinstance(error, (EdgeswError, OSError)) or not _keep_cache(kept, _interrupted(final)):
+            shutil.rmtree(staging, ignore_errors=True)
         with contextlib.suppress(OSError):  # not empty: somebody else has put something there
             for parent in missing:
                 parent.rmdir()
         raise
+
+
+def leaves_cache(final: Path) -> bool:
+    """Whether an interrupted run for `final` has left finished work that the next one can take over."""
+    return _interrupted(final.absolute()).exists()
+
+
+def _interrupted(final: Path) -> Path:
+    """The hidden folder of an interrupted run, whose process may live on."""
+    return final.parent / f".{final.name}.interrupted.partial"
+
+
+def _keep_cache(cache: Path, folder: Path) -> bool:
+    """Moves the cache into a folder of its own and removes everything beside it. False where it is empty."""
+    if not any(path.is_file() for path in cache.glob("*/*")):
+        return False
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        cache.rename(folder / KEPT)
+    except OSError:
+        return False
+    shutil.rmtree(cache.parent, ignore_errors=True)
+    return True
 
 
 def _key(kept: Path) -> str | None:

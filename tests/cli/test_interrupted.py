@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiny import edgesw, save_llama
+from tiny import edgesw, save_llama, tree
 
+import edgesw as library
 from edgesw.package.manifest import read_manifest
-from edgesw.package.publish import check_files
+from edgesw.package.publish import KEPT, check_files, leaves_cache
 
 PATIENCE = 120  # seconds, for machines that are busy with other things
 
@@ -61,17 +62,69 @@ def test_a_killed_conversion_leaves_no_package_and_the_next_one_cleans_up(
     check_files(output, read_manifest(output), contents=True)
 
 
-@pytest.mark.parametrize(
-    ("target", "until"), [("onnx", "tokenizer.json"), ("coreml", "model.mlpackage/Data/*/weights")]
-)
-def test_ctrl_c_ends_in_one_line_and_leaves_nothing(target: str, until: str, slow_model: Path, tmp_path: Path) -> None:
-    """At the beginning, and in the middle of coremltools' builder: people do change their minds."""
-    with converting(slow_model, tmp_path / "new" / "package", target, until) as process:
+def test_ctrl_c_at_the_beginning_ends_in_one_line_and_leaves_nothing(slow_model: Path, tmp_path: Path) -> None:
+    """People do change their minds."""
+    with converting(slow_model, tmp_path / "new" / "package", "onnx", "tokenizer.json") as process:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert out == ""
     assert err.lstrip("\n") == "Error: interrupted; nothing was left behind.\n", "the empty line ends that of ^C"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_keeps_the_finished_matrices_and_says_so(slow_model: Path, tmp_path: Path) -> None:
+    """In the middle of coremltools' builder, with a quarter of an hour of work done at 7B: what `kill -9` keeps, Ctrl-C
+    must not throw away, and the user must know."""
+    output = tmp_path / "package"
+    with converting(slow_model, output, "coreml", f"{KEPT}/*/layers.1.q_proj.npz") as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (130, ""), err
+    said = "interrupted; the finished matrices are kept: run the same command again to continue."
+    assert err.lstrip("\n") == f"Error: {said}\n"
+    (left,) = tmp_path.iterdir()
+    kept = {path.name: path.stat().st_mtime_ns for path in left.rglob("*.npz")}
+    assert left.name.startswith(".package.") and len(kept) >= 7 and {path.name for path in left.iterdir()} == {KEPT}
+    times: dict[str, int] = {}
+
+    def watch(stage: str, step: str, done: int, total: int) -> None:
+        times.update({path.name: path.stat().st_mtime_ns for path in tmp_path.glob(".package.*/*/*/*.npz")})
+
+    library.convert(slow_model, output, library.Settings(("coreml",)), progress=watch)
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+    assert {name: times[name] for name in kept} == kept, "not compressed again"
+    whole = edgesw("convert", slow_model, "--target", "coreml", "-o", tmp_path / "whole")
+    assert whole.code == 0 and tree(output) == tree(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("torch: could not determine the shape")])
+def test_an_interruption_that_compiled_code_renames_is_resumed_too(
+    error: BaseException, slow_model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "package"
+
+    def interrupt(stage: str, step: str, done: int, total: int) -> None:
+        if stage.startswith("Writing") and done == 5:
+            raise error
+
+    with pytest.raises(type(error)):
+        library.convert(slow_model, output, library.Settings(("onnx",)), progress=interrupt)
+    assert leaves_cache(output) and not output.exists()
+    library.convert(slow_model, output, library.Settings(("onnx",)))
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), library.EdgeswError("refused")])
+def test_an_error_leaves_nothing(error: Exception, slow_model: Path, tmp_path: Path) -> None:
+    """A full disk that stays full of our own leftovers would be the worst of answers."""
+
+    def fail(stage: str, step: str, done: int, total: int) -> None:
+        if stage.startswith("Writing") and done == 5:
+            raise error
+
+    with pytest.raises(type(error)):
+        library.convert(slow_model, tmp_path / "package", library.Settings(("onnx",)), progress=fail)
     assert list(tmp_path.iterdir()) == []
 
 
