@@ -13,6 +13,8 @@ from edgesw.targets.registry import TARGETS
 
 # Libraries without which nothing is converted, besides those of the targets, and what each is for.
 NEEDED = {"torch": "forward passes", "numba": "compression"}
+# What only some things need; edgesw never loads these itself.
+OPTIONAL = {"transformers": "needed only by the tests"}
 HUB_SECONDS = 3
 
 
@@ -40,7 +42,7 @@ def diagnose() -> Diagnosis:
     findings = (
         Finding("edgesw", True, __version__),
         *(needed_library(name, purpose) for name, purpose in needed.items()),
-        optional_library("transformers", "needed only by the tests", load=False),
+        *(optional_library(name, without, load=False) for name, without in OPTIONAL.items()),
         *(finding for target in TARGETS.values() for finding in target.findings()),
         _hub(),
     )
