@@ -52,6 +52,12 @@ def _one_line(message: str) -> str:
     return shown if len(shown) <= _LONGEST and len(message) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without a full stop, or the name of its class where it says nothing: for a
+    message of our own around it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def near_names(wrong: str, known: Iterable[str]) -> str:
     """` Did you mean 'a' or 'b'?` for the known names closest to `wrong`, or the empty string."""
     near = difflib.get_close_matches(wrong, list(known), n=3, cutoff=0.5)

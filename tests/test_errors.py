@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgesw.errors import CheckpointError, PackageError, UnsupportedError, near_names
+from edgesw.errors import CheckpointError, PackageError, UnsupportedError, first_line, near_names
 from edgesw.runtime.advice import advised
 
 
@@ -28,3 +28,9 @@ def test_near_names_are_a_question_or_nothing() -> None:
     """The end of an error: a guess that is none must leave no half sentence."""
     assert near_names("smolm2", ["smollm2", "mistral"]) == " Did you mean 'smollm2'?"
     assert near_names("xyz", ["smollm2"]) == ""
+
+
+def test_the_first_line_of_an_error_fits_into_a_message() -> None:
+    """Other libraries write tracebacks into their messages, or nothing at all; ours are one line."""
+    assert first_line(ValueError("no such op.\n  at line 3\n")) == "no such op"
+    assert first_line(KeyError()) == "KeyError"

@@ -25,7 +25,8 @@ from edgesw.compress.palette import encode_palettes
 from edgesw.compress.palette_scheme import PaletteCodes, PaletteScheme
 from edgesw.conversion.hold_out import HeldOut, find_held_out
 from edgesw.decoder.names import down_proj
-from edgesw.emit.weight_file import FILE, WeightFile, to_spec
+from edgesw.emit.weight_file import WeightFile, to_spec
+from edgesw.formats.weight_bin import FILE
 from edgesw.system.log_filter import coremltools
 from edgesw.text.texts import shipped_text
 

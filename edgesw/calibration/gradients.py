@@ -10,7 +10,8 @@ import torch
 from edgesw.decoder.decoder import decoder_head, decoder_layer
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
-from edgesw.runtime.torch import KeptTensors, TorchOps, residual_stream
+from edgesw.decoder.weights import CachedWeights
+from edgesw.runtime.torch import TorchOps, residual_stream
 
 
 def output_gradients(
@@ -30,13 +31,13 @@ def output_gradients(
     for layer in reversed(range(spec.layers)):
         if progress:
             progress(spec.layers - 1 - layer)
-        kept = KeptTensors(weights)  # one layer's: each is read once for all windows
+        cached = CachedWeights(weights)  # one layer's: each is read once for all windows
         stream = streams.pop()
         for window in range(len(ids)):
             outputs: dict[str, torch.Tensor] = {}
             # A copy: what was made in inference mode takes no gradient.
             x = stream[window : window + 1].clone().requires_grad_()
-            y = decoder_layer(TorchOps(spec, kept, ids[window : window + 1], _keeper(outputs)), layer, x)
+            y = decoder_layer(TorchOps(spec, cached, ids[window : window + 1], _keeper(outputs)), layer, x)
             y.backward(tops[window][None])
             assert x.grad is not None
             tops[window] = x.grad[0]

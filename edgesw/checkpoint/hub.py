@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgesw.errors import CheckpointError, UsageError
+from edgesw.errors import CheckpointError, UsageError, first_line
 
 _WANTED = [
     "config.json",
@@ -60,10 +60,7 @@ def _snapshot(hub_id: str, revision: str | None, instead: str, wanted: list[str]
         why = "HF_HUB_OFFLINE is set: unset it" if constants.HF_HUB_OFFLINE else "the hub cannot be reached: go online"
         raise CheckpointError(f"'{hub_id}' is not in the cache, and {why}, or {instead}") from error
     except Exception as error:  # a full disk, or an error of the HTTP client inside huggingface_hub
-        why = _first_line(error)
-        raise CheckpointError(f"'{hub_id}' cannot be downloaded ({why}): try again, or {instead}") from error
+        raise CheckpointError(
+            f"'{hub_id}' cannot be downloaded ({first_line(error)}): try again, or {instead}"
+        ) from error
     return folder, folder.name  # a snapshot's folder is named for its commit
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

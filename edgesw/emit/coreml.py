@@ -17,8 +17,9 @@ from edgesw.emit.mil_frame import Frame, fixed_frame, flexible_frame
 from edgesw.emit.mil_ops import MilOps
 from edgesw.emit.mil_weights import MilWeights, WeightStore
 from edgesw.emit.mlpackage import make_folders, write_spec
-from edgesw.emit.weight_file import FILE, WeightFile, to_spec
-from edgesw.formats.coreml_layout import COMPUTE_KEY, UNCORRECTED
+from edgesw.emit.weight_file import WeightFile, to_spec
+from edgesw.formats.coreml_layout import COMPUTE_KEY, UNCORRECTED, chunk_names
+from edgesw.formats.weight_bin import FILE
 from edgesw.formats.write_options import WriteOptions
 from edgesw.system.log_filter import coremltools
 
@@ -37,8 +38,8 @@ def write_coreml(decoder: CompressedDecoder, spec: DecoderSpec, packaging: Write
     states and outputs.
     """
     chunks = split_layers(spec, decoder.plan, packaging.form.chunks)
-    for number, layers in enumerate(chunks, 1):
-        part = path if len(chunks) == 1 else path / f"{number}-of-{len(chunks)}.mlpackage"
+    parts = [path] if len(chunks) == 1 else [path / name for name in chunk_names(len(chunks))]
+    for layers, part in zip(chunks, parts, strict=True):
         _write_package(decoder, spec, packaging, layers, part)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,20 +10,11 @@ import numpy as np
 
 from edgesw.emit.bits import pack_bits
 from edgesw.errors import EdgeswError
-
-# Data type codes of the blob format, as in coremltools' MILBlob (mlmodel/src/MILBlob/Blob/BlobDataType.hpp).
-CODES = {
-    "fp16": 1, "fp32": 2, "uint8": 3, "int8": 4, "bool": 5, "int16": 6, "uint16": 7, "int4": 8, "uint1": 9,
-    "uint2": 10, "uint4": 11, "uint3": 12, "uint6": 13, "int32": 14, "uint32": 15,
-}  # fmt: skip
-ALIGNMENT = 64
-SENTINEL = 0xDEADBEEF
-VERSION = 2
-FILE = "weight.bin"
+from edgesw.formats.weight_bin import ALIGNMENT, CODES, FILE, HEADER, METADATA, SENTINEL, VERSION, bits_of
 
 
 class WeightFile:
-    """Appends blobs to a weight.bin: a 64-byte header, then per blob 64 bytes of metadata and its data, all aligned."""
+    """A weight.bin (see `edgesw.formats.weight_bin`) to which blobs are appended."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -40,28 +30,30 @@ class WeightFile:
         try:
             if kind is None:
                 self._file.seek(0)
-                self._file.write(struct.pack("<II", self._count, VERSION))
+                self._file.write(HEADER.pack(self._count, VERSION))
         finally:
             self._file.close()
 
     def write(self, values: np.ndarray, dtype: str) -> int:
         """Append one blob and return its offset, to be used in a BlobFileValue.
 
-        `dtype` is a key of CODES; for sub-byte types `values` are uint8 codes, packed low bits first.
+        `dtype` is a key of CODES, else EdgeswError; for sub-byte types `values` are uint8 codes, packed low bits first.
         """
-        bits = values.size * _bits(dtype)
-        data = pack_bits(values, _bits(dtype)) if _bits(dtype) < 8 else np.ascontiguousarray(values).view(np.uint8)
+        if dtype not in CODES:
+            raise EdgeswError(
+                f"{FILE} cannot hold values of type '{dtype}': convert them to one of {', '.join(CODES)}."
+            )
+        width = bits_of(dtype)
+        bits = values.size * width
+        data = pack_bits(values, width) if width < 8 else np.ascontiguousarray(values).view(np.uint8)
         at = self._file.tell()
         at += self._file.write(bytes(-at % ALIGNMENT))
         size = -(-bits // 8)
-        self._file.write(struct.pack("<IIQQQ32x", SENTINEL, CODES[dtype], size, at + ALIGNMENT, -bits % 8))
+        metadata = METADATA.pack(SENTINEL, CODES[dtype], size, at + ALIGNMENT, -bits % 8)
+        self._file.write(metadata.ljust(ALIGNMENT, b"\0"))
         self._file.write(data.reshape(-1).data)
         self._count += 1
         return at
-
-
-def _bits(dtype: str) -> int:
-    return {"fp16": 16, "fp32": 32, "bool": 8}.get(dtype) or int(dtype.lstrip("uint"))
 
 
 def to_spec(program: Any, offsets: dict[str, int], weights: WeightFile) -> Any:
@@ -90,10 +82,8 @@ def to_spec(program: Any, offsets: dict[str, int], weights: WeightFile) -> Any:
             dtype = helper.types_to_proto_primitive(var.sym_type.get_primitive())
             offset = offsets.get(var.op.name)
             if offset is None:
-                names = {"float16": "fp16", "float32": "fp32"}
-                if (name := str(var.val.dtype)) not in names and name not in CODES:
-                    raise EdgeswError(f"Core ML constant '{var.op.name}' has a dtype we do not write: {name}.")
-                offset = offsets[var.op.name] = append(var.val, names.get(name, name))
+                name = str(var.val.dtype).replace("float", "fp")
+                offset = offsets[var.op.name] = append(var.val, name)
             return helper.create_file_value_tensor(f"@model_path/weights/{FILE}", offset, var.val.shape, dtype)
 
     version = target.iOS18.value

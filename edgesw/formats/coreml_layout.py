@@ -59,6 +59,11 @@ class CoreMLLayout:
 FLEXIBLE = CoreMLLayout()
 
 
+def chunk_names(chunks: int) -> list[str]:
+    """The names of the .mlpackages in the folder of a model in several chunks, in order."""
+    return [f"{number}-of-{chunks}.mlpackage" for number in range(1, chunks + 1)]
+
+
 def make_layout(
     compute: str, lengths: tuple[int, ...] | None, chunks: int, context: int, ablation: bool = False
 ) -> CoreMLLayout:

@@ -11,6 +11,7 @@ from edgesw.errors import UnreadableError
 from edgesw.formats.coreml_layout import COMPUTE_KEY
 from edgesw.inspect.contents import Found, Port
 from edgesw.inspect.coreml_weights import ProgramWeights
+from edgesw.runtime.coreml_shapes import array_shapes
 from edgesw.runtime.mil_plan import model_path, read_spec
 from edgesw.system.log_filter import coremltools
 
@@ -93,19 +94,11 @@ def _port(feature: Any, kind: str, function: str) -> Port:
 
 
 def _shape(array: Any) -> tuple[int | str, ...]:
-    flexibility = array.WhichOneof("ShapeFlexibility")
-    if flexibility == "shapeRange":
-        return tuple(
-            int(each.lowerBound)
-            if each.lowerBound == each.upperBound
-            else f"{each.lowerBound}..{each.upperBound if each.upperBound >= 0 else ''}"
-            for each in array.shapeRange.sizeRanges
-        )
-    if flexibility == "enumeratedShapes":
-        lengths = zip(*(each.shape for each in array.enumeratedShapes.shapes), strict=True)
-        distinct = [sorted(set(map(int, each))) for each in lengths]
-        return tuple(each[0] if len(each) == 1 else " or ".join(map(str, each)) for each in distinct)
-    return tuple(map(int, array.shape))
+    shapes = array_shapes(array)
+    if shapes.ranges:
+        return tuple(low if low == high else f"{low}..{'' if high is None else high}" for low, high in shapes.ranges)
+    distinct = (sorted(set(lengths)) for lengths in zip(*(shapes.choices or [shapes.default]), strict=True))
+    return tuple(each[0] if len(each) == 1 else " or ".join(map(str, each)) for each in distinct)
 
 
 def _dimensions(kind: Any) -> tuple[int | str, ...]:

@@ -11,7 +11,7 @@ from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.names import down_proj
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
-from edgesw.outliers.streamed_pass import Without
+from edgesw.decoder.weights import places_of, scaled
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import TorchOps, residual_stream
 
@@ -47,7 +47,7 @@ class _Variants(TorchOps):
         whole = self.weights
         y: dict[int, torch.Tensor] = {}
         for removal, chosen in copies.items():
-            self.weights = Without(whole, removal)
+            self.weights = scaled(whole, places_of(removal), 0)
             y.update(zip(chosen, super().linear(x[chosen], name), strict=True))
         self.weights = whole
         return torch.stack([y[copy] for copy in range(len(self._removals))])

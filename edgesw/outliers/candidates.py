@@ -42,11 +42,11 @@ class Candidates:
     """All scalars with a large part in a spike of the above: none of them is ordinary."""
 
 
-def find_candidates(run: Run) -> Candidates:
-    """Candidates on the first prompt of `run`, which has made its first pass.
+def find_candidates(run: Run) -> tuple[Candidates, Run]:
+    """Candidates on the first prompt of `run`, the first pass, and the last pass that it took to find them.
 
     The scalar with the largest part in a super activation is zeroed and the pass repeated from its layer, until none is
-    made (arXiv 2411.07191, section 3.1). `run` is left as that last pass left it.
+    made (arXiv 2411.07191, section 3.1).
     """
     stream = run.stream_of(0)
     spikes = [run.seen[layer].spikes[0] for layer in sorted(run.seen)]
@@ -64,13 +64,13 @@ def find_candidates(run: Run) -> Candidates:
         removed.append(scalar.coordinates)
         if scalar.coordinates not in cancels_at:
             (made if is_massive(spike, stream) else only_then).append(scalar)
-        run.forward(spike.layer, removed)
+        run = run.repeat(spike.layer, removed)
     known = {*removed, *cancels_at}
     passing, watched = _others(stream, spikes, known)
     why = "makes a super activation only where others are zeroed"
     ruled_out = (*((scalar, why) for scalar in only_then), *watched)
     behind = {scalar.coordinates for scalar in passing} | {scalar.coordinates for scalar, _ in watched}
-    return Candidates(tuple(made), tuple(passing), tuple(cancelling), ruled_out, frozenset(known | behind))
+    return Candidates(tuple(made), tuple(passing), tuple(cancelling), ruled_out, frozenset(known | behind)), run
 
 
 def first_made(run: Run, prompt: int, without: Collection[int] = ()) -> Spike | None:

@@ -24,7 +24,7 @@ from edgesw.outliers.results import (
     SuperWeight,
 )
 from edgesw.outliers.significance import TIMES_NULL, measure
-from edgesw.outliers.streamed_pass import Run
+from edgesw.outliers.streamed_pass import Inputs, Run, first_run
 from edgesw.progress import Progress
 from edgesw.text.tokenizer import Tokenizer
 
@@ -68,10 +68,9 @@ def detect(
     second half out. `dtype` is what the decoder computes in. `progress(stage, layer)` is called after each layer.
     """
     changed = _first_tokens(ids, spec)
-    run = Run(spec, weights, np.stack([ids, *changed.values()]), dtype, progress)
-    run.forward(0)
-    stream, float_run = run.stream_of(0), run.copy()
-    candidates = find_candidates(run)
+    float_run = first_run(Inputs(spec, weights, np.stack([ids, *changed.values()]), dtype, progress))
+    candidates, last_run = find_candidates(float_run)
+    stream = float_run.stream_of(0)
     told = (lambda layer: progress("confirming", layer)) if progress else None
     effects = measure(spec, weights, ids, stream, candidates, dtype, told) if confirm else {}
     found = tuple(_super_weights(candidates, effects, confirm))
@@ -82,7 +81,7 @@ def detect(
         tuple(_rejected(candidates, effects, confirm)),
         tuple(float_run.seen[layer].peak for layer in sorted(float_run.seen)),
         tuple(
-            _check_first_token(how, prompt, float_run, run, candidates, found)
+            _check_first_token(how, prompt, float_run, last_run, candidates, found)
             for prompt, how in enumerate(changed, start=1)
         ),
         confirm,

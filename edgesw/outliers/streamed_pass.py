@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from edgesw.calibration.outlier_channels import spiking
-from edgesw.decoder.names import TensorName, down_proj
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.decoder.weights import places_of, scaled
 from edgesw.outliers.results import LayerPeak, SpikingColumn
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import TorchOps, residual_stream
 
 # How many scalars of a layer are looked at as parts of its spike.
 PARTS = 8
-
-
-class Without:
-    """Weights with these scalars of `down_proj` zeroed."""
-
-    def __init__(self, weights: Weights, removed: Iterable[Coordinates]) -> None:
-        self._weights, self._removed = weights, tuple(removed)
-
-    def tensor(self, name: str) -> np.ndarray:
-        values = self._weights.tensor(name)
-        for layer, row, column in self._removed:
-            if name == down_proj(layer):
-                values[row, column] = 0
-        return values
-
-    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._weights.rows(name, rows)
 
 
 @dataclass(frozen=True)
@@ -157,39 +140,55 @@ def _largest(x: torch.Tensor) -> tuple[int, int]:
     return divmod(int(x.abs().argmax()), x.shape[-1])
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What every pass of one detection has in common."""
+
+    spec: DecoderSpec
+    weights: Weights
+    ids: np.ndarray
+    """Int (prompts, tokens)."""
+    dtype: torch.dtype
+    progress: Callable[[str, int], None] | None
+    """Called with the pass and the layer, after each layer."""
+
+
+@dataclass(frozen=True)
 class Run:
-    """The residual streams of prompts before each layer and after the last, and what each layer showed."""
+    """One pass: the prompts' residual streams before each layer and after the last, and what each layer showed."""
 
-    def __init__(
-        self,
-        spec: DecoderSpec,
-        weights: Weights,
-        ids: np.ndarray,
-        dtype: torch.dtype,
-        progress: Callable[[str, int], None] | None,
-    ) -> None:
-        self.spec, self._weights, self._ids, self._dtype, self._progress = spec, weights, ids, dtype, progress
-        self.stream: list[torch.Tensor] = []  # (prompts, tokens, hidden) each
-        self.seen: dict[int, Seen] = {}
-        self.passes = 0
+    inputs: Inputs
+    number: int
+    """Which pass of the detection it is, from 1."""
+    streams: tuple[torch.Tensor, ...]
+    """(prompts, tokens, hidden) each."""
+    seen: Mapping[int, Seen]
+    """By layer."""
 
-    def forward(self, first: int, removed: Sequence[Coordinates] = ()) -> None:
-        """Run from layer `first` on, on the stream as it is before that layer, without the removed scalars."""
-        self.passes += 1
-        ops = Recorder(self.spec, Without(self._weights, removed), self._ids, self._dtype)
-        start = self.stream[first] if first else None
-        # New lists and dicts: what the first pass saw is kept by whoever asked for it.
-        self.stream = self.stream[:first]
-        for layer, x in enumerate(residual_stream(ops, first, start), start=first):
-            self.stream.append(x)
-            if self._progress:
-                self._progress(f"pass {self.passes}", layer)
-        self.seen = {**self.seen, **ops.seen}
+    def repeat(self, first: int, removed: Sequence[Coordinates]) -> Run:
+        """The next pass, without the `removed` scalars, from layer `first` on: what is before it is taken from this
+        one."""
+        streams, seen = _pass(self.inputs, self.number + 1, first, self.streams[first], removed)
+        return Run(self.inputs, self.number + 1, (*self.streams[:first], *streams), {**self.seen, **seen})
 
     def stream_of(self, prompt: int) -> list[torch.Tensor]:
         """One prompt's residual stream, (tokens, hidden) each."""
-        return [x[prompt] for x in self.stream]
+        return [x[prompt] for x in self.streams]
 
-    def copy(self) -> Run:
-        """This run as it is now: later passes replace what it holds, and change nothing of it."""
-        return copy.copy(self)
+
+def first_run(inputs: Inputs) -> Run:
+    """The first pass, over the whole decoder as it is."""
+    return Run(inputs, 1, *_pass(inputs, 1, 0, None, ()))
+
+
+def _pass(
+    inputs: Inputs, number: int, first: int, start: torch.Tensor | None, removed: Sequence[Coordinates]
+) -> tuple[tuple[torch.Tensor, ...], dict[int, Seen]]:
+    """The streams before layer `first`, which is `start`, and after each layer from it on; what these layers showed."""
+    ops = Recorder(inputs.spec, scaled(inputs.weights, places_of(removed), 0), inputs.ids, inputs.dtype)
+    streams = []
+    for layer, x in enumerate(residual_stream(ops, first, start), start=first):
+        streams.append(x)
+        if inputs.progress:
+            inputs.progress(f"pass {number}", layer)
+    return tuple(streams), ops.seen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgesw.errors import EdgeswError, UsageError
+from edgesw.errors import EdgeswError, UsageError, first_line
 from edgesw.package.manifest import MANIFEST, Manifest, read_manifest
 from edgesw.package.publish import check_files
 from edgesw.progress import Progress
@@ -47,8 +47,8 @@ def push(package: Path, repo: str, *, private: bool, progress: Progress) -> str:
                 commit_message=f"edgesw package {package.resolve().name}",
             )
     except Exception as error:  # of huggingface_hub and of the HTTP client inside it, a class for each case
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        said = first_line(error)
         status = getattr(getattr(error, "response", None), "status_code", None)
         login = " Log in with `hf auth login`, or set HF_TOKEN." if status in (401, 403) or "token" in said else ""
-        raise EdgeswError(f"the hub did not take it: {said.rstrip('.')}.{login}") from error
+        raise EdgeswError(f"the hub did not take it: {said}.{login}") from error
     return str(commit.commit_url)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgesw.errors import PackageError
+from edgesw.errors import PackageError, first_line
 from edgesw.formats.coreml_layout import UNCORRECTED
 from edgesw.runtime.compute_plan import UNITS
 from edgesw.runtime.coreml_interface import Interface, packages, read_interface
@@ -136,7 +136,5 @@ def _engine(package: Path, interface: Interface, function: str, precision: str, 
     try:
         model: Engine = ct.models.MLModel(str(package), compute_units=units, **name)
     except Exception as error:  # coremltools raises RuntimeError, and others for a damaged package
-        raise PackageError(
-            f"{package}: Core ML cannot load it ({str(error).splitlines()[0]}): convert again."
-        ) from error
+        raise PackageError(f"{package}: Core ML cannot load it ({first_line(error)}): convert again.") from error
     return model

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError
-from edgesw.formats.coreml_layout import COMPUTE_KEY
+from edgesw.formats.coreml_layout import COMPUTE_KEY, chunk_names
 from edgesw.runtime.advice import advised
+from edgesw.runtime.coreml_shapes import array_shapes
 from edgesw.runtime.mil_plan import model_path, read_spec
 
 
@@ -25,13 +26,12 @@ def packages(path: Path) -> list[Path]:
     """The .mlpackage itself, or those in a folder of chunks, in order. PackageError where one is missing."""
     if path.suffix == ".mlpackage":
         return [path]
-    found = {each.stem: each for each in path.glob("*-of-*.mlpackage")}
-    wanted = [f"{n}-of-{len(found)}" for n in range(1, len(found) + 1)]
-    if not found or set(wanted) != set(found):
-        raise PackageError(
-            f"{path}: chunks are missing, there are {', '.join(sorted(found)) or 'none'}: convert again."
-        )
-    return [found[name] for name in wanted]
+    found = set(path.glob("*-of-*.mlpackage"))
+    wanted = [path / name for name in chunk_names(len(found))]
+    if not found or set(wanted) != found:
+        names = ", ".join(sorted(each.stem for each in found)) or "none"
+        raise PackageError(f"{path}: chunks are missing, there are {names}: convert again.")
+    return wanted
 
 
 def read_interface(package: Path) -> Interface:
@@ -50,11 +50,9 @@ def read_interface(package: Path) -> Interface:
 def _lengths(function: Any) -> tuple[int, ...]:
     if not function.input:
         raise PackageError("the Core ML model is damaged: a function has no inputs. Write the package again.")
-    first = function.input[0].type.multiArrayType
-    axis = 1 if len(first.shape) < 4 else 3  # tokens in (1, q), (1, q, channels) and (1, channels, 1, q)
-    if first.WhichOneof("ShapeFlexibility") == "shapeRange":
+    first = array_shapes(function.input[0].type.multiArrayType)
+    axis = 1 if len(first.default) < 4 else 3  # tokens in (1, q), (1, q, channels) and (1, channels, 1, q)
+    shapes = first.choices or (first.default,)
+    if first.ranges or any(len(shape) <= axis for shape in shapes):  # the latter: not a program of edgesw
         return ()
-    shapes = [each.shape for each in first.enumeratedShapes.shapes] or [first.shape]
-    if any(len(shape) <= axis for shape in shapes):
-        return ()  # no program of ours
-    return tuple(int(shape[axis]) for shape in shapes)
+    return tuple(shape[axis] for shape in shapes)

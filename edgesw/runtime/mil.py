@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgesw.errors import PackageError, UsageError, near_names
+from edgesw.errors import PackageError, UsageError, first_line, near_names
 from edgesw.runtime.advice import advised
 from edgesw.runtime.mil_moves import slice_update_in_place
 from edgesw.runtime.mil_ops import EXACT, OPS
@@ -113,8 +113,7 @@ class MilProgram:
                 try:
                     self._run(step, values, buffers)
                 except (RuntimeError, IndexError, ValueError, TypeError) as error:
-                    reason = str(error).strip().split("\n")[0]
-                    raise PackageError(f"{step} cannot be computed: {reason.rstrip('.')}.") from error
+                    raise PackageError(f"{step} cannot be computed: {first_line(error)}.") from error
                 for name in step.frees:
                     values.pop(name, None)
             return {name: self._output(name, values) for name in self._plan.outputs}

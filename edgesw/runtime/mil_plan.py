@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from edgesw.errors import PackageError, UnsupportedError
 from edgesw.files.json_file import read_json
 from edgesw.files.safe_path import inside
+from edgesw.runtime.coreml_shapes import array_shapes
 from edgesw.runtime.mil_constexpr import CONSTEXPR_OPS, Argument, Constexpr
 from edgesw.runtime.mil_ops import OPS
 from edgesw.runtime.mil_weights import STRING, Constant, DType, WeightFile, known_dtype, read_constant
@@ -255,20 +256,14 @@ def _value(name: str, proto_type: Any, where: str) -> Value:
 
 
 def _with_range(value: Value, description: Any) -> Input:
-    array = None if description is None else description.type.multiArrayType
-    flexibility = None if array is None else array.WhichOneof("ShapeFlexibility")
-    ranges: Sequence[tuple[int, int | None]] = ()
-    choices: Sequence[tuple[int, ...]] = ()
-    if array is not None and flexibility == "shapeRange":
-        sizes = array.shapeRange.sizeRanges
-        ranges = [(int(r.lowerBound), int(r.upperBound) if r.upperBound >= 0 else None) for r in sizes]
-    elif array is not None and flexibility == "enumeratedShapes":
-        choices = [tuple(int(n) for n in shape.shape) for shape in array.enumeratedShapes.shapes]
-    default = None
-    if array is not None and description.type.isOptional:
+    if description is None or description.type.WhichOneof("Type") != "multiArrayType":
+        return Input(value.name, value.dtype, value.shape)
+    array = description.type.multiArrayType
+    shapes, default = array_shapes(array), None
+    if description.type.isOptional:
         number = array.WhichOneof("defaultOptionalValue")
-        default = tuple(map(int, array.shape)), float(getattr(array, number)) if number else 0.0
-    return Input(value.name, value.dtype, value.shape, tuple(ranges), tuple(choices), default)
+        default = shapes.default, float(getattr(array, number)) if number else 0.0
+    return Input(value.name, value.dtype, value.shape, shapes.ranges, shapes.choices, default)
 
 
 def _check_parameters(op: str, args: dict[str, Any], where: str) -> None:

@@ -1,15 +1,11 @@
-"""The constants of a MIL program as stored: immediate values and `weight.bin`.
+"""The constants of a MIL program as stored: immediate values and `weight.bin`, which is memory-mapped.
 
-`weight.bin` is a 64-byte header (blob count, version 2) and then blobs: 64 bytes of metadata each (sentinel, dtype
-code, bytes, offset of the data, padding bits), then the data, all aligned to 64 bytes. Elements narrower than a byte
-are packed from the low bits up, without gaps between bytes. The file is memory-mapped; whatever a blob says about
-itself is checked against the file and against the program before a byte of its data is read.
+Whatever a blob says about itself is checked against the file and against the program before a byte of its data is read.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,28 +16,33 @@ import numpy as np
 import torch
 
 from edgesw.errors import PackageError, UnsupportedError
+from edgesw.formats.weight_bin import ALIGNMENT, CODES, HEADER, METADATA, SENTINEL, VERSION, bits_of
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
-
-_SENTINEL = 0xDEADBEEF
-_ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
 class DType:
     """A MIL data type.
 
-    `code` is its number in `weight.bin` (None: never stored there), `array` the numpy type of its values (sub-byte
-    types widen to 8 bits) and `storage` the torch type the interpreter computes with. uint16 computes as int32 because
-    torch has no arithmetic for it; float16 computes as float32 and is rounded, see `edgesw.runtime.mil`.
+    `array` is the numpy type of its values (sub-byte types widen to 8 bits) and `storage` the torch type the
+    interpreter computes with. uint16 computes as int32 because torch has no arithmetic for it; float16 computes as
+    float32 and is rounded, see `edgesw.runtime.mil`.
     """
 
     name: str
-    bits: int
-    code: int | None
     array: type[np.generic]
     storage: torch.dtype
+
+    @property
+    def code(self) -> int | None:
+        """Its number in `weight.bin`; None for a type that is never stored there."""
+        return CODES.get(self.name)
+
+    @property
+    def bits(self) -> int:
+        return 8 if self.name == "bool" else bits_of(self.name)
 
     @property
     def is_float(self) -> bool:
@@ -52,20 +53,20 @@ STRING = 2
 """`DataType.STRING` in MIL.proto."""
 
 DTYPES: dict[int, DType] = {  # by the number of the `DataType` enum in MIL.proto
-    1: DType("bool", 8, None, np.bool_, torch.bool),
-    10: DType("fp16", 16, 1, np.float16, torch.float32),
-    11: DType("fp32", 32, 2, np.float32, torch.float32),
-    21: DType("int8", 8, 4, np.int8, torch.int8),
-    22: DType("int16", 16, 6, np.int16, torch.int16),
-    23: DType("int32", 32, 14, np.int32, torch.int32),
-    25: DType("int4", 4, 8, np.int8, torch.int8),
-    31: DType("uint8", 8, 3, np.uint8, torch.uint8),
-    32: DType("uint16", 16, 7, np.uint16, torch.int32),
-    35: DType("uint4", 4, 11, np.uint8, torch.uint8),
-    36: DType("uint2", 2, 10, np.uint8, torch.uint8),
-    37: DType("uint1", 1, 9, np.uint8, torch.uint8),
-    38: DType("uint6", 6, 13, np.uint8, torch.uint8),
-    39: DType("uint3", 3, 12, np.uint8, torch.uint8),
+    1: DType("bool", np.bool_, torch.bool),
+    10: DType("fp16", np.float16, torch.float32),
+    11: DType("fp32", np.float32, torch.float32),
+    21: DType("int8", np.int8, torch.int8),
+    22: DType("int16", np.int16, torch.int16),
+    23: DType("int32", np.int32, torch.int32),
+    25: DType("int4", np.int8, torch.int8),
+    31: DType("uint8", np.uint8, torch.uint8),
+    32: DType("uint16", np.uint16, torch.int32),
+    35: DType("uint4", np.uint8, torch.uint8),
+    36: DType("uint2", np.uint8, torch.uint8),
+    37: DType("uint1", np.uint8, torch.uint8),
+    38: DType("uint6", np.uint8, torch.uint8),
+    39: DType("uint3", np.uint8, torch.uint8),
 }
 
 
@@ -96,28 +97,28 @@ class WeightFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         size = path.stat().st_size if path.is_file() else 0
-        if size < _ALIGNMENT:
+        if size < ALIGNMENT:
             raise PackageError(f"{path}: missing or too short to be a weight file.")
         # Copy-on-write only so that numpy calls it writable, which torch wants before it shares memory; nobody writes.
         self.bytes: Array = np.memmap(path, np.uint8, "c")
-        version = struct.unpack_from("<I", self.bytes.data, 4)[0]
-        if version != 2:
-            raise PackageError(f"{path}: not a weight file of version 2 (says {version}).")
+        _, version = HEADER.unpack_from(self.bytes.data)
+        if version != VERSION:
+            raise PackageError(f"{path}: not a weight file of version {VERSION} (says {version}).")
 
     def blob(self, offset: int, dtype: DType, count: int) -> Array:
         """The packed bytes, uint8 (ceil(count * bits / 8),), of the blob whose metadata starts at `offset` bytes."""
         size = self.bytes.size
-        if offset % _ALIGNMENT or offset < _ALIGNMENT or offset + _ALIGNMENT > size:
+        if offset % ALIGNMENT or offset < ALIGNMENT or offset + ALIGNMENT > size:
             raise self._damaged(offset, f"the file has {size} bytes")
-        sentinel, code, length, start, _ = struct.unpack_from("<IIQQQ", self.bytes.data, offset)
-        if sentinel != _SENTINEL:
+        sentinel, code, length, start, _ = METADATA.unpack_from(self.bytes.data, offset)
+        if sentinel != SENTINEL:
             raise self._damaged(offset, f"its sentinel is 0x{sentinel:08x}")
         if code != dtype.code:
             raise self._damaged(offset, f"its dtype code is {code} where the program wants {dtype.name} ({dtype.code})")
         expected = (count * dtype.bits + 7) // 8
         if length != expected:
             raise self._damaged(offset, f"it holds {length} bytes where the program wants {expected}")
-        if start % _ALIGNMENT or start < offset + _ALIGNMENT or start + length > size:
+        if start % ALIGNMENT or start < offset + ALIGNMENT or start + length > size:
             raise self._damaged(offset, f"its data ends at byte {start + length} of a file of {size}")
         return self.bytes[start : start + length]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesw.errors import PackageError
+from edgesw.errors import PackageError, first_line
 from edgesw.runtime.packaged_decoder import check_room, pieces
 
 # The input, which may be left out, that says which tokens to give logits for: 0 is the last one, -1 that before it.
@@ -25,7 +25,7 @@ class OnnxDecoder:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a class of its own for each status code
-            raise PackageError(f"{path}: onnxruntime cannot load it ({_first_line(error)}): convert again.") from error
+            raise PackageError(f"{path}: onnxruntime cannot load it ({first_line(error)}): convert again.") from error
         self.runtime, self.context = f"onnxruntime {onnxruntime.__version__}", context
         self._chooses = any(value.name == OFFSETS for value in self._session.get_overridable_initializers())
         self._past = [value for value in self._session.get_inputs() if value.name.startswith("past_key_values.")]
@@ -57,11 +57,7 @@ class OnnxDecoder:
         try:
             logits, *present = self._session.run(names, feeds)
         except Exception as error:  # as above
-            raise PackageError(f"onnxruntime cannot run the model ({_first_line(error)}): convert again.") from error
+            raise PackageError(f"onnxruntime cannot run the model ({first_line(error)}): convert again.") from error
         self._cache = dict(zip(self._cache, present, strict=True))
         self._tokens = seen
         return np.asarray(logits[0])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,6 +12,7 @@ from edgesw.decoder.decoder import decoder_head, decoder_layer
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.rotary import rotary_tables
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.decoder.weights import CachedWeights
 
 Observer = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
@@ -159,7 +160,7 @@ class FloatLogits:
         assert hidden is not None
         self.hidden = hidden
         # Read once: the head is used for every window.
-        self._ops.weights = KeptTensors(weights)
+        self._ops.weights = CachedWeights(weights)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Float32 (tokens, vocabulary), one window after the other."""
@@ -167,36 +168,3 @@ class FloatLogits:
             with torch.inference_mode():
                 logits = decoder_head(self._ops, window).float().numpy()
             yield logits
-
-
-class KeptTensors:
-    """Weights that keep each tensor that they are asked for."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights, self._kept = weights, dict[str, np.ndarray]()
-
-    def tensor(self, name: str) -> np.ndarray:
-        if name not in self._kept:
-            self._kept[name] = self._weights.tensor(name)
-        return self._kept[name]
-
-    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._weights.rows(name, rows)
-
-
-class HeadKept:
-    """`Weights` that keep the output head in memory once it was read: every window of every condition needs it."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
-        self._head: np.ndarray | None = None
-
-    def tensor(self, name: str) -> np.ndarray:
-        if name != "lm_head":
-            return self._weights.tensor(name)
-        if self._head is None:
-            self._head = self._weights.tensor(name)
-        return self._head
-
-    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self._weights.rows(name, rows)

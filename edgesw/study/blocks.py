@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgesw.decoder.weights import ChangedWeights, places_of
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.result import Column, Findings, Row
 from edgesw.study.rounding import BITS, round_blocks
-from edgesw.study.weights import Changed, places_of
 
 TITLE = f"round-to-nearest in {BITS} bits, block by block"
 # Columns of a row that share a range; 0 is the whole row, None the whole matrix.
@@ -54,7 +54,7 @@ def name_of(block: int | None) -> str:
     return {0: "row", None: "matrix"}.get(block, str(block))
 
 
-def rounded(evaluation: Evaluation, block: int | None, way: str) -> Changed:
+def rounded(evaluation: Evaluation, block: int | None, way: str) -> ChangedWeights:
     """The float weights with each matrix of the layers rounded in one of WAYS."""
     matrices = set(evaluation.spec.matrices())
     held_out = places_of(evaluation.coordinates) if way == "held_out" else {}
@@ -67,4 +67,4 @@ def rounded(evaluation: Evaluation, block: int | None, way: str) -> Changed:
             made[held_out[name]] = values[held_out[name]]
         return made
 
-    return Changed(evaluation.weights, change)
+    return ChangedWeights(evaluation.weights, change)

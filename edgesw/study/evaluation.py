@@ -11,10 +11,11 @@ import torch
 from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.decoder.weights import CachedWeights
 from edgesw.outliers.results import SuperOutliers
 from edgesw.progress import Progress
 from edgesw.recipes.coordinates import Coordinates
-from edgesw.runtime.torch import HeadKept, TorchOps, residual_stream
+from edgesw.runtime.torch import TorchOps, residual_stream
 
 MakeOps = Callable[[DecoderSpec, Weights, np.ndarray], TorchOps]
 
@@ -57,7 +58,7 @@ class Evaluation:
         progress: Progress = lambda *_: None,
     ) -> None:
         self.spec, self.ids, self.progress = spec, ids, progress
-        self.weights = HeadKept(weights)
+        self.weights = CachedWeights(weights, ("lm_head",))  # for every window of every condition
         self.super_weights, self.super_activations = outliers.super_weights, outliers.super_activations
         self.coordinates: list[Coordinates] = [weight.coordinates for weight in outliers.super_weights]
         self.first = min(layer for layer, _, _ in self.coordinates)

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
-from edgesw.study.weights import Places
+from edgesw.decoder.weights import Places
 
 MOST = 1000
 # A model so small that MOST scalars are more than this share of its matrices has fewer of them removed.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from edgesw.decoder.weights import places_of, scaled
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.largest import how_many, largest_others
 from edgesw.study.result import ACCURACY, AGREEMENT, PERPLEXITY, Column, Findings
-from edgesw.study.weights import multiplied, places_of
 
 TITLE = "super weights removed"
 COLUMNS = (
@@ -27,7 +27,7 @@ def run(evaluation: Evaluation) -> Findings:
     """Zero the super weights (each, all, all with the super activation restored), and the largest others."""
     spec, weights, found = evaluation.spec, evaluation.weights, evaluation.coordinates
     everything = places_of(found)
-    zeroed = multiplied(weights, everything, 0)
+    zeroed = scaled(weights, everything, 0)
     restore = Restore(evaluation)
     largest = largest_others(
         spec,
@@ -44,7 +44,7 @@ def run(evaluation: Evaluation) -> Findings:
             Condition("the same, super activation restored", zeroed, evaluation.first, after=restore),
             len(found),
         ),
-        (Condition("the largest others zeroed", multiplied(weights, largest.places, 0)), largest.count),
+        (Condition("the largest others zeroed", scaled(weights, largest.places, 0)), largest.count),
     ]
     results = evaluation.measure_all("prune", [condition for condition, _ in planned])
     rows = tuple(
@@ -84,6 +84,6 @@ class Restore:
 
 
 def _alone(evaluation: Evaluation, scalar: Coordinates) -> Condition:
-    weights = multiplied(evaluation.weights, places_of([scalar]), 0)
+    weights = scaled(evaluation.weights, places_of([scalar]), 0)
     layer, row, column = scalar
     return Condition(f"({layer}, {row}, {column}) zeroed", weights, layer)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from edgesw.decoder.weights import places_of, scaled
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.result import ACCURACY, AGREEMENT, INCREASE, PERPLEXITY, Column, Findings
-from edgesw.study.weights import multiplied, places_of
 
 TITLE = "super weights scaled"
 FACTORS = tuple(step / 5 for step in range(16))  # 0, 0.2, ... 3
@@ -21,7 +21,7 @@ def run(evaluation: Evaluation) -> Findings:
     """All super weights times each of FACTORS."""
     places = places_of(evaluation.coordinates)
     conditions = [
-        Condition(f"times {factor:g}", multiplied(evaluation.weights, places, factor), evaluation.first)
+        Condition(f"times {factor:g}", scaled(evaluation.weights, places, factor), evaluation.first)
         for factor in FACTORS
     ]
     results = evaluation.measure_all("scale", conditions)

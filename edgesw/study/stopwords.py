@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from edgesw.decoder.weights import places_of, scaled
 from edgesw.study.evaluation import Condition, Evaluation
 from edgesw.study.result import Column, Findings, Row
-from edgesw.study.weights import multiplied, places_of
 from edgesw.text.tokenizer import Tokenizer
 
 TITLE = "probability of stop words"
@@ -25,7 +25,7 @@ COLUMNS = (
 def run(evaluation: Evaluation, tokenizer: Tokenizer) -> Findings:
     """Mean probability over all predicted positions, in the float model and without its super weights."""
     known, unknown = single_tokens(tokenizer)
-    zeroed = multiplied(evaluation.weights, places_of(evaluation.coordinates), 0)
+    zeroed = scaled(evaluation.weights, places_of(evaluation.coordinates), 0)
     before = _mean_probabilities(evaluation, evaluation.float, 0)
     after = _mean_probabilities(evaluation, Condition("super weights zeroed", zeroed, evaluation.first), 1)
     following, counts = np.unique(evaluation.ids[:, 1:], return_counts=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesw.errors import EdgeswError, UsageError
+from edgesw.errors import EdgeswError, UsageError, first_line
 from edgesw.system.log_filter import only_errors
 from edgesw.text.tokenizer import Tokenizer
 
@@ -94,8 +94,7 @@ def _wikitext2() -> str:
         with only_errors("huggingface_hub"):  # it logs each attempt
             return wikitext_from_zip(Path(hf_hub_download(WIKITEXT_REPO, WIKITEXT_FILE, repo_type="dataset")))
     except Exception as error:  # any error of the HTTP client inside huggingface_hub
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EdgeswError(
-            f"WikiText-2 cannot be fetched from the hub ({reason}): leave out --text to use the shipped text, "
-            "or give a file."
+            f"WikiText-2 cannot be fetched from the hub ({first_line(error)}): leave out --text to use the shipped "
+            "text, or give a file."
         ) from error

@@ -12,9 +12,10 @@ import torch
 from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.decoder.weights import CachedWeights
 from edgesw.runtime.generate import generate
 from edgesw.runtime.packaged_decoder import PackagedDecoder
-from edgesw.runtime.torch import HeadKept, TorchOps, residual_stream
+from edgesw.runtime.torch import TorchOps, residual_stream
 from edgesw.text.tokenizer import Tokenizer
 
 PROMPTS = ("The capital of France is", "To make tea, first", "The three primary colours are")
@@ -72,7 +73,7 @@ def float_greedy(
     """The most likely next `most` tokens after each prompt by the float model, up to one of `stop`, in a few streamed
     passes instead of one a token: a package drafts them, and a pass over all prompts takes what is right and the first
     token that is not (speculative decoding, arXiv 2211.17192, for greedy texts)."""
-    weights = HeadKept(weights)
+    weights = CachedWeights(weights, ("lm_head",))
     texts: list[list[int]] = [[] for _ in prompts]
     ended = [most == 0] * len(prompts)
     while not all(ended):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from edgesw.emit.mlpackage import make_folders, write_spec
-from edgesw.emit.weight_file import FILE, WeightFile, to_spec
+from edgesw.emit.weight_file import WeightFile, to_spec
+from edgesw.formats.weight_bin import FILE
 from edgesw.system.log_filter import coremltools
 
 

@@ -13,10 +13,10 @@ import tiny_families
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from edgesw.decoder.weights import places_of, scaled
 from edgesw.outliers.detect import find_outliers
 from edgesw.outliers.results import SuperOutliers
 from edgesw.study.evaluation import Condition, Evaluation
-from edgesw.study.weights import multiplied, places_of
 from edgesw.text.tokenizer import Tokenizer
 
 SECOND = (1, 3, 7)  # a scalar of the second layer
@@ -62,7 +62,7 @@ def test_a_condition_begins_at_the_layer_that_changed(late: tuple[Evaluation, li
     is read once, and the result is the same."""
     evaluation, read = late
     read.clear()
-    weights = multiplied(evaluation.weights, places_of([SECOND]), -30)
+    weights = scaled(evaluation.weights, places_of([SECOND]), -30)
     (first, *_) = evaluation.logits(Condition("scaled", weights, 1))
     assert "layers.1.down_proj" in read
     assert not [name for name in read if name.startswith("layers.0.") or name == "lm_head"]
@@ -106,7 +106,7 @@ def test_every_family_is_studied_as_transformers_would(variant: str, planted: Su
     checkpoint = open_checkpoint(str(tmp_path))
     ids = np.random.default_rng(0).integers(3, 96, (2, 24))
     evaluation = Evaluation(checkpoint.spec, checkpoint, ids, taken_for(planted, SECOND))
-    removed = Condition("removed", multiplied(evaluation.weights, places_of([SECOND]), 0), 1)
+    removed = Condition("removed", scaled(evaluation.weights, places_of([SECOND]), 0), 1)
     before = list(evaluation.logits(evaluation.float))
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight[SECOND[1:]] = 0
