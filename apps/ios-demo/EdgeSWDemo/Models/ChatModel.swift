@@ -27,11 +27,11 @@ final class ChatModel {
             session = content.session
             settings = content.settings
         }
-        conversation = runtime.opened.manifest.chat.map { Conversation(format: $0, dropped: session.dropped) }
+        conversation = runtime.opened.manifest.chatFormat.map { Conversation(format: $0, dropped: session.dropped) }
     }
 
-    var hasChatFormat: Bool { runtime.opened.manifest.chat != nil }
-    var takesSystemPrompt: Bool { runtime.opened.manifest.chat?.takesSystemMessage ?? false }
+    var hasChatFormat: Bool { runtime.opened.manifest.chatFormat != nil }
+    var takesSystemPrompt: Bool { runtime.opened.manifest.chatFormat?.takesSystemMessage ?? false }
 
     func send(_ text: String) -> Bool {
         let begun = session.send(text)

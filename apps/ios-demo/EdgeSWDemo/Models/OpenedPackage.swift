@@ -19,8 +19,5 @@ struct OpenedPackage: Sendable {
     var manifest: Manifest { package.manifest }
 
     /// The size of the Core ML model, which has to fit into memory.
-    var weightBytes: Int {
-        guard let model = manifest.models["coreml"] else { return 0 }
-        return manifest.files.filter { $0.key.hasPrefix(model) }.reduce(0) { $0 + $1.value.bytes }
-    }
+    var weightBytes: Int { manifest.modelBytes("coreml") }
 }

@@ -21,7 +21,7 @@ final class ProofModel {
 
     var runtime: ModelRuntime { chat.runtime }
     var opened: OpenedPackage { chat.runtime.opened }
-    var hasSwitch: Bool { opened.manifest.settings.ablation }
+    var hasSwitch: Bool { opened.manifest.coreMLOptions?.hasAblation ?? false }
 
     /// The last question in the chat, as the first one here.
     var lastQuestion: String { chat.session.turns.last { $0.speaker == .user }?.text ?? "" }
@@ -53,7 +53,7 @@ final class ProofModel {
 
     private func prompt(_ text: String) async throws -> Prompt {
         let question = ChatMessage(role: .user, content: text)
-        guard let format = opened.manifest.chat else { return .plain([question], partialAnswer: "") }
+        guard let format = opened.manifest.chatFormat else { return .plain([question], partialAnswer: "") }
         var conversation = Conversation(format: format)
         conversation.messages = [question]
         return try await Prompt.make(conversation, opened).0

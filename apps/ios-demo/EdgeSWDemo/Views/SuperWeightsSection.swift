@@ -9,19 +9,19 @@ struct SuperWeightsSection: View {
 
     var body: some View {
         Section {
-            ForEach(Array(manifest.heldOut.prefix(Self.limit).enumerated()), id: \.offset) { _, scalar in
+            ForEach(Array(manifest.superWeights.prefix(Self.limit).enumerated()), id: \.offset) { _, weight in
                 LabeledContent {
-                    Text(verbatim: scalar.value.formatted(.number.precision(.significantDigits(4)))).monospacedDigit()
+                    Text(verbatim: weight.value.formatted(.number.precision(.significantDigits(4)))).monospacedDigit()
                 } label: {
-                    Text("Layer \(scalar.layer.formatted())")
-                    Text("Row \(scalar.row.formatted()), column \(scalar.column.formatted())")
+                    Text("Layer \(weight.layer.formatted())")
+                    Text("Row \(weight.row.formatted()), column \(weight.column.formatted())")
                 }
                 .accessibilityElement(children: .combine)
             }
-            if manifest.heldOut.count > Self.limit {
-                Text("And \((manifest.heldOut.count - Self.limit).formatted()) more")
+            if manifest.superWeights.count > Self.limit {
+                Text("And \((manifest.superWeights.count - Self.limit).formatted()) more")
             }
-            if manifest.heldOut.isEmpty { Text("None") }
+            if manifest.superWeights.isEmpty { Text("None") }
             LabeledContent("Columns held out") { Text(verbatim: columns.formatted()) }
             LabeledContent("Size of the correction") { Text(verbatim: bytesText(manifest.correctionBytes)) }
         } header: {

@@ -8,8 +8,7 @@ public actor CoreMLEngine: InferenceEngine {
     public let context: Int
     public private(set) var count = 0
 
-    private let form: CoreMLForm
-    private let corrected: Bool
+    private let layout: CoreMLLayout
     /// The loaded model of each chunk, by function.
     private let models: [String: [MLModel]]
     /// The state of each chunk, which all functions share.
@@ -23,10 +22,9 @@ public actor CoreMLEngine: InferenceEngine {
         package: ModelPackage, corrected: Bool = true, units: MLComputeUnits? = nil, cache: URL,
         progress: @Sendable (Double) -> Void
     ) async throws {
-        let form = try CoreMLForm(package.manifest)
-        guard corrected || form.ablation else { throw EngineError.noUncorrectedFunctions }
+        let layout = try CoreMLLayout(package.manifest, corrected: corrected)
         let chunks = try package.coreMLModels()
-        let functions = form.functions(corrected: corrected)
+        let functions = layout.functions.map(\.name)
         let steps = Double(chunks.count * (functions.count + 1))
         var (models, done): ([String: [MLModel]], Double) = ([:], 0)
         progress(0)
@@ -37,17 +35,16 @@ public actor CoreMLEngine: InferenceEngine {
             progress(done / steps)
             for function in functions {
                 try Task.checkCancellation()
-                let name = form.hasSeveralFunctions ? function : nil
-                models[function, default: []].append(try await loader.load(name, units ?? form.units))
+                let name = layout.hasSeveralFunctions ? function : nil
+                models[function, default: []].append(try await loader.load(name, units ?? layout.units))
                 done += 1
                 progress(done / steps)
             }
         }
         try Task.checkCancellation()  // also during the last load: nobody may need the engine any more
-        self.form = form
-        self.corrected = corrected
+        self.layout = layout
         self.models = models
-        context = form.context
+        context = layout.context
         states = (models[functions[0]] ?? []).map { $0.makeState() }
     }
 
@@ -58,7 +55,7 @@ public actor CoreMLEngine: InferenceEngine {
         }
         do {
             var logits: MLMultiArray?
-            for call in form.calls(feeding: tokens, after: count, corrected: corrected) {
+            for call in layout.calls(feeding: tokens, after: count) {
                 logits = try run(call)
                 count = call.end
             }
@@ -72,9 +69,9 @@ public actor CoreMLEngine: InferenceEngine {
 
     public func rewind(to count: Int) async throws {
         guard count < self.count else { return }
-        guard form.canRewind, count > 0 else { return reset() }
+        guard layout.canRewind, count > 0 else { return reset() }
         self.count = count
-        guard form.lengths.isEmpty else { return }  // programs of fixed lengths receive the position in every call
+        guard layout.takesAnyLength else { return }  // programs of fixed lengths receive the position in every call
         let values = HalfPrecision.tokenCount(count)
         for state in states {
             state.withMultiArray(for: "tokenCount") { array in
@@ -88,7 +85,7 @@ public actor CoreMLEngine: InferenceEngine {
     }
 
     private func reset() {
-        let first = models[form.functions(corrected: corrected)[0]] ?? []
+        let first = models[layout.functions[0].name] ?? []
         states = []  // first, so that old and new states are never in memory together
         states = first.map { $0.makeState() }
         count = 0
@@ -109,7 +106,7 @@ public actor CoreMLEngine: InferenceEngine {
 
     private func inputs(of call: CoreMLCall) throws -> [String: MLMultiArray] {
         var inputs = ["inputIds": try array([1, call.ids.count], call.ids)]
-        if form.lengths.isEmpty {
+        if layout.takesAnyLength {
             // The mask's length keeps the program from attending to empty slots of the caches.
             let mask = try MLMultiArray(shape: [1, 1, 1, NSNumber(value: call.end)], dataType: .float16)
             mask.withUnsafeMutableBytes { bytes, _ in _ = bytes.initializeMemory(as: UInt8.self, repeating: 0) }

@@ -47,7 +47,7 @@ struct CoreMLLoader {
     }
 }
 
-extension CoreMLForm {
+extension CoreMLLayout {
     /// The compute units that the package is made for, the same as in edgesw.runtime.compute_plan.
     var units: MLComputeUnits {
         switch compute {

@@ -1,43 +1,46 @@
 import Foundation
 
-/// `manifest.json`: what a package is and what it was made from. Decoding throws PackageError for another format.
+/// `manifest.json`: what a package is and what it was made from (docs/formats.md). Decoding throws PackageError for another
+/// format.
 public struct Manifest: Decodable, Sendable {
-    /// The version of the format that is read here.
-    public static let format = 5
-    // Far more than any package has, and few enough that no sum of sizes overflows, which would end the app.
-    private static let mostFiles = 100_000
-    private static let mostBytes = 1 << 40
+    /// The version of the format that this app reads.
+    public static let format = 6
+    // Far more than any package has, but small enough that no sum of sizes overflows, which would crash the app.
+    private static let maximumFiles = 100_000
+    private static let maximumBytes = 1 << 40
 
     public struct Source: Decodable, Sendable {
         public let name: String
-        /// Where it came from, in words.
+        /// A description of where it came from.
         public let origin: String
         public let revision: String?
     }
 
+    /// What the conversion was asked for.
     public struct Settings: Decodable, Sendable {
-        /// How many tokens a conversation may have.
+        /// The largest number of tokens in a conversation.
         public let context: Int
-        /// Bits a weight: what was asked for, or, where a size was asked for, what came of it.
-        public let bits: Double
-        /// nil: there is no Core ML model.
-        public let form: Form?
-
-        public var ablation: Bool { form?.ablation ?? false }
+        /// The requested bits per weight; nil if a size was requested.
+        public let bits: Double?
     }
 
-    /// How the Core ML model is shaped (docs/formats.md).
-    public struct Form: Decodable, Sendable, Equatable {
-        /// The units that it is made for: gpu, ane, cpu or all.
-        public let compute: String
-        /// How many tokens its functions take at once; none: any number.
-        public let lengths: [Int]
-        /// Whether each function is there a second time without what is held out.
-        public let ablation: Bool
+    /// The model of one target.
+    public struct Model: Decodable, Sendable, Equatable {
+        /// The model's file or folder in the package.
+        public let path: String
+        /// All files that only this target needs.
+        public let files: [String]
+        /// The bits per weight that the matrices take.
+        public let storedBits: Double
+
+        enum CodingKeys: String, CodingKey {
+            case path, files
+            case storedBits = "stored_bits"
+        }
     }
 
-    /// A scalar of a layer's `down_proj`, by its place in the matrix as Hugging Face stores it.
-    public struct Scalar: Decodable, Sendable, Equatable {
+    /// A weight of a layer's `down_proj`, with its position in the matrix as Hugging Face stores it.
+    public struct SuperWeight: Decodable, Sendable, Equatable {
         public let layer: Int
         public let row: Int
         public let column: Int
@@ -60,9 +63,9 @@ public struct Manifest: Decodable, Sendable {
         public let headDim: Int
         public let vocabSize: Int
         public let maxPositions: Int
-        /// Tokens that end a text, where the tokenizer's files name none.
+        /// The tokens that end a text if the tokenizer's files name none.
         public let eosTokenIDs: [Int]
-        /// By layer, how many of the last tokens it attends to; nil: all.
+        /// The number of most recent tokens that each layer attends to; nil means all.
         public let layerWindows: [Int?]
 
         enum CodingKeys: String, CodingKey {
@@ -77,23 +80,28 @@ public struct Manifest: Decodable, Sendable {
     public let recipe: String?
     public let settings: Settings
     public let decoder: DecoderSummary
-    /// By target, as `coreml`, the path of its model in the package.
-    public let models: [String: String]
-    /// The super weights and what else is held out scalar by scalar.
-    public let heldOut: [Scalar]
-    /// By matrix, as `layers.0.down_proj`, the columns that are held out whole.
+    /// The models by target, such as `coreml`.
+    public let models: [String: Model]
+    /// How the Core ML model is called; nil if there is none.
+    public let coreMLOptions: CoreMLOptions?
+    /// The super weights that are held out.
+    public let superWeights: [SuperWeight]
+    /// The columns that are held out of each matrix, such as `layers.0.down_proj`. They include those of the super weights.
     public let heldOutColumns: [String: [Int]]
-    /// What all that takes in each model.
+    /// The size, in each model, of the correction that adds the held-out values back.
     public let correctionBytes: Int
-    /// By path in the package.
+    /// The files of the package, by path.
     public let files: [String: File]
-    /// nil: the model has no chat template, or none that can be told as pieces.
-    public let chat: ChatFormat?
+    /// nil: the model has no chat template, or none that pieces of text can express.
+    public let chatFormat: ChatFormat?
 
-    enum CodingKeys: String, CodingKey {
-        case format, source, recipe, settings, decoder, models, files, chat
-        case heldOut = "held_out", heldOutColumns = "held_out_columns", correctionBytes = "correction_bytes"
+    private enum CodingKeys: String, CodingKey {
+        case format, source, recipe, settings, decoder, models, files
+        case superWeights = "super_weights", heldOutColumns = "held_out_columns", correctionBytes = "correction_bytes"
+        case chatFormat = "chat_format"
     }
+    private enum Target: String, CodingKey { case coreml }
+    private enum ModelKeys: String, CodingKey { case options }
 
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
@@ -103,40 +111,51 @@ public struct Manifest: Decodable, Sendable {
         recipe = try values.decodeIfPresent(String.self, forKey: .recipe)
         settings = try values.decode(Settings.self, forKey: .settings)
         self.decoder = try values.decode(DecoderSummary.self, forKey: .decoder)
-        models = try values.decode([String: String].self, forKey: .models)
-        heldOut = try values.decode([Scalar].self, forKey: .heldOut)
+        models = try values.decode([String: Model].self, forKey: .models)
+        superWeights = try values.decode([SuperWeight].self, forKey: .superWeights)
         heldOutColumns = try values.decode([String: [Int]].self, forKey: .heldOutColumns)
         correctionBytes = try values.decode(Int.self, forKey: .correctionBytes)
         files = try values.decode([String: File].self, forKey: .files)
-        chat = try values.decodeIfPresent(ChatFormat.self, forKey: .chat)
-        if models.isEmpty { throw wrong(values, .models) }
-        guard files.count <= Self.mostFiles, files.values.allSatisfy({ 0...Self.mostBytes ~= $0.bytes }) else {
-            throw wrong(values, .files)
+        chatFormat = try values.decodeIfPresent(ChatFormat.self, forKey: .chatFormat)
+        guard files.count <= Self.maximumFiles, files.values.allSatisfy({ 0...Self.maximumBytes ~= $0.bytes }) else {
+            throw invalid(values, .files)
         }
+        let (files, context) = (files, settings.context)  // closures cannot use properties before all are set
+        guard !models.isEmpty, models.values.allSatisfy({ $0.files.allSatisfy { files[$0] != nil } }) else {
+            throw invalid(values, .models)
+        }
+        guard models["coreml"] != nil else {
+            coreMLOptions = nil
+            return
+        }
+        let model = try values.nestedContainer(keyedBy: Target.self, forKey: .models)
+            .nestedContainer(keyedBy: ModelKeys.self, forKey: .coreml)
+        let options = try model.decode(CoreMLOptions.self, forKey: .options)
+        // A call's padding would overwrite the caches of shorter contexts.
+        guard options.functions.allSatisfy({ ($0.lengths.last ?? 0) <= context }) else {
+            throw invalid(model, .options)
+        }
+        coreMLOptions = options
+    }
+
+    /// The size of all files of a target's model; 0 if there is none. Files that are listed twice count once.
+    public func modelBytes(_ target: String) -> Int {
+        Set(models[target]?.files ?? []).reduce(0) { $0 + (files[$1]?.bytes ?? 0) }
     }
 }
 
 extension Manifest.Settings {
-    enum CodingKeys: String, CodingKey {
-        case context, bits, form
-        case storedBits = "stored_bits"
-    }
+    private enum CodingKeys: String, CodingKey { case context, bits }
 
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         context = try values.decode(Int.self, forKey: .context)
-        form = try values.decodeIfPresent(Manifest.Form.self, forKey: .form)
-        if let asked = try values.decodeIfPresent(Double.self, forKey: .bits) {
-            bits = asked
-        } else {
-            let stored = try values.decode([String: Double].self, forKey: .storedBits)
-            guard let found = stored["coreml"] ?? stored.values.max() else { throw wrong(values, .storedBits) }
-            bits = found
-        }
-        guard 1..<Int(Int32.max) ~= context else { throw wrong(values, .context) }
+        bits = try values.decodeIfPresent(Double.self, forKey: .bits)
+        guard 1..<Int(Int32.max) ~= context else { throw invalid(values, .context) }
     }
 }
 
-private func wrong<Key>(_ values: KeyedDecodingContainer<Key>, _ key: Key) -> DecodingError {
+/// The error for a value that no conversion writes.
+func invalid<Key>(_ values: KeyedDecodingContainer<Key>, _ key: Key) -> DecodingError {
     .dataCorruptedError(forKey: key, in: values, debugDescription: "out of range")
 }

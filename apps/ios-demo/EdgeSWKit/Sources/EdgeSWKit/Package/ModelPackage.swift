@@ -20,7 +20,7 @@ public struct ModelPackage: Sendable {
             throw PackageError.damaged(file: "manifest.json", reason: reason(error))
         }
         self.folder = folder
-        for name in Array(manifest.files.keys) + Array(manifest.models.values) where !isInside(name) {
+        for name in Array(manifest.files.keys) + manifest.models.values.map(\.path) where !isInside(name) {
             throw PackageError.leadsOutside(name)
         }
     }
@@ -82,17 +82,18 @@ public struct ModelPackage: Sendable {
     /// Returns the .mlpackage, or all chunks in the order in which they run. Throws PackageError if there is none, or if one
     /// of them is missing.
     public func coreMLModels() throws -> [URL] {
-        guard let path = manifest.models["coreml"] else { throw PackageError.noCoreMLModel }
-        let models = path.hasSuffix(".mlpackage") ? [path] : try chunks(path)
-        for model in models where !manifest.files.keys.contains(where: { $0.hasPrefix(model + "/") }) {
-            throw PackageError.missing(model)
+        guard let model = manifest.models["coreml"] else { throw PackageError.noCoreMLModel }
+        let paths = model.path.hasSuffix(".mlpackage") ? [model.path] : try chunks(model)
+        for path in paths where !model.files.contains(where: { $0.hasPrefix(path + "/") }) {
+            throw PackageError.missing(path)
         }
-        return models.map { folder.appendingPathComponent($0, isDirectory: true) }
+        return paths.map { folder.appendingPathComponent($0, isDirectory: true) }
     }
 
     /// Returns the paths `folder/1-of-N.mlpackage` to `folder/N-of-N.mlpackage`.
-    private func chunks(_ path: String) throws -> [String] {
-        let names = manifest.files.keys.filter { $0.hasPrefix(path + "/") }
+    private func chunks(_ model: Manifest.Model) throws -> [String] {
+        let path = model.path
+        let names = model.files.filter { $0.hasPrefix(path + "/") }
             .map { $0.dropFirst(path.count + 1).prefix { $0 != "/" } }
         let counts = Set(
             names.compactMap { name in name.split(separator: "-").last.flatMap { Int($0.prefix { $0 != "." }) } })

@@ -27,12 +27,18 @@ struct ModelPackageTests {
         let package = try ModelPackage(folder: Goldens.file("package"))
         let manifest = package.manifest
         #expect(manifest.source.name == "smollm2-135m" && manifest.source.revision == nil && manifest.recipe == "smollm2-135m")
-        #expect(manifest.settings.context == 2048 && manifest.settings.bits == 4.625 && manifest.settings.ablation)
-        #expect(manifest.heldOut == [.init(layer: 1, row: 17, column: 101, value: -1.25)])
+        #expect(manifest.settings.context == 2048 && manifest.settings.bits == nil)
+        let model = try #require(manifest.models["coreml"]), options = try #require(manifest.coreMLOptions)
+        #expect(model.path == "model-chunks" && model.files.count == 11 && model.storedBits == 4.625)
+        #expect(manifest.modelBytes("coreml") == (1 << 21) + 10 * 200_000)
+        #expect(options.compute == "gpu" && options.hasAblation)
+        #expect(options.functions.map(\.name) == ["main", "main_uncorrected"])
+        #expect(options.functions.map(\.corrected) == [true, false] && options.functions.allSatisfy { $0.lengths.isEmpty })
+        #expect(manifest.superWeights == [.init(layer: 1, row: 17, column: 101, value: -1.25)])
         #expect(manifest.heldOutColumns == ["layers.1.down_proj": [101, 150]] && manifest.correctionBytes == 512)
         #expect(manifest.decoder.family == "llama" && manifest.decoder.layers == 2 && manifest.decoder.vocabSize == 49152)
         #expect(manifest.decoder.eosTokenIDs == [2])
-        #expect(try manifest.chat?.prompt([.init(role: .user, content: "Hi")]).contains("Hi<|im_end|>") == true)
+        #expect(try manifest.chatFormat?.prompt([.init(role: .user, content: "Hi")]).contains("Hi<|im_end|>") == true)
         #expect(try package.tokenizer().encode("Hello world", bos: true).count == 3)
     }
 
@@ -44,7 +50,7 @@ struct ModelPackageTests {
         defer { try? FileManager.default.removeItem(at: folder) }
         try edit(folder, "model-chunks/7-of-11", "model-chunks/7-of-12")
         #expect(throws: PackageError.self) { try ModelPackage(folder: folder).coreMLModels() }
-        try edit(folder, #""coreml": "model-chunks""#, #""onnx": "model-chunks""#)
+        try edit(folder, #""coreml": {"#, #""onnx": {"#)
         #expect(throws: PackageError.noCoreMLModel) { try ModelPackage(folder: folder).coreMLModels() }
     }
 
@@ -123,12 +129,19 @@ struct ModelPackageTests {
     }
 
     @Test("Other formats and damaged manifests are reported in one line that says what to do", arguments: [
-        (#""format": 5"#, #""format": 4"#, "format 4, and this app reads format 5: convert the package again"),
-        (#""context": 2048"#, #""context": 0"#, "settings.context"), (#""row": 17"#, #""row": "17""#, "held_out.0.row"),
-        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 5,"#, "", "'format' is missing"),
+        (#""format": 6"#, #""format": 5"#, "format 5, and this app reads format 6: convert the package again"),
+        (#""context": 2048"#, #""context": 0"#, "settings.context"), (#""row": 17"#, #""row": "17""#, "super_weights.0.row"),
+        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 6,"#, "", "'format' is missing"),
         (#""layers": 2,"#, "", "decoder.layers"), ("{", "[", "not JSON"), (#""models": {"#, #""models": {}, "m": {"#, "models"),
         (#""bytes": "#, #""bytes": -"#, "files"), (#""bytes": "#, #""bytes": 1099511627777, "b": "#, "files"),
-        (#""bytes": "#, #""bytes": 9223372036854775807, "b": "#, "files"),
+        (#""bytes": "#, #""bytes": 9223372036854775807, "b": "#, "files"), (#""files": ["#, #""files": ["absent", "#, "'models'"),
+        (#""stored_bits""#, #""bits""#, "models.coreml.stored_bits"), (#""options": {"#, #""o": {"#, "models.coreml.options"),
+        (#""functions": ["#, #""functions": [], "f": ["#, "models.coreml.options.functions"),
+        (#""lengths": []"#, #""lengths": [0]"#, "models.coreml.options.functions"),
+        (#""lengths": []"#, #""lengths": [99999999999999999999]"#, "manifest.json is damaged"),
+        (#""lengths": []"#, #""lengths": ["1"]"#, "models.coreml.options.functions.0.lengths.0"),
+        (#""corrected": true"#, #""corrected": false"#, "models.coreml.options.functions"),
+        (#""name": "main_uncorrected""#, #""name": "main""#, "models.coreml.options.functions"),
     ])
     func damaged(_ old: String, _ new: String, _ words: String) throws {
         let folder = try copy()
@@ -141,6 +154,17 @@ struct ModelPackageTests {
             let message = (error as? PackageError)?.errorDescription ?? "\(error)"
             #expect(message.contains(words) && message.contains("convert the package again") && !message.contains("\n"), "\(message)")
         }
+    }
+
+    @Test("A function that takes more tokens than the context is refused: its padding would overwrite the caches")
+    func longFunction() throws {
+        let folder = try copy()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        try edit(folder, #""lengths": []"#, #""lengths": [1024]"#)
+        #expect(try ModelPackage(folder: folder).manifest.coreMLOptions?.functions[0].lengths == [1024])
+        try edit(folder, #""context": 2048"#, #""context": 1023"#)
+        let error = PackageError.damaged(file: "manifest.json", reason: "'models.coreml.options' is invalid")
+        #expect(throws: error) { try ModelPackage(folder: folder) }
     }
 
     @Test("A manifest with more files than any package has is refused: the sum of their sizes could crash the app")
