@@ -95,15 +95,10 @@ def convert(
     an existing package. `decided(plans)` is called once mixed widths are decided, before anything is compressed. The
     other arguments are those of `detect`.
     """
-    from edgesw.calibration.calibrate import calibration_text
-    from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.conversion.convert import convert as run
-    from edgesw.package.publish import check_output
     from edgesw.targets.opened_package import Package
 
-    calibration_text(settings.calibration)  # what can be known to be wrong is known before a model is fetched
-    check_output(Path(output), force)
-    run(open_checkpoint(str(model), revision), settings, Path(output), force=force, progress=progress, decided=decided)
+    run(str(model), settings, Path(output), revision=revision, force=force, progress=progress, decided=decided)
     return Package(output)
 
 

@@ -36,8 +36,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing on stderr but errors.")
-@click.option("--verbose", "-v", is_flag=True, help="Say what took how long, and where an unexpected error came from.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only errors on stderr.")
+@click.option(
+    "--verbose", "-v", is_flag=True, help="Print how long each stage took, and where an unexpected error came from."
+)
 @click.version_option(__version__, prog_name="edgesw")
 @click.pass_context
 def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
@@ -50,11 +52,11 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
       0    done
       1    failed
       2    wrong usage or input
-      3    validated, and found too far from the float model
+      3    validation failed: too far from the float model
       130  interrupted (Ctrl-C)
     """
     if quiet and verbose:
-        raise click.UsageError("--quiet and --verbose exclude each other: give one of them.")
+        raise click.UsageError("--quiet and --verbose are mutually exclusive: give one of them.")
     asked = ctx.ensure_object(Verbosity)
     asked.quiet, asked.verbose = quiet, verbose
     if quiet:

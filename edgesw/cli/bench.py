@@ -22,11 +22,13 @@ from edgesw.system.sizes import counted, format_size
     "units",
     multiple=True,
     type=click.Choice(UNITS),
-    help="Core ML on these units; repeatable, only on a Mac.  [default: what the package is made for]",
+    help="Compute units for Core ML; repeatable, only on a Mac.  [default: the ones the package is built for]",
 )
-@click.option("--prompts", type=Lengths(), default=(64, 256), help="Lengths of prompts, in tokens.  [default: 64,256]")
-@click.option("--tokens", default=32, show_default=True, type=click.IntRange(1), help="Tokens to write after each.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the machine's name.")
+@click.option("--prompts", type=Lengths(), default=(64, 256), help="Prompt lengths in tokens.  [default: 64,256]")
+@click.option(
+    "--tokens", default=32, show_default=True, type=click.IntRange(1), help="Tokens to generate after each prompt."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the machine.")
 def bench(
     package: Path,
     targets: tuple[str, ...],
@@ -35,7 +37,7 @@ def bench(
     tokens: int,
     as_json: bool,
 ) -> None:
-    """How fast PACKAGE loads, reads prompts and writes tokens on this machine, and what memory it takes."""
+    """Measure how fast PACKAGE loads, reads prompts and generates tokens on this machine, and the memory it takes."""
     from edgesw.package.manifest import read_manifest
     from edgesw.package.publish import check_files
     from edgesw.system.machine import machine

@@ -33,11 +33,11 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
 @click.option(
     "--bits",
     type=Bits(),
-    help="Code bits per weight of the layers, as 4 or 3.5. Where the format lacks a width, those it has are mixed by "
-    "what each matrix bears.  [default: 4]",
+    help="Code bits per weight of the layers, as 4 or 3.5. Where the format lacks a width, the widths it has are mixed "
+    "by the sensitivity of each matrix.  [default: 4]",
 )
 @click.option(
-    "--size", type=Size(), help="Bytes of weights for each target instead, as 1.8GB or 900MiB: widths are mixed."
+    "--size", type=Size(), help="Bytes of weights per target instead of --bits, as 1.8GB or 900MiB: mixed precision."
 )
 @click.option(
     "--scheme",
@@ -47,30 +47,30 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
 @click.option(
     "--group-size",
     type=click.IntRange(0),
-    help="Rows that share a palette (0: the whole matrix), or columns that share a scale.  [default: 16; 32]",
+    help="Rows that share a palette (0: the whole matrix), or columns that share a scale.  [default: 16 or 32]",
 )
 @click.option(
     "--portable",
     is_flag=True,
-    help="ONNX: operators of the standard alone, for other runtimes than onnxruntime; slower.",
+    help="ONNX: only operators of the standard, for runtimes other than onnxruntime; slower.",
 )
 @click.option(
     "--cluster-dim",
     type=click.Choice(("1", "2", "4")),
     default="1",
     show_default=True,
-    help="Core ML: values to an entry of a palette at most. More are as good as 0.1 to 0.4 bits, and take longer.",
+    help="Core ML: most values per palette entry. 2 and 4 are worth 0.1 to 0.4 bits and take longer to convert.",
 )
 @click.option(
     "--activations",
     type=click.Choice(("8",)),
-    help="Round the inputs of the layers' matrices to 8 bits too: products of integers, with --bits 8.",
+    help="Quantize the inputs of the layers' matrices to 8 bits too (W8A8), with --bits 8.",
 )
 @click.option(
     "--ranges",
     type=click.Choice(RANGES),
-    help="What shares a range of 8-bit activations: a token's, a whole call's, or all, measured in calibration.  "
-    "[default: token; static for Core ML, which has no other]",
+    help="Granularity of 8-bit activations: a range for each token, for each call, or one measured in calibration.  "
+    "[default: per-token; static for Core ML, which has no other]",
 )
 @click.option(
     "--embedding-bits",
@@ -91,21 +91,21 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     metavar="default|FILE|none",
     default="default",
     show_default=True,
-    help="Text that errors are weighed and made up for on. default: the text that ships.",
+    help="Calibration text. default: the one that ships with edgesw; none: no calibration.",
 )
 @click.option(
     "--compute",
     type=click.Choice(UNITS),
     default="gpu",
     show_default=True,
-    help="Core ML: the units to shape it for. gpu, cpu: any number of tokens at once; ane (the Neural Engine), all: "
-    "palettes and functions of fixed lengths.",
+    help="Core ML: the compute units to build for. gpu, cpu: any number of tokens per call; ane (the Neural Engine), "
+    "all: palettes and functions of fixed lengths.",
 )
 @click.option(
     "--lengths",
     type=Lengths(),
-    help="Core ML: tokens at once, as 1,64: for ane and all a function each, for gpu and cpu one function that takes "
-    "these.  [default: any number; 1,64 for ane and all]",
+    help="Core ML: numbers of tokens per call, as 1,64: a function each for ane and all, one for gpu and cpu.  "
+    "[default: any number; 1,64 for ane and all]",
 )
 @click.option(
     "--chunks",
@@ -113,37 +113,39 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     default="1",
     show_default=True,
     metavar="N|auto",
-    help="Core ML: split the layers into so many packages; auto: up to 734 MB each, for iPhones.",
+    help="Core ML: split the layers into N packages; auto: at most 734 MB each, for iPhones.",
 )
 @click.option(
     "--ablation",
     is_flag=True,
-    help="Core ML: each function once more without what is held out, over the same weights, to show what that does.",
+    help="Core ML: add each function a second time without what is held out, over the same weights, to show the effect.",
 )
 @click.option(
     "--workers",
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Processes that compress matrices, where these do not make up for each other's errors.",
+    help="Processes that compress matrices; only without error compensation (large models, or --calibrate none).",
 )
-@click.option("--no-hold-out", is_flag=True, help="Compress super weights and spiking columns like all others.")
+@click.option(
+    "--no-hold-out",
+    is_flag=True,
+    help="Do not hold out super weights and outlier channels: compress them like all others.",
+)
 @click.option(
     "--hold-out-fraction",
     default=0.0,
     type=click.FloatRange(0, MOST_HELD_OUT),
-    help="Share of each matrix's scalars to hold out as well, those that rounding harms most, as 1e-4.  [default: 0]",
+    help="Share of each matrix's scalars to hold out as well, those with the largest error, as 1e-4.  [default: 0]",
 )
 @click.option(
     "--validate",
     "and_validate",
     is_flag=True,
-    help="Then measure the package as `edgesw validate --record` does, and end as it ends.",
+    help="Then run `edgesw validate --record` on the package and use its exit code.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing package.")
-@click.option(
-    "--dry-run", is_flag=True, help="Print the plan, the size it comes to and the memory it needs; write nothing."
-)
+@click.option("--dry-run", is_flag=True, help="Print the plan, the size and the memory it needs; write nothing.")
 @click.option("--revision", help="Branch, tag or commit on the hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def convert(
@@ -229,7 +231,7 @@ def _settings(
     from edgesw.targets.onnx import OnnxOptions
 
     if ranges and not activations:
-        raise click.UsageError("--ranges are those of 8-bit activations: add --activations 8.")
+        raise click.UsageError("--ranges needs 8-bit activations: add --activations 8.")
     asked = {"coreml": CoreMLOptions(compute, lengths, chunks, ablation), "onnx": OnnxOptions(portable)}
     return Settings(
         targets,
@@ -283,9 +285,9 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
         return
     print_plans(model, plans)
     if plans.mixed:
-        click.echo("Which matrix gets which width is measured by the conversion itself; the sum is what was asked for.")
+        click.echo("The conversion measures which matrix gets which width; the total is what was asked for.")
     if plans.settings.hold_out:
-        click.echo(f"Held out: about {format_size(plans.correction_bytes)}; which, calibration tells.")
+        click.echo(f"Held out: about {format_size(plans.correction_bytes)}; calibration decides which columns.")
     click.echo(
         f"Package: about {format_size(plans.output_bytes)}. Peak memory: about {format_size(plans.memory_bytes)}."
     )

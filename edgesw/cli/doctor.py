@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, model: str | None, as_json: bool) -> None:
-    """Tell what can run on this machine, and whether a conversion of MODEL fits.
+    """Show what can run on this machine, and whether a conversion of MODEL fits.
 
-    Of MODEL only its config is read: from the hub nothing else is fetched.
+    Only the config of MODEL is read: nothing else is fetched from the hub.
 
     Exits with 1 when something that conversions need is missing, or when MODEL does not fit.
     """
@@ -75,4 +75,4 @@ def _print_fit(model: str, fit: ModelFit, found: Diagnosis) -> None:
     rows.append(("free", "", free, format_size(next(iter(found.disk_bytes.values())))))
     print_table(f"{model} ({fit.origin}), with the defaults", ("target", "verdict", "memory", "disk"), rows, left=2)
     if fit.fetch_bytes:
-        click.echo(f"Its weights are not here yet: about {format_size(fit.fetch_bytes)} to fetch from the hub.")
+        click.echo(f"Its weights are not downloaded yet: about {format_size(fit.fetch_bytes)} to fetch from the hub.")

@@ -11,11 +11,11 @@ import click
 @click.argument("package", type=click.Path(path_type=Path))
 @click.argument("prompt")
 @click.option("--target", help="Which model of the package.  [default: the first]")
-@click.option("--max-tokens", default=64, show_default=True, type=click.IntRange(1), help="Most tokens to write.")
+@click.option("--max-tokens", default=64, show_default=True, type=click.IntRange(1), help="Most tokens to generate.")
 @click.option(
     "--uncorrected",
     is_flag=True,
-    help="Without what is held out, to see what that does: needs a package converted with --ablation.",
+    help="Without what is held out, to see its effect: needs a package converted with --ablation.",
 )
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template.")
 def generate(package: Path, prompt: str, target: str | None, max_tokens: int, uncorrected: bool, chat: bool) -> None:

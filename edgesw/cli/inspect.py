@@ -13,9 +13,9 @@ from edgesw.cli.tables import print_json
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every weight, layer by layer.")
 def inspect(path: Path, as_json: bool) -> None:
-    """What is inside PATH, matrix by matrix: a package, any .mlpackage or any .onnx file, whoever made it.
+    """Show the contents of PATH, matrix by matrix: a package, any .mlpackage or any .onnx file, whoever made it.
 
-    Sizes come from headers: no weight is read.
+    Sizes come from headers: weights are not read.
     """
     from edgesw.cli.inspect_table import print_found
     from edgesw.targets.inspection import inspect as run

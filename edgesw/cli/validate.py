@@ -35,26 +35,26 @@ TOO_FAR = 3
     default="float16",
     show_default=True,
     type=click.Choice(("float16", "float32")),
-    help="What the MIL interpreter computes in where there is no Core ML.",
+    help="Precision of the MIL interpreter, which runs Core ML models where there is no Core ML.",
 )
 @click.option(
     "--compute",
     type=click.Choice(UNITS),
-    help="On a Mac, the units to run Core ML on.  [default: those that the package is made for]",
+    help="Compute units for Core ML, only on a Mac.  [default: the ones the package is built for]",
 )
 @click.option(
     "--runtime",
     type=click.Choice(("arm64", *(f"arm64:{cpu}" for cpu in CPUS))),
-    help="Run the ONNX model on ARM processors as well, emulated where this is none: all three, or one. Slow: take few "
-    "--windows and --tokens.",
+    help="Also run the ONNX model on ARM processors, emulated unless this machine is one: all three, or one. Slow: use "
+    "few --windows and --tokens.",
 )
 @click.option(
     "--details",
     is_flag=True,
-    help="Also what each model writes, float beside package, and which matrices are furthest off: some more passes of "
-    "the float model.",
+    help="Also show what the float model and the package generate, and which matrices have the largest errors: a few "
+    "more passes of the float model.",
 )
-@click.option("--record", is_flag=True, help="Write the figures into the package: its model card and validation.json.")
+@click.option("--record", is_flag=True, help="Write the figures into the package: model card and validation.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def validate(

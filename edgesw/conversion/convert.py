@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgesw import __version__
 from edgesw.calibration.calibrate import Calibration, calibrate, calibration_text
-from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.checkpoint.source import plain_name
 from edgesw.compress.compensated import StreamedDecoder
 from edgesw.compress.compression import prepare
@@ -53,23 +53,26 @@ _NOT_IN_KEY = dict.fromkeys(("workers", "targets", "options"))
 
 
 def convert(
-    checkpoint: Checkpoint,
+    model: str | Checkpoint,
     settings: Settings,
     output: Path,
     *,
+    revision: str | None = None,
     force: bool = False,
     progress: Progress = lambda *_: None,
     decided: Callable[[Plans], None] = lambda plans: None,
 ) -> Manifest:
-    """Converts a checkpoint and publishes the package at `output`. Returns its manifest.
+    """Converts a model, by its name or opened, and publishes the package at `output`. Returns its manifest.
 
     `decided` is called once widths that had to be measured are known, before anything is compressed.
 
-    Raises UsageError for what cannot be asked for (before anything is read), EdgeswError when the disk is too small.
+    Raises UsageError for what cannot be asked for, as far as possible before a model is fetched, and EdgeswError when
+    the disk is too small.
     """
-    plans = make_plans(checkpoint.spec, settings)
     text = calibration_text(settings.calibration)
-    check_output(output, force)
+    check_output(output, force)  # publish() checks again, after a model that may have taken an hour to fetch
+    checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model, revision)
+    plans = make_plans(checkpoint.spec, settings)
     free = _check_disk(output, plans)
     source = checkpoint.source.path
     read = file_times(source)

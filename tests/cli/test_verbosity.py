@@ -68,7 +68,7 @@ def test_quiet_leaves_data_and_errors(talker: None) -> None:
     assert (ran.code, ran.out, ran.err) == (0, "data\n", "")
     assert edgesw("-q", "talk").err == ""
     assert_one_line(edgesw("--quiet", "detect", "/no/such/folder"), 2, "does not exist")
-    assert_one_line(edgesw("-q", "-v", "talk"), 2, "exclude each other", "Try 'edgesw --help'.")
+    assert_one_line(edgesw("-q", "-v", "talk"), 2, "mutually exclusive", "Try 'edgesw --help'.")
 
 
 def test_quiet_draws_no_progress_on_a_terminal(tiny_llama: Path, terminal: None) -> None:
