@@ -118,7 +118,7 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
 @click.option(
     "--ablation",
     is_flag=True,
-    help="Core ML: add each function a second time without what is held out, over the same weights, to show the effect.",
+    help="Core ML: add each function a second time without what is held out, over the same weights, to show its use.",
 )
 @click.option(
     "--workers",
