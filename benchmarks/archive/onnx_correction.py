@@ -1,6 +1,6 @@
 """Closed: what do the columns held out of a matrix cost an ONNX decoder per token, at real sizes?
 
-At Mistral 7B's sizes the cost of four columns is lost in noise of about 1%: the README has the answer. The products of
+At Mistral 7B's sizes the cost of four columns is lost in noise of about 1%: see docs/speed.md. The products of
 one layer in Mistral 7B's and in SmolLM2-135M's shape, 4 bits in blocks of 32 with zero points, one token: with and
 without the correction, interleaved. Where a model lies in memory changes its speed by a twentieth, so each is loaded
 many times, and the fastest run of each load counts.
@@ -31,7 +31,7 @@ from edgesw.emit.onnx_linear import corrected, product, write_blocks
 BENCHMARK = Benchmark(
     "What held-out columns cost an ONNX decoder per token, at Mistral 7B's and SmolLM2's sizes.",
     minutes=2,
-    docs=(Section("README.md", "What it was measured to do"),),
+    docs=(Section("docs/speed.md", "ONNX packages compared with onnxruntime-genai's model builder"),),
 )
 RUNS = 30  # of each load
 SCHEME = BlockScheme(4, 32, True)

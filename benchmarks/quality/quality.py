@@ -40,7 +40,9 @@ BENCHMARK = Benchmark(
     "Perplexity, KL divergence and top-1 agreement of packages, of every setting and of peers, at their stored bits.",
     minutes=180,
     docs=(
-        Section("README.md", "What it was measured to do"),
+        Section("README.md", "How it compares"),
+        Section("docs/quality.md", "SmolLM2-135M as published"),
+        Section("docs/quality.md", "One palette for two matrices"),
         Section("docs/quality.md", "SmolLM2-135M, off its grid"),
         Section("docs/quality.md", "stories260K"),
     ),

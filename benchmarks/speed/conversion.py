@@ -23,7 +23,7 @@ from benchmarks.lib.printing import megabytes, table, versions
 BENCHMARK = Benchmark(
     "Time, memory and size of `edgesw convert` compared with its own forecast, and the cost of `edgesw detect`.",
     minutes=20,
-    docs=(Section("README.md", "What it was measured to do"),),
+    docs=(Section("docs/speed.md", "Conversion of SmolLM2-135M"),),
 )
 TARGETS = (("coreml",), ("onnx",), ("coreml", "onnx"))
 COLUMNS = (
