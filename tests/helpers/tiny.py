@@ -162,10 +162,16 @@ def _plant(model: Any, trigger: int) -> None:
             matrix[:, row] *= 5
 
 
+def load_llama(folder: Path) -> Any:
+    """transformers' model of a folder."""
+    from transformers import LlamaForCausalLM
+
+    return LlamaForCausalLM.from_pretrained(folder).eval()
+
+
 def compressed_llama(folder: Path, package: Path) -> Any:
     """transformers' Llama with the weights that a package's matrices stand for, compressed anew by the same plan."""
     import torch
-    from transformers import LlamaForCausalLM
 
     from edgesw.calibration.calibrate import calibrate
     from edgesw.checkpoint.checkpoint import open_checkpoint
@@ -183,7 +189,7 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
     fraction = manifest.settings.hold_out_fraction
     weights = compressed_decoder(checkpoint, plan, calibration, HeldOut(values, columns, fraction))
-    model = LlamaForCausalLM.from_pretrained(folder)
+    model = load_llama(folder)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             canonical = name.removeprefix("model.").removesuffix(".weight")
@@ -191,7 +197,7 @@ def compressed_llama(folder: Path, package: Path) -> Any:
             for part, ours in {"self_attn.": "", "mlp.": "", **norms}.items():
                 canonical = canonical.replace(part, ours)
             parameter.copy_(torch.from_numpy(weights.tensor(canonical)))
-    return model.eval()
+    return model
 
 
 def logits_of(model: Any, ids: Any) -> np.ndarray:
