@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -22,6 +23,13 @@ import tiny
 from edgesw.text.tokenizer import Tokenizer
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what is imported out of later garbage collections: coremltools asks for one in every conversion, and each
+    would look through the whole of torch and transformers for a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
