@@ -66,56 +66,60 @@ def torch_palettizer(weights: np.ndarray, bits: int, group: int) -> tuple[np.nda
     config = PostTrainingPalettizerConfig.from_dict({"global_config": options})
     model = PostTrainingPalettizer(torch.nn.Sequential(layer), config).compress(num_kmeans_workers=1)
     dequantized = model[0].weight.detach().numpy()
-    palettes, codes = [], np.empty(weights.shape, np.int64)
-    each = group or len(weights)
-    for start in range(0, len(weights), each):  # it returns float weights: their distinct values are the palette
-        part = slice(start, start + each)
-        entries, inverse = np.unique(dequantized[part], return_inverse=True)
-        palettes.append(np.pad(entries, (0, 2**bits - len(entries)), mode="edge"))
-        codes[part] = inverse.reshape(weights[part].shape)
-    return np.stack(palettes), codes
+
+    def fit(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.unique(part, return_inverse=True)  # it returns float weights: their distinct values are the palette
+
+    return _by_group(dequantized, bits, group, fit)
 
 
 def kmeans1d_histogram(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
     """kmeans1d on the distinct values, weighted by how often each occurs."""
-    return _kmeans1d(weights, bits, group, True)
+    coremltools()
+    from coremltools._deps import kmeans1d
+
+    def fit(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distinct, inverse, counts = np.unique(part, return_inverse=True, return_counts=True)
+        codes, entries = kmeans1d.cluster(distinct, 2**bits, weights=counts)
+        return np.array(entries), np.array(codes)[inverse]
+
+    return _by_group(weights, bits, group, fit)
 
 
 def kmeans1d_plain(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
     """kmeans1d on all values."""
-    return _kmeans1d(weights, bits, group, False)
-
-
-def _kmeans1d(weights: np.ndarray, bits: int, group: int, histogram: bool) -> tuple[np.ndarray, np.ndarray]:
     coremltools()
     from coremltools._deps import kmeans1d
 
-    each = group or len(weights)
-    palettes, codes = [], np.empty(weights.shape, np.int64)
-    for start in range(0, len(weights), each):
-        part = weights[start : start + each]
-        if histogram:
-            distinct, inverse, counts = np.unique(part, return_inverse=True, return_counts=True)
-            found, entries = kmeans1d.cluster(distinct, 2**bits, weights=counts)
-            codes[start : start + each] = np.array(found)[inverse.reshape(part.shape)]
-        else:
-            found, entries = kmeans1d.cluster(part.ravel(), 2**bits)
-            codes[start : start + each] = np.array(found).reshape(part.shape)
-        palettes.append(np.pad(entries, (0, 2**bits - len(entries)), mode="edge"))
-    return np.stack(palettes), codes
+    def fit(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        codes, entries = kmeans1d.cluster(part.ravel(), 2**bits)
+        return np.array(entries), np.array(codes)
+
+    return _by_group(weights, bits, group, fit)
 
 
 def scikit_learn(weights: np.ndarray, bits: int, group: int) -> tuple[np.ndarray, np.ndarray]:
     """KMeans with its defaults: one start by k-means++, Lloyd's iteration."""
     from sklearn.cluster import KMeans
 
-    each = group or len(weights)
-    palettes, codes = [], np.empty(weights.shape, np.int64)
-    for start in range(0, len(weights), each):
-        part = weights[start : start + each]
+    def fit(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fitted = KMeans(2**bits, random_state=0).fit(part.reshape(-1, 1))
-        palettes.append(fitted.cluster_centers_[:, 0])
-        codes[start : start + each] = fitted.labels_.reshape(part.shape)
+        return fitted.cluster_centers_[:, 0], fitted.labels_
+
+    return _by_group(weights, bits, group, fit)
+
+
+def _by_group(
+    weights: np.ndarray, bits: int, group: int, fit: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Palettes and codes of all groups; `fit` returns the entries and the codes of one group's rows."""
+    palettes, codes = [], np.empty(weights.shape, np.int64)
+    each = group or len(weights)
+    for start in range(0, len(weights), each):
+        part = slice(start, start + each)
+        entries, found = fit(weights[part])
+        palettes.append(np.pad(entries, (0, 2**bits - len(entries)), mode="edge"))
+        codes[part] = found.reshape(weights[part].shape)
     return np.stack(palettes), codes
 
 
