@@ -55,6 +55,8 @@ def measured(title: str, *arguments: str, output: Path | None = None) -> Run:
         try:
             usage = spawn([sys.executable, "-m", "benchmarks.lib.stages", str(stages), *arguments], subprocess.DEVNULL)
         except subprocess.CalledProcessError as error:
+            if error.returncode < 0:
+                sys.exit(f"Error: edgesw {arguments[0]} was ended by signal {-error.returncode}.")
             sys.exit(error.returncode)  # edgesw has printed why
         wall = time.monotonic() - started
         timed = [Stage(**stage) for stage in json.loads(stages.read_text())]

@@ -23,7 +23,10 @@ from benchmarks.lib.printing import megabytes, say, table, versions
 BENCHMARK = Benchmark(
     "Time, memory and disk traffic, stage by stage, of converting and validating a model of Mistral 7B's shape.",
     minutes=25,
-    docs=(Section("docs/speed.md", "Conversion of a checkpoint of Mistral 7B's shape"),),
+    docs=(
+        Section("docs/speed.md", "Conversion of a checkpoint of Mistral 7B's shape"),
+        Section("docs/speed.md", "Validation at these sizes"),
+    ),
 )
 OPTIONS = ("--target", "coreml", "--target", "onnx", "--bits", "4")
 COLUMNS = ("stage", "wall, s", "own memory", "mapped files", "read", "written")

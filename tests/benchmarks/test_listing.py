@@ -46,6 +46,8 @@ def test_every_benchmark_says_what_it_measures_and_where_its_table_is(command: s
     assert module.BENCHMARK.docs
     for section in module.BENCHMARK.docs:
         assert section.heading in headings(ROOT / section.file), section
+        page = " ".join((ROOT / section.file).read_text(encoding="utf-8").split())
+        assert f"python -m benchmarks {command}" in page or f"`{command}`" in page, f"{section.file} names the command"
     assert f"python -m benchmarks {command}" in make_parser(command, module).format_help()
 
 
