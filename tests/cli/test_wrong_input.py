@@ -109,7 +109,7 @@ MODELS: list[tuple[Callable[[Path, Path], Path], int, tuple[str, ...]]] = [
     (no_gguf, 1, ("page.gguf: not a GGUF file",)),
     (no_tokenizer, 1, ("no tokenizer.json", "AutoTokenizer")),
     (damaged_tokenizer, 1, ("model: tokenizer.json is damaged",)),
-    (tokenizer_of_another_model, 1, ("the tokenizer gives token 631", "they do not match")),
+    (tokenizer_of_another_model, 1, ("the model has only 320", "they do not match")),
 ]
 
 
