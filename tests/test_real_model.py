@@ -14,11 +14,11 @@ from edgesw.calibration.calibrate import calibrate, calibration_text
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix_store import KeptMatrices
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.plan import make_plan
 from edgesw.conversion.convert import compressed_decoder, convert
-from edgesw.conversion.hold_out import HeldOut
 from edgesw.conversion.settings import Settings
 from edgesw.decoder.ops import Weights
 from edgesw.formats.coreml_layout import CoreMLLayout
@@ -74,10 +74,9 @@ def stands_for(
     manifest = package[1]
     tokenizer = Tokenizer.from_files(smollm2.tokenizer_files())
     calibration = calibrate(smollm2, tokenizer, calibration_text(str(text)), lambda *_: None)
-    values = {w.coordinates: w.value for w in manifest.super_weights}
-    held_out = HeldOut(values, {name: tuple(columns) for name, columns in manifest.held_out_columns.items()})
+    hold_out = HoldOut({name: tuple(columns) for name, columns in manifest.held_out_columns.items()})
     plan = make_plan(smollm2.spec, CoreMLTarget().capabilities(CoreMLLayout()), 4)
-    decoder = compressed_decoder(smollm2, plan, calibration, held_out)
+    decoder = compressed_decoder(smollm2, plan, calibration, hold_out)
     return KeptMatrices(decoder, tmp_path_factory.mktemp("matrices"))
 
 
@@ -262,7 +261,7 @@ def test_the_neural_engine_form_survives_float16(smollm2: Checkpoint, ids: np.nd
     target, form = TARGETS["coreml"], CoreMLLayout("ane", (1, 16))
     plan = make_plan(smollm2.spec, target.capabilities(form), 8)
     columns = {"layers.11.down_proj": (1229, 1487)}
-    decoder = CompressedDecoder(smollm2, plan, None, SUPER_WEIGHTS, columns)
+    decoder = CompressedDecoder(smollm2, plan, None, HoldOut(columns, tuple(SUPER_WEIGHTS)))
     path = tmp_path / target.path(form)
     target.write(decoder, smollm2.spec, form, WriteOptions(64, "SmolLM2", 0.0), path)
     package = open_coreml(path, 64, "float16")
@@ -283,8 +282,8 @@ class TwoMatrices:
         weights = self._checkpoint.tensor(name)
         if name not in ("layers.11.down_proj", "layers.28.down_proj"):
             return weights
-        places = [(row, column) for layer, row, column in SUPER_WEIGHTS if name == f"layers.{layer}.down_proj"]
-        return compress_matrix(weights, PaletteScheme(4, 0), None, places if self._hold_out else ()).dequantize()
+        hold_out = HoldOut(scalars=tuple(SUPER_WEIGHTS) if self._hold_out else ())
+        return compress_matrix(weights, PaletteScheme(4, 0), None, hold_out.of(name)).dequantize()
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
         return self._checkpoint.rows(name, rows)

@@ -24,6 +24,7 @@ from benchmarks.lib.benchmark import Benchmark, Section
 from benchmarks.lib.printing import say, table, versions
 from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.emit.external_data import ExternalData
 from edgesw.emit.onnx_graph import OnnxGraph
 from edgesw.emit.onnx_linear import corrected, product, write_blocks
@@ -68,13 +69,13 @@ def main(given: argparse.Namespace) -> None:
 def write_layer(path: Path, shapes: Sequence[tuple[int, int]], columns: int) -> Path:
     """Writes a model of these products, each with an input of its own."""
     draw = np.random.default_rng(0)
-    held_out = range(7, 7 + 97 * columns, 97)
+    held_out = MatrixHoldOut(tuple(range(7, 7 + 97 * columns, 97)))
     inputs, outputs = [], []
     with ExternalData(path.with_name(path.name + ".data")) as data:
         graph = OnnxGraph(data)
         for at, (rows, width) in enumerate(shapes):
             weights = draw.normal(0, 0.05, (rows, width)).astype(np.float32)
-            matrices = [compress_matrix(weights, SCHEME, columns=held_out)]
+            matrices = [compress_matrix(weights, SCHEME, hold_out=held_out)]
             x, name = f"x{at}", f"product{at}"
             y = product(graph, x, name, write_blocks(graph, name, matrices))
             graph.node("Identity", [corrected(graph, x, y, name, matrices)], f"y{at}")

@@ -12,9 +12,10 @@ from benchmarks.lib.printing import Stages, say
 from edgesw.calibration.calibrate import Calibration, calibrate
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import CompressionPlan
 from edgesw.conversion.convert import convert
-from edgesw.conversion.hold_out import HeldOut, find_held_out
+from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.plans import make_plans
 from edgesw.conversion.settings import Settings
 from edgesw.decoder.spec import DecoderSpec
@@ -33,7 +34,8 @@ class Bench:
     checkpoint: Checkpoint
     ids: np.ndarray  # (windows, tokens)
     calibration: Calibration  # with gradients, which mixed precision needs
-    held_out: HeldOut
+    super_weights: SuperWeights
+    hold_out: HoldOut
     ends: dict[str, np.ndarray]  # embedding and head, in 8 bits and dequantized
 
     def simulated(self, matrices: Matrices, names: frozenset[str], ends: bool = True) -> SimulatedDecoder:
@@ -51,11 +53,12 @@ class Bench:
 def make_bench(checkpoint: Checkpoint, tokenizer: Tokenizer, ids: np.ndarray) -> Bench:
     """Detects and calibrates as `edgesw convert` does, and compresses embedding and head."""
     stages = Stages()
-    held_out = find_held_out(checkpoint, tokenizer, stages)
+    super_weights = find_super_weights(checkpoint, tokenizer, stages)
     calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), stages, gradients=True)
     say("compressing embedding and head")
     ends = eight_bit_ends(checkpoint, make_plans(checkpoint.spec, Settings(("coreml",))).compressions["coreml"])
-    return Bench(checkpoint, ids, calibration, held_out.with_columns(calibration.mean_squares), ends)
+    hold_out = super_weights.hold_out(calibration.mean_squares)
+    return Bench(checkpoint, ids, calibration, super_weights, hold_out, ends)
 
 
 def eight_bit_ends(checkpoint: Checkpoint, plan: CompressionPlan) -> dict[str, np.ndarray]:

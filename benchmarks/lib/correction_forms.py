@@ -12,6 +12,7 @@ import numpy as np
 
 from edgesw.compress.bins import add_to_histogram, distinct_totals, empty_histogram
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.kmeans import exact_clusters
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.palette import encode_palettes
@@ -36,14 +37,16 @@ class Case:
     @property
     def exact(self) -> np.ndarray:
         """Where a value is held out: bool (rows, columns)."""
-        where = np.zeros(self.weights.shape, bool)
-        where[:, self.columns] = True
-        for place in self.places:
-            where[place] = True
-        return where
+        where = self.hold_out.mask(self.weights.shape)
+        return np.zeros(self.weights.shape, bool) if where is None else where
+
+    @property
+    def hold_out(self) -> MatrixHoldOut:
+        """The columns and scalars."""
+        return MatrixHoldOut(tuple(self.columns), tuple(self.places))
 
     def compressed(self) -> CompressedMatrix:
-        return compress_matrix(self.weights, self.scheme, self.importance, self.places, self.columns)
+        return compress_matrix(self.weights, self.scheme, self.importance, self.hold_out)
 
     def error(self, dense: np.ndarray) -> float:
         """Squared error weighted by the columns' importance, relative to the matrix's own weighted squares."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
@@ -61,11 +62,8 @@ def float_ends(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     return {name: checkpoint.tensor(name) for name in ("embed_tokens", "lm_head")}
 
 
-def bits_per_weight(
-    spec: DecoderSpec, plan: CompressionPlan, columns: Mapping[str, Collection[int]], fraction: float = 0.0
-) -> float:
-    """Stored bits per weight of the layers' matrices: codes, palettes, scales, zero points and corrections. The
-    corrections hold these columns, by matrix name, and a fraction of the scalars."""
+def bits_per_weight(spec: DecoderSpec, plan: CompressionPlan, hold_out: HoldOut) -> float:
+    """Stored bits per weight of the layers' matrices: codes, palettes, scales, zero points and corrections."""
     layers = [matrix for matrix in plan.matrices if matrix.name in set(spec.matrices())]
-    stored = sum(matrix.stored_bytes for matrix in layers) + plan.correction_bytes(columns, fraction)
+    stored = sum(matrix.stored_bytes for matrix in layers) + plan.correction_bytes(hold_out)
     return 8 * stored / sum(matrix.weights for matrix in layers)

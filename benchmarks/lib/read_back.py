@@ -12,6 +12,7 @@ from benchmarks.lib.model import open_model
 from benchmarks.lib.printing import Stages
 from edgesw.calibration.calibrate import calibrate
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.conversion.plans import make_plans
 from edgesw.conversion.settings import Settings
 from edgesw.decoder.names import TensorName
@@ -29,9 +30,8 @@ def read_back(source: Path, package: Path) -> str:
     if calibration.ids is not None:
         sys.exit("Error: this conversion compensated errors, so its matrices depend on one another.")
     plan = make_plans(checkpoint.spec, Settings(("coreml",))).compressions["coreml"]
-    values = {w.coordinates: w.value for w in manifest.super_weights}
-    columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
-    decoder = CompressedDecoder(checkpoint, plan, calibration.mean_squares, values, columns)
+    hold_out = HoldOut({name: tuple(each) for name, each in manifest.held_out_columns.items()})
+    decoder = CompressedDecoder(checkpoint, plan, calibration.mean_squares, hold_out)
     layers = (0, checkpoint.spec.layers - 1)
     wanted = [str(TensorName(layer, kind)) for layer in layers for kind in LAYER_MATRICES]
     stored = _stored(package / manifest.models["coreml"].path, set(wanted))

@@ -18,6 +18,7 @@ from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.capabilities import nearest_divisor
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.plan import CompressionPlan
 from edgesw.compress.scheme import Scheme
@@ -73,7 +74,7 @@ def package_rows(bench: Bench, package: Package, settings: Settings) -> Iterator
 
     def make(name: str, plan: CompressionPlan) -> Made:
         manifest = package.made()
-        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.held_out.columns)
+        bits = bits_per_weight(bench.checkpoint.spec, plan, bench.hold_out)
         path = package.path / manifest.models[name].path
         return Made(bits, TARGETS[name].open(path, manifest.context))
 
@@ -95,7 +96,7 @@ def own_rows(bench: Bench) -> Iterator[Row]:
         plans.append((f"palettes of vectors of {scheme.vector}, {bits} bits", plan))
     for name, plan in plans:
         for level, decoder in LEVELS.items():
-            if level != "held out" or bench.held_out.columns:
+            if level != "held out" or bench.hold_out.columns:
                 yield Row(f"edgesw {name}: {level}", partial(_own, bench, plan, decoder))
     for what, dim, budgets in (("16 rows", 1, BUDGETS), ("vectors", CLUSTER_DIM, VECTOR_BUDGETS)):
         for budget in budgets:
@@ -110,15 +111,15 @@ def core_ml_plan(spec: DecoderSpec, settings: Settings) -> CompressionPlan:
 
 def _own(bench: Bench, plan: CompressionPlan, make: Callable[[Bench, CompressionPlan], CompressedDecoder]) -> Made:
     decoder = make(bench, plan)
-    bits = bits_per_weight(bench.checkpoint.spec, plan, decoder.columns, decoder.fraction)
+    bits = bits_per_weight(bench.checkpoint.spec, plan, decoder.hold_out)
     return Made(bits, bench.simulated(decoder.tensor, bench.layers))
 
 
 def _mixed(bench: Bench, bits: float, cluster_dim: int) -> Made:
-    bench = replace(bench, held_out=replace(bench.held_out, fraction=FRACTION))
+    bench = replace(bench, hold_out=replace(bench.hold_out, fraction=FRACTION))
     settings = Settings((CORE_ML.name,), bits, scheme="palette", hold_out_fraction=FRACTION, cluster_dim=cluster_dim)
     plans = make_plans(bench.checkpoint.spec, settings)
-    plans = plans.measured(bench.checkpoint, bench.calibration, bench.held_out, Stages())
+    plans = plans.measured(bench.checkpoint, bench.calibration, bench.hold_out, Stages())
     return _own(bench, plans.compressions[CORE_ML.name], _compensated)
 
 
@@ -127,16 +128,16 @@ def _plain(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:
 
 
 def _held_out(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:
-    return CompressedDecoder(bench.checkpoint, plan, None, bench.held_out.values, bench.held_out.columns)
+    return CompressedDecoder(bench.checkpoint, plan, None, bench.hold_out)
 
 
 def _weighted(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:
     weights = bench.calibration.mean_squares
-    return CompressedDecoder(bench.checkpoint, plan, weights, bench.held_out.values, bench.held_out.columns)
+    return CompressedDecoder(bench.checkpoint, plan, weights, bench.hold_out)
 
 
 def _compensated(bench: Bench, plan: CompressionPlan) -> CompressedDecoder:
-    return compressed_decoder(bench.checkpoint, plan, bench.calibration, bench.held_out)
+    return compressed_decoder(bench.checkpoint, plan, bench.calibration, bench.hold_out)
 
 
 LEVELS = {
@@ -166,7 +167,7 @@ def headline_layers(bench: Bench) -> list[int]:
     """Layers whose down_proj has a super weight or, according to the recipe, a scalar that cancels one."""
     recipe = bench.checkpoint.source.recipe
     known = [*(w.coordinates for w in recipe.super_weights), *recipe.cancels_at] if recipe else []
-    return sorted({layer for layer, _, _ in (*bench.held_out.values, *known)})
+    return sorted({layer for layer, _, _ in (*bench.super_weights.values, *known)})
 
 
 def headline_rows(bench: Bench) -> Iterator[Row]:
@@ -181,7 +182,7 @@ def headline_rows(bench: Bench) -> Iterator[Row]:
         bits = (8 * stored + len(columns) * (shape[0] + 2) * 16) / (len(names) * shape[0] * shape[1])
         return Made(bits, bench.simulated(matrices, names, ends=False))
 
-    for held_out in dict.fromkeys(((), tuple(bench.held_out.values))):
+    for held_out in dict.fromkeys(((), tuple(bench.super_weights.values))):
         yield Row("super weights held out" if held_out else "plain", partial(make, held_out))
 
 
@@ -195,8 +196,8 @@ def make_all(rows: list[Row]) -> list[Made]:
 
 
 def _per_tensor(checkpoint: Checkpoint, held_out: tuple[Coordinates, ...], name: str) -> np.ndarray:
-    places = [(row, column) for layer, row, column in held_out if name == down_proj(layer)]
-    return compress_matrix(checkpoint.tensor(name), PER_TENSOR, None, places).dequantize()
+    hold_out = HoldOut(scalars=held_out).of(name)
+    return compress_matrix(checkpoint.tensor(name), PER_TENSOR, None, hold_out).dequantize()
 
 
 def with_scheme(plan: CompressionPlan, scheme: Scheme) -> CompressionPlan:

@@ -25,7 +25,7 @@ from benchmarks.lib.w8a8 import FLOAT, NAIVE, W8A8Ops, logits, ways
 from edgesw.calibration.calibrate import calibrate
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.conversion.convert import convert
-from edgesw.conversion.hold_out import find_held_out
+from edgesw.conversion.hold_out import find_super_weights
 from edgesw.conversion.settings import Settings
 from edgesw.outliers.detect import find_outliers
 from edgesw.runtime.packaged_decoder import PackagedDecoder
@@ -80,10 +80,10 @@ def simulated(
 ) -> list[tuple[str, ...]]:
     """The rows of the simulated ways. Only the layers' matrices are quantized, everything else is float."""
     outliers = find_outliers(checkpoint, tokenizer, Stages())
-    held_out = find_held_out(checkpoint, tokenizer, Stages())
+    super_weights = find_super_weights(checkpoint, tokenizer, Stages())
     calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), Stages())
     columns = [
-        held_out.with_columns(calibration.mean_squares, extremes).columns for extremes in ({}, calibration.extremes)
+        super_weights.hold_out(calibration.mean_squares, extremes).columns for extremes in ({}, calibration.extremes)
     ]
     weights = Mixed(checkpoint, frozenset(), checkpoint.tensor, float_ends(checkpoint))
     say(f"columns held out: {', '.join(str(sum(map(len, each.values()))) for each in columns)}")

@@ -23,6 +23,7 @@ from benchmarks.lib.benchmark import Benchmark, Section
 from benchmarks.lib.printing import Stages, table
 from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.emit.external_data import ExternalData
 from edgesw.emit.onnx_graph import OnnxGraph
@@ -102,7 +103,7 @@ def measure(machines: Sequence[tuple[Machine, tuple[str, ...]]], folder: Path) -
     expected = {}
     for at, case in enumerate(cases()):
         weights = draw.normal(0, 0.05, (ROWS, COLUMNS)).astype(np.float32)
-        matrix = compress_matrix(weights, case.scheme, columns=[SPIKING] if case.held_out else ())
+        matrix = compress_matrix(weights, case.scheme, hold_out=MatrixHoldOut((SPIKING,) if case.held_out else ()))
         stored = matrix.dequantize()
         x = draw.normal(0, 1, (1, case.tokens, COLUMNS)).astype(np.float32)
         quiet = np.sqrt(np.mean((x @ stored.T) ** 2))

@@ -12,7 +12,7 @@ from benchmarks.lib.model import open_model
 from benchmarks.lib.printing import Stages, table, versions
 from edgesw.calibration.calibrate import calibrate
 from edgesw.compress.palette_scheme import PaletteScheme
-from edgesw.conversion.hold_out import HeldOut, find_held_out
+from edgesw.conversion.hold_out import find_super_weights
 from edgesw.decoder.names import down_proj
 from edgesw.text.texts import shipped_text
 
@@ -35,15 +35,15 @@ def main(given: argparse.Namespace) -> None:
 def run(model: str) -> None:
     """Measures the first matrix with super weights: two kinds of palettes; super weights or columns held out."""
     checkpoint, tokenizer = open_model(model)
-    held_out: HeldOut = find_held_out(checkpoint, tokenizer, Stages())
-    if not held_out.values:
+    super_weights = find_super_weights(checkpoint, tokenizer, Stages())
+    if not super_weights.values:
         sys.exit(f"Error: no super weights were found in {model}.")
     calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), Stages())
-    layer = min(layer for layer, _, _ in held_out.values)
+    layer = min(layer for layer, _, _ in super_weights.values)
     name = down_proj(layer)
-    places = [(row, column) for at, row, column in held_out.values if at == layer]
+    places = [(row, column) for at, row, column in super_weights.values if at == layer]
     weights, importance = checkpoint.tensor(name), calibration.mean_squares[name]
-    columns = list(held_out.with_columns(calibration.mean_squares).columns[name])
+    columns = list(super_weights.hold_out(calibration.mean_squares).columns[name])
     print(f"{model}, {name}, {weights.shape[0]} x {weights.shape[1]}. {versions('coremltools', 'numpy')}.\n")
     rows = []
     for group in (0, 16):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from edgesw.calibration.outlier_channels import TIMES_MEAN, columns_of, joined, 
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import NO_HOLD_OUT, HoldOut
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.plan import CompressionPlan
 from edgesw.conversion.settings import Settings
@@ -52,13 +53,12 @@ class Case:
     """What a row of the table holds out."""
 
     title: str
-    scalars: tuple[Coordinates, ...] = ()
-    columns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    hold_out: HoldOut = NO_HOLD_OUT
 
     @property
-    def corrected(self) -> dict[str, tuple[int, ...]]:
-        """The columns that the corrections store: a scalar takes a whole one."""
-        return joined(columns_of(self.scalars), self.columns)
+    def corrected(self) -> HoldOut:
+        """What the corrections store: whole columns, also for scalars."""
+        return HoldOut(joined(columns_of(self.hold_out.scalars), self.hold_out.columns))
 
 
 class Compressed:
@@ -70,10 +70,10 @@ class Compressed:
 
     def decoder(self, case: Case, ids: np.ndarray, ends: Mapping[str, np.ndarray]) -> SimulatedDecoder:
         """The decoder of this case."""
-        compressed = CompressedDecoder(self._checkpoint, self.plan, self._importance, case.scalars, case.columns)
+        compressed = CompressedDecoder(self._checkpoint, self.plan, self._importance, case.hold_out)
 
         def matrix(name: str) -> np.ndarray:
-            if name in case.corrected:
+            if name in case.corrected.columns:
                 return compressed.tensor(name)
             if name not in self._plain:
                 self._plain[name] = compressed.tensor(name)
@@ -126,9 +126,9 @@ def make_cases(
     outliers = ((each, joined(columns, spiking_columns(importance, each))) for each in times)
     return [
         Case("nothing"),
-        Case("super weights", scalars),
-        Case("and their columns", scalars, columns),
-        *(Case(f"and columns from {each:g} times the mean", scalars, channels) for each, channels in outliers),
+        Case("super weights", HoldOut(scalars=scalars)),
+        Case("and their columns", HoldOut(columns, scalars)),
+        *(Case(f"and columns from {each:g} times the mean", HoldOut(channels, scalars)) for each, channels in outliers),
     ]
 
 
@@ -149,6 +149,6 @@ def _rows(
         plain = plain if size else result.kl_divergence
         gain = f"{1000 * (plain - result.kl_divergence) / size:.5f}" if size else ""
         yield (
-            *(title, case.title, f"{sum(map(len, case.corrected.values())):,}", f"{size:,}"),
+            *(title, case.title, f"{sum(map(len, case.corrected.columns.values())):,}", f"{size:,}"),
             *(f"{result.perplexity:,.2f}", f"{result.increase:+.1%}", f"{result.kl_divergence:.4f}", gain),
         )

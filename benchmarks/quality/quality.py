@@ -94,7 +94,7 @@ def run(model: str, text: Text, count: int, which: str, only: list[str], path: P
             notes += refused
             package = Package(bench, settings, folder / "package")
             rows += [*package_rows(bench, package, settings), *own_rows(bench)]
-            headline += headline_rows(bench) if bench.held_out.values else []
+            headline += headline_rows(bench) if bench.super_weights.values else []
         if which != "ours":
             rows += peer_rows(bench, PEERS, folder)
             notes += _peer_notes()
@@ -112,7 +112,7 @@ def run(model: str, text: Text, count: int, which: str, only: list[str], path: P
     float_row = ("float", "float decoder", "32", f"{results[0].float_perplexity:,.2f}", "", "0", "100%")
     print(table(COLUMNS, [float_row, *(result.cells() for result in results)], left=2), end="\n\n")
     print("\n".join(f"- {note}" for note in notes))
-    if second or (which != "peers" and not bench.held_out.values):
+    if second or (which != "peers" and not bench.super_weights.values):
         _print_headline(bench, second)
 
 
@@ -157,10 +157,10 @@ def _source_notes(checkpoint: Checkpoint) -> list[str]:
 
 def _print_headline(bench: Bench, results: list[Result]) -> None:
     layers = headline_layers(bench)
-    if not bench.held_out.values:
+    if not bench.super_weights.values:
         print("\nNo super weights were found in this model, so there is nothing to hold out.")
         return
-    held = ", ".join(f"layer {layer} [{row}, {column}]" for layer, row, column in bench.held_out.values)
+    held = ", ".join(f"layer {layer} [{row}, {column}]" for layer, row, column in bench.super_weights.values)
     print(
         f"\nOnly down_proj of layers {' and '.join(map(str, layers))} in one 4-bit palette per tensor, fitted to ",
         end="",

@@ -17,6 +17,7 @@ from benchmarks.lib.model import open_model, windows_of
 from benchmarks.lib.numerics import Matrices, Mixed
 from benchmarks.lib.printing import say, table, versions
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import CompressionPlan
 from edgesw.conversion.convert import compressed_decoder
 from edgesw.conversion.plans import make_plans
@@ -62,7 +63,7 @@ def run(model: str, bits: int) -> None:
     """Detects, calibrates, compresses in each way and prints."""
     checkpoint, tokenizer = open_model(model)
     bench = make_bench(checkpoint, tokenizer, windows_of(shipped_text("validation"), checkpoint, tokenizer, 1))
-    values = bench.held_out.values
+    values = bench.super_weights.values
     if not values:
         sys.exit(f"Error: no super weights were found in {model}.")
     layer = min(layer for layer, _, _ in values)
@@ -86,12 +87,12 @@ def run(model: str, bits: int) -> None:
 
 def ways(bench: Bench, plan: CompressionPlan, place: Coordinates, exact: Spike) -> Iterator[tuple[str, Matrices]]:
     """Each way to compress: its title, and the layers' matrices."""
-    squares, values, columns = bench.calibration.mean_squares, bench.held_out.values, bench.held_out.columns
-    some = replace(bench.held_out, fraction=FRACTION)
-    weighted = dequantized(bench, CompressedDecoder(bench.checkpoint, plan, squares, values))
-    column_wise = dequantized(bench, CompressedDecoder(bench.checkpoint, plan, squares, values, columns))
+    squares, scalars = bench.calibration.mean_squares, HoldOut(scalars=tuple(bench.super_weights.values))
+    some = replace(bench.hold_out, fraction=FRACTION)
+    weighted = dequantized(bench, CompressedDecoder(bench.checkpoint, plan, squares, scalars))
+    column_wise = dequantized(bench, CompressedDecoder(bench.checkpoint, plan, squares, bench.hold_out))
     yield "all, by squared error", dequantized(bench, CompressedDecoder(bench.checkpoint, plan))
-    plain = CompressedDecoder(bench.checkpoint, plan, None, values)
+    plain = CompressedDecoder(bench.checkpoint, plan, None, scalars)
     yield "all, by squared error; super weights held out", dequantized(bench, plain)
     yield "all, weighted; super weights held out", weighted
     for title, names in parts(plan, place):
@@ -99,9 +100,9 @@ def ways(bench: Bench, plan: CompressionPlan, place: Coordinates, exact: Spike) 
     yield "all, weighted; outlier channels held out", column_wise
     yield "the same, super weights scaled to the float activation", refitted(bench, column_wise, place, exact)
     yield "the same, the rows that make its input in float instead", with_rows(bench, column_wise, place)
-    scalars = CompressedDecoder(bench.checkpoint, plan, squares, values, columns, FRACTION)
-    yield f"the same, {FRACTION:g} of scalars held out instead", dequantized(bench, scalars)
-    compensated = dequantized(bench, compressed_decoder(bench.checkpoint, plan, bench.calibration, bench.held_out))
+    with_fraction = CompressedDecoder(bench.checkpoint, plan, squares, some)
+    yield f"the same, {FRACTION:g} of scalars held out instead", dequantized(bench, with_fraction)
+    compensated = dequantized(bench, compressed_decoder(bench.checkpoint, plan, bench.calibration, bench.hold_out))
     yield "all, compensated; outlier channels held out", compensated
     yield "the same, super weights scaled to the float activation", refitted(bench, compensated, place, exact)
     both = dequantized(bench, compressed_decoder(bench.checkpoint, plan, bench.calibration, some))
@@ -168,7 +169,7 @@ def refitted(bench: Bench, matrices: Matrices, place: Coordinates, exact: Spike)
 
 def _columns(bench: Bench, place: Coordinates) -> list[int]:
     """The columns of the super weights in this one's layer."""
-    return sorted({column for layer, _, column in bench.held_out.values if layer == place[0]})
+    return sorted({column for layer, _, column in bench.super_weights.values if layer == place[0]})
 
 
 def spike(bench: Bench, matrices: Matrices, place: Coordinates) -> Spike:

@@ -23,7 +23,7 @@ DAMPING = 8.0
 
 
 @dataclass(frozen=True)
-class Moments:
+class Hessian:
     """What a text makes of a matrix's input, float32 (columns, columns) each."""
 
     own: np.ndarray

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from edgesw.compress.compensate import Moments
+from edgesw.compress.compensate import Hessian
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import NO_HOLD_OUT, HoldOut
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.decoder import decoder_layer
@@ -35,12 +36,10 @@ class StreamedDecoder(CompressedDecoder):
         weights: Weights,
         plan: CompressionPlan,
         ids: np.ndarray,
-        held_out: Iterable[tuple[int, int, int]] = (),
-        columns: Mapping[str, Iterable[int]] | None = None,
-        fraction: float = 0.0,
+        hold_out: HoldOut = NO_HOLD_OUT,
     ) -> None:
         """As `CompressedDecoder`; `ids` are int64 (windows, tokens)."""
-        super().__init__(weights, plan, None, held_out, columns, fraction)
+        super().__init__(weights, plan, None, hold_out)
         self._ops = _CompressingOps(spec, weights, ids, self._compensated)
         self._stream: Stream | None = None
         self._layer = -1
@@ -64,9 +63,9 @@ class StreamedDecoder(CompressedDecoder):
             self._stream = decoder_layer(self._ops, self._layer + 1, stream)
         self._layer += 1
 
-    def _compensated(self, name: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    def _compensated(self, name: str, hessian: Hessian) -> tuple[np.ndarray, np.ndarray]:
         """Compress a matrix and keep it; the float matrix and what it stands for now, float32 (rows, columns)."""
-        self._matrices[name] = matrix = self._compressed(name, moments)
+        self._matrices[name] = matrix = self._compressed(name, hessian)
         return self._weights.tensor(name), matrix.dequantize()
 
 
@@ -79,21 +78,21 @@ class _CompressingOps(StreamOps):
         spec: DecoderSpec,
         weights: Weights,
         ids: np.ndarray,
-        compress: Callable[[str, Moments], tuple[np.ndarray, np.ndarray]],
+        compress: Callable[[str, Hessian], tuple[np.ndarray, np.ndarray]],
     ) -> None:
         super().__init__(spec, weights, ids, copies=2)
         self._compress = compress
 
     def linear(self, x: Stream, name: str) -> Stream:
-        return self._product(x, name, input_moments(x))
+        return self._product(x, name, input_hessian(x))
 
     def linears(self, x: Stream, names: Sequence[str]) -> tuple[Stream, ...]:
-        moments = input_moments(x)
-        return tuple(self._product(x, name, moments) for name in names)
+        hessian = input_hessian(x)
+        return tuple(self._product(x, name, hessian) for name in names)
 
-    def _product(self, x: Stream, name: str, moments: Moments) -> Stream:
+    def _product(self, x: Stream, name: str, hessian: Hessian) -> Stream:
         # Copies, as torch aligns them: the last bits of a product depend on that, and with them the package.
-        both = tuple(torch.tensor(matrix) for matrix in self._compress(name, moments))
+        both = tuple(torch.tensor(matrix) for matrix in self._compress(name, hessian))
         bias = self._ops[0].bias(name)
         return x.map(
             lambda _, part: torch.cat(
@@ -102,7 +101,7 @@ class _CompressingOps(StreamOps):
         )
 
 
-def input_moments(x: Stream) -> Moments:
+def input_hessian(x: Stream) -> Hessian:
     """Of a stream whose batches hold the float windows and then the same windows past compressed layers."""
     own, cross, tokens = torch.zeros(()), torch.zeros(()), 0
     for batch in x:
@@ -110,4 +109,4 @@ def input_moments(x: Stream) -> Moments:
         own = own + compressed.T @ compressed
         cross = cross + floating.T @ compressed
         tokens += len(compressed)
-    return Moments((own / tokens).numpy(), (cross / tokens).numpy(), tokens)
+    return Hessian((own / tokens).numpy(), (cross / tokens).numpy(), tokens)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgesw.compress.compensate import Moments, compensate
+from edgesw.compress.compensate import Hessian, compensate
 from edgesw.compress.float16 import to_float16
+from edgesw.compress.hold_out import NO_MATRIX_HOLD_OUT, MatrixHoldOut
 from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars
 from edgesw.compress.scheme import DensePart, Scheme
 
@@ -17,49 +18,40 @@ def compress_matrix(
     weights: np.ndarray,
     scheme: Scheme,
     importance: np.ndarray | None = None,
-    held_out: Iterable[tuple[int, int]] = (),
-    columns: Iterable[int] = (),
-    moments: Moments | None = None,
-    fraction: float = 0.0,
+    hold_out: MatrixHoldOut = NO_MATRIX_HOLD_OUT,
+    hessian: Hessian | None = None,
 ) -> CompressedMatrix:
-    """Compress float32 (rows, columns). Neither the (row, column) scalars in `held_out` nor whole `columns` are part of
-    what the dense part is fitted to: their places hold what is nearest to zero. Their values are kept in float16.
+    """Compresses float32 (rows, columns). The dense part is not fitted to what is held out: those places hold the value
+    nearest to zero that it has.
 
-    With `moments` of the input, errors make up for each other and for those of earlier layers, held-out values among
-    them; without, each column counts by its `importance` (columns,) alone, or all the same.
-
-    This `fraction` of the scalars is held out too, those that rounding harms most.
+    With the `hessian` of the input, errors compensate each other and those of earlier layers, in the held-out values
+    too; without it the error of each column is weighted by its `importance` (columns,), or all columns count the same.
     """
-    if moments is not None:
-        weights = moments.matched(weights)
-        importance = np.diagonal(moments.damped)
-    whole, places = sorted(set(columns)), list(held_out)
+    if hessian is not None:
+        weights = hessian.matched(weights)
+        importance = np.diagonal(hessian.damped)
+    whole = sorted(set(hold_out.columns))
     apart = HeldOutColumns(np.array(whole, np.int32), to_float16(weights[:, whole].T)) if whole else None
     if whole and importance is not None:
         importance = importance.copy()  # importances are relative: one of thousands would leave nothing of the others
         importance[whole] = 0
-    exact = None
-    if whole or places or fraction:
-        exact = np.zeros(weights.shape, bool)
-        exact[:, whole] = True
-        for place in places:
-            exact[place] = True
+    exact = hold_out.mask(weights.shape)
     dense = _fitted(weights, scheme, importance, exact)
-    if exact is not None and (count := round(fraction * weights.size)):
+    if exact is not None and (count := round(hold_out.fraction * weights.size)):
         exact |= _most_harmed(weights, dense.decode(), importance, exact, count)
         dense = _fitted(weights, scheme, importance, exact)
     scalars = None if exact is None else _scalars(weights, exact, whole)
     matrix = CompressedMatrix(dense, apart, scalars)
-    return matrix if moments is None else compensate(weights, moments.damped, matrix, exact)
+    return matrix if hessian is None else compensate(weights, hessian.damped, matrix, exact)
 
 
 def prepare(schemes: Iterable[Scheme], compensated: bool) -> None:
     """Compile what matrices of these schemes are fitted by, or load what was compiled before: some seconds for each
     kind, once on a machine."""
     few, eye = np.zeros((4, 4), np.float32), np.eye(4, dtype=np.float32)
-    moments = Moments(eye, eye, 1) if compensated else None
+    hessian = Hessian(eye, eye, 1) if compensated else None
     for scheme in {replace(scheme, bits=2, group=4) for scheme in schemes}:
-        compress_matrix(few, scheme, moments=moments)
+        compress_matrix(few, scheme, hessian=hessian)
 
 
 def _fitted(weights: np.ndarray, scheme: Scheme, importance: np.ndarray | None, exact: np.ndarray | None) -> DensePart:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from edgesw.compress.compensate import Moments
+from edgesw.compress.compensate import Hessian
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import NO_HOLD_OUT, HoldOut
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.matrix_file import find_matrix, kept_path, save_matrix
 from edgesw.compress.plan import CompressionPlan
-from edgesw.decoder.names import TensorName, down_proj
 from edgesw.decoder.ops import Weights
 from edgesw.errors import CheckpointError
 
@@ -25,16 +25,10 @@ class CompressedDecoder:
         weights: Weights,
         plan: CompressionPlan,
         importance: Mapping[str, np.ndarray] | None = None,
-        held_out: Iterable[tuple[int, int, int]] = (),
-        columns: Mapping[str, Iterable[int]] | None = None,
-        fraction: float = 0.0,
+        hold_out: HoldOut = NO_HOLD_OUT,
     ) -> None:
-        """`held_out` are (layer, row, column) of down_proj, `columns` whole columns to hold out by matrix name, and
-        `fraction` the share of scalars of each of the layers' matrices; `importance` maps matrix names to (columns,).
-        """
-        self._weights, self.plan, self.importance, self.fraction = weights, plan, importance or {}, fraction
-        self.held_out = tuple(sorted(set(held_out)))
-        self.columns = {name: tuple(each) for name, each in (columns or {}).items()}
+        """`importance` maps matrix names to (columns,)."""
+        self._weights, self.plan, self.importance, self.hold_out = weights, plan, importance or {}, hold_out
         self.progress: Callable[[str], None] | None = None
         """Called with a matrix's name before it is compressed."""
         self.kept_in: Path | None = None
@@ -44,22 +38,14 @@ class CompressedDecoder:
         """The compressed matrix, made now. CheckpointError for one that holds NaN or infinity."""
         return self._compressed(name)
 
-    def _compressed(self, name: str, moments: Moments | None = None) -> CompressedMatrix:
+    def _compressed(self, name: str, hessian: Hessian | None = None) -> CompressedMatrix:
         if self.progress:
             self.progress(name)
         path = None if self.kept_in is None else kept_path(self.kept_in, name)
         if path is not None and (kept := find_matrix(path, self.plan.scheme(name))) is not None:
             return kept
-        places = [(row, column) for layer, row, column in self.held_out if name == down_proj(layer)]
-        matrix = compress_matrix(
-            self._finite(name),
-            self.plan.scheme(name),
-            self.importance.get(name),
-            places,
-            self.columns.get(name, ()),
-            moments,
-            0.0 if TensorName.parse(name).layer is None else self.fraction,
-        )
+        weights, importance = self._finite(name), self.importance.get(name)
+        matrix = compress_matrix(weights, self.plan.scheme(name), importance, self.hold_out.of(name), hessian)
         if path is not None:
             save_matrix(path, matrix)
         return matrix

@@ -18,7 +18,7 @@ class KeptMatrices(CompressedDecoder):
         """`folder` is the caller's to remove, and holds matrices of this plan or none. It takes a byte for each
         weight."""
         self._decoder, self._folder = decoder, folder
-        self.plan, self.held_out = decoder.plan, decoder.held_out
+        self.plan, self.hold_out = decoder.plan, decoder.hold_out
         self.progress = None
 
     def matrix(self, name: str) -> CompressedMatrix:

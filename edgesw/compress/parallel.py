@@ -12,6 +12,7 @@ import numpy as np
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.matrix_file import find_matrix, kept_path, load_matrix, save_matrix
 from edgesw.compress.matrix_store import KeptMatrices
@@ -30,9 +31,8 @@ class MatrixTask:
     """Of this matrix alone."""
     importance: Path | None
     """An .npz of mean squares by matrix name."""
-    held_out: tuple[tuple[int, int, int], ...]
-    columns: tuple[int, ...]
-    fraction: float
+    hold_out: HoldOut
+    """Of this matrix alone."""
     cores: int
     output: Path
 
@@ -44,9 +44,7 @@ def compress_task(task: MatrixTask) -> None:
     if task.importance is not None:
         with np.load(task.importance) as stored:
             importance = {task.name: stored[task.name]} if task.name in stored else None
-    columns = {task.name: task.columns}
-    weights = _opened(task.checkpoint)
-    decoder = CompressedDecoder(weights, task.plan, importance, task.held_out, columns, task.fraction)
+    decoder = CompressedDecoder(_opened(task.checkpoint), task.plan, importance, task.hold_out)
     save_matrix(task.output, decoder.matrix(task.name))
 
 
@@ -75,9 +73,7 @@ class AheadMatrices(KeptMatrices):
                 matrix.name,
                 CompressionPlan((matrix,)),
                 importance,
-                self.held_out,
-                decoder.columns.get(matrix.name, ()),
-                decoder.fraction,
+                decoder.hold_out.only(matrix.name),
                 max(1, cores() // workers),
                 kept_path(folder, matrix.name),
             )

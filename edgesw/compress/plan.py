@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.budget import bit_budget, byte_budget
 from edgesw.compress.capabilities import Capabilities
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.mixed_precision import MatrixPlan, Mix
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.scheme import Scheme
@@ -69,12 +70,16 @@ class CompressionPlan:
     def stored_bytes(self) -> int:
         return sum(matrix.stored_bytes for matrix in self.matrices)
 
-    def correction_bytes(self, columns: Mapping[str, Collection[int]], fraction: float = 0.0) -> int:
-        """Bytes of the corrections for columns that are held out, by matrix name, and for a fraction of the scalars of
-        each of the layers' matrices: a float16 value for each scalar, an index for each column, two for a scalar."""
-        rows = {matrix.name: matrix.rows for matrix in self.matrices}
-        whole = sum(len(each) * (VALUE_BYTES * rows[name] + INDEX_BYTES) for name, each in columns.items())
-        return whole + sum(round(fraction * m.weights) for m in self.layers) * (VALUE_BYTES + 2 * INDEX_BYTES)
+    def correction_bytes(self, hold_out: HoldOut) -> int:
+        """Bytes of the corrections: a float16 value for each scalar, in columns or not; an index for each column, two
+        for each other scalar."""
+        total = 0
+        for matrix in self.matrices:
+            own = hold_out.of(matrix.name)
+            total += len(own.columns) * (VALUE_BYTES * matrix.rows + INDEX_BYTES)
+            scalars = sum(column not in own.columns for _, column in own.scalars) + round(own.fraction * matrix.weights)
+            total += scalars * (VALUE_BYTES + 2 * INDEX_BYTES)
+        return total
 
     @property
     def schemes(self) -> Schemes:

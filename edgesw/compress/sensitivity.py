@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import NO_HOLD_OUT, NO_MATRIX_HOLD_OUT, HoldOut, MatrixHoldOut
 from edgesw.compress.scheme import Scheme
 from edgesw.decoder.ops import Weights
 
@@ -33,22 +35,21 @@ def matrix_harms(
     schemes: Sequence[Scheme],
     mean_squares: np.ndarray,
     output_gradients: np.ndarray,
-    columns: Collection[int] = (),
-    fraction: float = 0.0,
+    hold_out: MatrixHoldOut = NO_MATRIX_HOLD_OUT,
 ) -> list[float]:
     """`expected_harm` of each scheme for float32 (rows, columns), from a sample of its rows where it is large.
 
-    `mean_squares` (columns,) are of its inputs, `output_gradients` (rows,) of the loss gradients at its outputs;
-    `columns` are held out whole, and `fraction` of the scalars.
+    `mean_squares` (columns,) are of its inputs, `output_gradients` (rows,) of the loss gradients at its outputs. Of
+    `hold_out` the columns and the fraction count, not single scalars.
     """
     run = max(scheme.shared_rows for scheme in schemes)
     rows = sample_rows(len(weights), weights.shape[1], run)
     total = float(output_gradients.sum(dtype=np.float64))
     share = float(output_gradients[rows].sum(dtype=np.float64)) / total if total else 1.0
     part = np.ascontiguousarray(weights[rows])
-    harms = []
+    harms, hold_out = [], replace(hold_out, scalars=())
     for scheme in schemes:
-        made = compress_matrix(part, scheme, mean_squares, columns=columns, fraction=fraction)
+        made = compress_matrix(part, scheme, mean_squares, hold_out)
         error = made.dequantize() - part
         harms.append(expected_harm(error, mean_squares, output_gradients[rows], share or 1.0))
     return harms
@@ -68,20 +69,17 @@ def measure_harms(
     schemes: Mapping[str, Sequence[Scheme]],
     mean_squares: Mapping[str, np.ndarray],
     output_gradients: Mapping[str, np.ndarray],
-    columns: Mapping[str, Collection[int]] | None = None,
-    fraction: float = 0.0,
+    hold_out: HoldOut = NO_HOLD_OUT,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, list[float]]:
     """`matrix_harms` of each matrix's schemes by its name, one matrix in memory at a time.
 
-    `columns` are held out, by matrix name, and `fraction` of the scalars. `progress(name)` is called before a matrix is
-    read.
+    `progress(name)` is called before a matrix is read.
     """
     harms = {}
     for name, choices in schemes.items():
         if progress:
             progress(name)
-        apart = columns.get(name, ()) if columns else ()
         measures = mean_squares[name], output_gradients[name]
-        harms[name] = matrix_harms(weights.tensor(name), choices, *measures, apart, fraction)
+        harms[name] = matrix_harms(weights.tensor(name), choices, *measures, hold_out.of(name))
     return harms

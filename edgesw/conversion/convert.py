@@ -17,10 +17,11 @@ from edgesw.checkpoint.source import plain_name
 from edgesw.compress.compensated import StreamedDecoder
 from edgesw.compress.compression import prepare
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix_store import KeptMatrices
 from edgesw.compress.parallel import AheadMatrices
 from edgesw.compress.plan import CompressionPlan, Schemes
-from edgesw.conversion.hold_out import HeldOut, find_held_out
+from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.model_card import model_card
 from edgesw.conversion.plans import Plans, make_plans
 from edgesw.conversion.settings import Settings
@@ -80,26 +81,35 @@ def convert(
     with publish(output, force, lambda: _key(checkpoint, settings, text)) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
         chat_format = tokenizer.chat_format()
-        held_out = HeldOut({})
+        super_weights, hold_out = SuperWeights({}), HoldOut()
         if settings.hold_out:
-            held_out = find_held_out(checkpoint, tokenizer, progress, settings.hold_out_fraction)
+            super_weights = find_super_weights(checkpoint, tokenizer, progress)
         calibration = calibrate(checkpoint, tokenizer, text, progress, gradients=plans.mixed)
         if settings.hold_out:
             extremes = calibration.extremes if settings.activations in ("per-tensor", "static") else {}
-            held_out = held_out.with_columns(calibration.mean_squares, extremes)
+            hold_out = super_weights.hold_out(calibration.mean_squares, extremes, settings.hold_out_fraction)
         progress("Compiling the searches", "once on this machine", 0, 1)
         prepare(plans.schemes, calibration.ids is not None)
         if plans.mixed:
-            plans = plans.measured(checkpoint, calibration, held_out, progress)
+            plans = plans.measured(checkpoint, calibration, hold_out, progress)
             decided(plans)
         again = free > plans.output_bytes + plans.cache_bytes
-        files = _write_targets(checkpoint, tokenizer, plans, calibration, held_out, folder, progress, again)
+        residual_max = max(super_weights.residual_max, calibration.residual_max)
+        common = WriteOptions(
+            plans.context,
+            _plain_name(checkpoint),
+            residual_max,
+            bos_id=tokenizer.bos_id,
+            stop_ids=tokenizer.eos_ids,
+            rounding=_activations(settings.activations, calibration, hold_out),
+        )
+        files = _write_targets(checkpoint, common, plans, calibration, hold_out, folder, progress, again)
         if file_times(source) != read:
             raise CheckpointError(
                 f"'{checkpoint.source.name}' was changed while it was being converted: convert again."
             )
         shutil.rmtree(folder / KEPT)
-        manifest = _manifest(checkpoint, plans, held_out, calibration, files, chat_format)
+        manifest = _manifest(checkpoint, plans, super_weights, hold_out, calibration, files, chat_format)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.compressions), encoding="utf-8")
         progress("Checksums", "", 0, 1)
         manifest = replace(manifest, files=list_files(folder))
@@ -110,24 +120,16 @@ def convert(
 
 def _write_targets(
     checkpoint: Checkpoint,
-    tokenizer: Tokenizer,
+    common: WriteOptions,
     plans: Plans,
     calibration: Calibration,
-    held_out: HeldOut,
+    hold_out: HoldOut,
     folder: Path,
     progress: Progress,
     again: bool,
 ) -> dict[str, tuple[str, ...]]:
     """Compresses and writes the targets one after the other; returns the files of each. Those of the same plan share
     their compressed matrices, which are cached for the next try too if `again`."""
-    common = WriteOptions(
-        plans.context,
-        _plain_name(checkpoint),
-        max(held_out.residual_max, calibration.residual_max),
-        bos_id=tokenizer.bos_id,
-        stop_ids=tokenizer.eos_ids,
-        rounding=_activations(plans.settings.activations, calibration, held_out),
-    )
     decoders: dict[Schemes, CompressedDecoder] = {}
     written: dict[str, tuple[str, ...]] = {}
     with contextlib.ExitStack() as stack:
@@ -137,7 +139,7 @@ def _write_targets(
         executor = stack.enter_context(worker_processes(workers)) if apart else None
         for name, plan in plans.compressions.items():
             if plan.schemes not in decoders:
-                decoder = compressed_decoder(checkpoint, plan, calibration, held_out)
+                decoder = compressed_decoder(checkpoint, plan, calibration, hold_out)
                 shared = [other.schemes for other in plans.compressions.values()].count(plan.schemes) > 1
                 own = folder / KEPT / hashlib.sha256(repr(plan.schemes).encode()).hexdigest()[:16]
                 own.mkdir(exist_ok=True)
@@ -162,21 +164,20 @@ def _files(folder: Path) -> set[str]:
     return {path.as_posix() for path in found if path.parts[0] != KEPT}
 
 
-def _activations(granularity: str | None, calibration: Calibration, held_out: HeldOut) -> ActivationQuantization | None:
+def _activations(granularity: str | None, calibration: Calibration, hold_out: HoldOut) -> ActivationQuantization | None:
     if granularity is None:
         return None
-    bounds = static_bounds(calibration.extremes, held_out.columns) if granularity == "static" else {}
+    bounds = static_bounds(calibration.extremes, hold_out.columns) if granularity == "static" else {}
     return ActivationQuantization(granularity, bounds)
 
 
 def compressed_decoder(
-    checkpoint: Checkpoint, plan: CompressionPlan, calibration: Calibration, held_out: HeldOut
+    checkpoint: Checkpoint, plan: CompressionPlan, calibration: Calibration, hold_out: HoldOut
 ) -> CompressedDecoder:
     """The decoder's matrices, with error compensation where the calibration has windows for that."""
-    apart = held_out.values, held_out.columns, held_out.fraction
     if calibration.ids is None:
-        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, *apart)
-    return StreamedDecoder(checkpoint.spec, checkpoint, plan, calibration.ids, *apart)
+        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, hold_out)
+    return StreamedDecoder(checkpoint.spec, checkpoint, plan, calibration.ids, hold_out)
 
 
 def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
@@ -221,7 +222,8 @@ def _by_scheme(plan: CompressionPlan) -> dict[str, list[str]]:
 def _manifest(
     checkpoint: Checkpoint,
     plans: Plans,
-    held_out: HeldOut,
+    super_weights: SuperWeights,
+    hold_out: HoldOut,
     calibration: Calibration,
     files: dict[str, tuple[str, ...]],
     chat_format: ChatFormat | None,
@@ -258,11 +260,11 @@ def _manifest(
         versions={"edgesw": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
         decoder=checkpoint.spec,
         models=models,
-        super_weights=tuple(PackagedSuperWeight(*place, value) for place, value in held_out.values.items()),
+        super_weights=tuple(PackagedSuperWeight(*place, value) for place, value in super_weights.values.items()),
         calibration=calibration.text_sha256,
         files={},
-        agreement=held_out.agreement,
-        held_out_columns={name: list(columns) for name, columns in held_out.columns.items()},
-        correction_bytes=next(iter(plans.compressions.values())).correction_bytes(held_out.columns, held_out.fraction),
+        agreement=super_weights.agreement,
+        held_out_columns={name: list(columns) for name, columns in hold_out.columns.items()},
+        correction_bytes=next(iter(plans.compressions.values())).correction_bytes(hold_out),
         chat_format=chat_format,
     )

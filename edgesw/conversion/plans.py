@@ -11,11 +11,11 @@ from edgesw.calibration.calibrate import (
     Calibration,
     compensation_windows,
 )
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.mixed_precision import MatrixPlan
 from edgesw.compress.plan import CompressionPlan, make_plan
 from edgesw.compress.scheme import Scheme
 from edgesw.compress.sensitivity import measure_harms
-from edgesw.conversion.hold_out import HeldOut
 from edgesw.conversion.settings import Settings
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
@@ -60,9 +60,9 @@ class Plans:
     def correction_bytes(self) -> int:
         """Size of the corrections of all targets, estimated."""
         count = RANGE_COLUMNS_EACH if self.settings.activations in ("per-tensor", "static") else COLUMNS_EACH
-        each = dict.fromkeys(self.spec.matrices(), range(count)) if self.settings.hold_out else {}
-        plans = self.compressions.values()
-        return sum(plan.correction_bytes(each, self.settings.hold_out_fraction) for plan in plans)
+        columns = dict.fromkeys(self.spec.matrices(), tuple(range(count))) if self.settings.hold_out else {}
+        hold_out = HoldOut(columns, fraction=self.settings.hold_out_fraction)
+        return sum(plan.correction_bytes(hold_out) for plan in self.compressions.values())
 
     @property
     def compensated(self) -> bool:
@@ -81,7 +81,7 @@ class Plans:
         """Those of all targets."""
         return tuple(matrix for plan in self.compressions.values() for matrix in plan.matrices)
 
-    def measured(self, weights: Weights, calibration: Calibration, held_out: HeldOut, progress: Progress) -> Plans:
+    def measured(self, weights: Weights, calibration: Calibration, hold_out: HoldOut, progress: Progress) -> Plans:
         """Returns these plans with the widths of every mixed precision decided by measured sensitivities."""
         plans = dict(self.targets)
         for name, plan in self.compressions.items():
@@ -89,8 +89,8 @@ class Plans:
                 schemes = plan.mix.schemes
                 watch = StepProgress(progress, f"Measuring widths for {TARGETS[name].title}", len(schemes))
                 measures = calibration.mean_squares, calibration.output_gradients
-                harms = measure_harms(weights, schemes, *measures, held_out.columns, held_out.fraction, watch)
-                decided = plan.measured(harms, plan.correction_bytes(held_out.columns, held_out.fraction))
+                harms = measure_harms(weights, schemes, *measures, hold_out, watch)
+                decided = plan.measured(harms, plan.correction_bytes(hold_out))
                 plans[name] = replace(plans[name], compression=decided)
         return replace(self, targets=plans)
 

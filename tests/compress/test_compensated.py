@@ -13,10 +13,11 @@ from transformers import LlamaForCausalLM
 
 from edgesw.calibration.calibrate import input_mean_squares
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.compress.compensate import Moments
+from edgesw.compress.compensate import Hessian
 from edgesw.compress.compensated import StreamedDecoder
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.plan import make_plan
 from edgesw.formats.coreml_layout import CoreMLLayout
@@ -37,7 +38,7 @@ def token_ids(folder: Path) -> np.ndarray:
     return windows(shipped_text("calibration"), Tokenizer.from_folder(folder), 4, 128)
 
 
-def moments_in_the_second_layer(folder: Path, first: StreamedDecoder) -> Moments:
+def hessian_in_the_second_layer(folder: Path, first: StreamedDecoder) -> Hessian:
     """Of what transformers feeds to q_proj of layer 1, its layer 0 from `first`, and of what it feeds in float."""
     model = LlamaForCausalLM.from_pretrained(folder)
     seen: list[np.ndarray] = []
@@ -52,17 +53,17 @@ def moments_in_the_second_layer(folder: Path, first: StreamedDecoder) -> Moments
             weight.copy_(torch.from_numpy(first.tensor(f"layers.0.{kind}_proj")))
         model(torch.from_numpy(token_ids(folder)))
     floating, x = seen
-    return Moments(x.T @ x / len(x), floating.T @ x / len(x), len(x))
+    return Hessian(x.T @ x / len(x), floating.T @ x / len(x), len(x))
 
 
 def test_the_second_layer_is_fitted_to_what_the_first_one_makes_as_stored(tiny_llama: Path) -> None:
     """On the float model's inputs it would make up for errors that are not there, and not for those that are."""
     ours, name = decoder(tiny_llama), "layers.1.q_proj"
     weights, scheme = open_checkpoint(str(tiny_llama)).tensor(name), ours.plan.scheme(name)
-    moments = moments_in_the_second_layer(tiny_llama, ours)
+    hessian = hessian_in_the_second_layer(tiny_llama, ours)
     shares = []
-    for taken in (moments, Moments(moments.own, moments.own, moments.tokens)):
-        expected = compress_matrix(weights, scheme, moments=taken)
+    for taken in (hessian, Hessian(hessian.own, hessian.own, hessian.tokens)):
+        expected = compress_matrix(weights, scheme, hessian=taken)
         shares.append(float((expected.dense.codes == ours.matrix(name).dense.codes).mean()))
     assert shares[0] > 0.99
     assert shares[1] < 0.95, "what layer 0 lost makes no difference here, so this tests nothing"
@@ -113,7 +114,7 @@ def test_what_is_held_out_is_held_out_of_a_streamed_matrix_too(tiny_llama: Path)
     """A super weight that the compensated path forgot would be lost in the package."""
     checkpoint = open_checkpoint(str(tiny_llama))
     name = "layers.0.down_proj"
-    ours = decoder(tiny_llama, held_out=[(0, 17, 101)], columns={name: [3], "layers.1.up_proj": [7]})
+    ours = decoder(tiny_llama, hold_out=HoldOut({name: (3,), "layers.1.up_proj": (7,)}, ((0, 17, 101),)))
     matrix, weights = ours.matrix(name), checkpoint.tensor(name)
     each = matrix.held_out_scalars
     assert each is not None and (each.rows.tolist(), each.columns.tolist()) == ([17], [101])

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import strategies as st
 
 from edgesw.compress.block_scheme import BlockScheme
-from edgesw.compress.compensate import Moments
+from edgesw.compress.compensate import Hessian
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.float16 import to_float16
+from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.scheme import Scheme
@@ -81,13 +82,13 @@ def importances(x: np.ndarray, seed: int) -> np.ndarray | None:
     )[seed % 4]
 
 
-def moments_of(x: np.ndarray, seed: int) -> Moments:
+def hessian_of(x: np.ndarray, seed: int) -> Hessian:
     """Of an input that follows itself, with a silent channel among others."""
     random = np.random.default_rng(seed)
     tokens = int(random.integers(1, 40))
     own = random.standard_normal((tokens, x.shape[1])) * (random.random(x.shape[1]) > 0.2)
     first = own + 0.05 * random.standard_normal(own.shape)
-    return Moments((own.T @ own / tokens).astype(np.float32), (first.T @ own / tokens).astype(np.float32), tokens)
+    return Hessian((own.T @ own / tokens).astype(np.float32), (first.T @ own / tokens).astype(np.float32), tokens)
 
 
 def check_sound(matrix: CompressedMatrix, scheme: Scheme, x: np.ndarray) -> None:
@@ -114,7 +115,7 @@ def test_every_scheme_takes_every_matrix(made: tuple[Scheme, np.ndarray], seed: 
     scheme, x = made
     places, columns = data.draw(held_out(x))
     fraction = data.draw(st.sampled_from([0.0, 0.0, 0.01, 0.3]))
-    matrix = compress_matrix(x, scheme, importances(x, seed), places, columns, fraction=fraction)
+    matrix = compress_matrix(x, scheme, importances(x, seed), MatrixHoldOut(tuple(columns), tuple(places), fraction))
     check_sound(matrix, scheme, x)
     check_held_out(matrix, x, places, columns)
 
@@ -139,10 +140,10 @@ def test_compensation_takes_every_matrix(made: tuple[Scheme, np.ndarray], seed: 
     """It solves systems that silent channels and equal values make singular: NaN of one would spread to every layer."""
     scheme, x = made
     places, columns = data.draw(held_out(x))
-    moments = moments_of(x, seed)
-    matrix = compress_matrix(x, scheme, held_out=places, columns=columns, moments=moments)
+    hessian = hessian_of(x, seed)
+    matrix = compress_matrix(x, scheme, None, MatrixHoldOut(tuple(columns), tuple(places)), hessian)
     check_sound(matrix, scheme, x)
-    check_held_out(matrix, moments.matched(x), places, columns)
+    check_held_out(matrix, hessian.matched(x), places, columns)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

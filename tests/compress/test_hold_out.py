@@ -7,6 +7,7 @@ import pytest
 
 from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import HoldOut, MatrixHoldOut
 from edgesw.compress.matrix import Corrections
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.scheme import Scheme
@@ -22,7 +23,7 @@ def test_correction_restores_the_scalars(scheme: Scheme) -> None:
     places = [(3, 10), (3, 40), (20, 10)]
     for row, column in places:
         x[row, column] = 6.066
-    matrix = compress_matrix(x, scheme, held_out=places)
+    matrix = compress_matrix(x, scheme, hold_out=MatrixHoldOut(scalars=tuple(places)))
     correction = matrix.corrections().scalars
     assert correction is not None and matrix.corrections().columns is None
     assert [*zip(correction.rows.tolist(), correction.columns.tolist(), strict=True)] == places
@@ -39,7 +40,7 @@ def test_the_value_of_a_held_out_scalar_does_not_reach_the_dense_part(scheme: Sc
     x = np.random.default_rng(4).standard_normal((32, 64)).astype(np.float32)
     y = x.copy()
     x[5, 6], y[5, 6] = 1000.0, -1.0
-    one, two = (compress_matrix(values, scheme, held_out=[(5, 6)]) for values in (x, y))
+    one, two = (compress_matrix(values, scheme, hold_out=MatrixHoldOut(scalars=((5, 6),))) for values in (x, y))
     assert (one.dense.decode() == two.dense.decode()).all()
 
 
@@ -53,7 +54,7 @@ def test_correction_restores_scalars_and_columns(scheme: Scheme) -> None:
     """What is missing in either `delta` is missing in the package; a scalar of a held-out column is put back once."""
     x = np.random.default_rng(5).standard_normal((32, 64)).astype(np.float32)
     x[:, 9] *= 50
-    matrix = compress_matrix(x, scheme, held_out=[(3, 40), (4, 9)], columns=[9, 2])
+    matrix = compress_matrix(x, scheme, hold_out=MatrixHoldOut((9, 2), ((3, 40), (4, 9))))
     whole, each = matrix.corrections().columns, matrix.corrections().scalars
     assert whole is not None and whole.delta.dtype == np.float16 and whole.columns.tolist() == [2, 9]
     assert each is not None and each.delta.dtype == np.float16
@@ -81,7 +82,7 @@ def test_a_held_out_column_does_not_reach_the_dense_part(scheme: Scheme, importa
     if each[1] is not None:
         each[1][7] = importance
     one, two = (
-        compress_matrix(values, scheme, weights, columns=[7]).dense.decode()
+        compress_matrix(values, scheme, weights, MatrixHoldOut((7,))).dense.decode()
         for values, weights in zip((x, y), each, strict=True)
     )
     assert (one == two).all()
@@ -93,7 +94,7 @@ def test_a_held_out_column_does_not_reach_the_dense_part(scheme: Scheme, importa
 def test_columns_of_a_whole_block_can_be_held_out() -> None:
     """A block with nothing left in it must not divide by zero, nor bring back what was held out."""
     x = np.random.default_rng(8).standard_normal((4, 64)).astype(np.float32)
-    matrix = compress_matrix(x, BlockScheme(4, 32, True), np.ones(64, np.float32), columns=range(32))
+    matrix = compress_matrix(x, BlockScheme(4, 32, True), np.ones(64, np.float32), MatrixHoldOut(tuple(range(32))))
     assert (matrix.dense.decode()[:, :32] == 0).all()
     assert (matrix.dequantize()[:, :32] == x[:, :32].astype(np.float16)).all()
 
@@ -102,7 +103,7 @@ def test_a_column_beyond_float16_becomes_its_largest_number() -> None:
     """Infinity in a correction makes NaN of every logit."""
     x = np.ones((2, 32), np.float32)
     x[0, 3] = -1e6
-    restored = compress_matrix(x, BlockScheme(4, 32), columns=[3]).dequantize()
+    restored = compress_matrix(x, BlockScheme(4, 32), hold_out=MatrixHoldOut((3,))).dequantize()
     assert restored[0, 3] == -65504
 
 
@@ -111,8 +112,8 @@ def test_the_scalars_that_rounding_harms_most_are_held_out(scheme: Scheme) -> No
     """By effect: a wrong order spends the bytes on scalars that would have come out right anyway."""
     rng = np.random.default_rng(9)
     x, importance = rng.standard_normal((32, 64)).astype(np.float32), rng.gamma(0.3, size=64).astype(np.float32)
-    plain = compress_matrix(x, scheme, importance, columns=[5])
-    matrix = compress_matrix(x, scheme, importance, columns=[5], fraction=0.01)
+    plain = compress_matrix(x, scheme, importance, MatrixHoldOut((5,)))
+    matrix = compress_matrix(x, scheme, importance, MatrixHoldOut((5,), fraction=0.01))
     each = matrix.held_out_scalars
     assert each is not None and len(each.rows) == round(0.01 * x.size)
     harm = np.square(plain.dense.decode() - x) * importance
@@ -139,3 +140,28 @@ def test_single_places_are_those_of_the_whole_matrix(scheme: Scheme) -> None:
     assert np.array_equal(matrix.dense.decode_at(rows, columns), matrix.dense.decode()[rows, columns])
     whole = matrix.dense.decode_at(np.arange(24), np.array([[3], [63], [17]]))
     assert np.array_equal(whole, matrix.dense.decode().T[[3, 63, 17]])
+
+
+def test_a_matrix_sees_what_is_held_out_of_it_alone() -> None:
+    """A scalar of another layer's matrix would be taken out of this one; the embedding has no fraction of its own."""
+    hold_out = HoldOut({"layers.1.q_proj": (3, 9)}, ((1, 5, 7), (2, 6, 8)), 0.01)
+    assert hold_out.of("layers.1.q_proj") == MatrixHoldOut((3, 9), fraction=0.01)
+    assert hold_out.of("layers.1.down_proj") == MatrixHoldOut(scalars=((5, 7),), fraction=0.01)
+    assert hold_out.of("layers.11.down_proj") == MatrixHoldOut(fraction=0.01)
+    assert hold_out.of("embed_tokens") == MatrixHoldOut()
+    for name in ("layers.1.q_proj", "layers.1.down_proj", "layers.0.up_proj"):
+        assert hold_out.only(name).of(name) == hold_out.of(name), "a worker is sent this matrix's part alone"
+    assert hold_out.only("layers.1.q_proj").of("layers.1.down_proj").scalars == ()
+
+
+def test_a_scalar_in_a_held_out_column_changes_nothing() -> None:
+    """Conversions hold out the columns of super weights and drop the scalars: the matrix must be the same."""
+    x = np.random.default_rng(10).standard_normal((32, 64)).astype(np.float32)
+    for scheme in SCHEMES:
+        both, columns = (
+            compress_matrix(x, scheme, np.ones(64, np.float32), each)
+            for each in (MatrixHoldOut((7,), ((3, 7), (9, 7))), MatrixHoldOut((7,)))
+        )
+        assert all(np.array_equal(both.dense.arrays[name], value) for name, value in columns.dense.arrays.items())
+        assert both.held_out_scalars is None
+        assert np.array_equal(both.dequantize(), columns.dequantize())

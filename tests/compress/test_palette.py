@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.palette_scheme import PaletteCodes, PaletteScheme
 
 
@@ -32,7 +33,7 @@ def test_threads_change_nothing(group: int, monkeypatch: pytest.MonkeyPatch) -> 
     matrices = []
     for threads in (1, 2, 7):
         monkeypatch.setattr("edgesw.compress.palette.cores", lambda threads=threads: threads)
-        matrices.append(compress_matrix(x, PaletteScheme(4, group), importance, places))
+        matrices.append(compress_matrix(x, PaletteScheme(4, group), importance, MatrixHoldOut(scalars=places)))
     for matrix in matrices[1:]:
         assert (matrix.dense.palettes == matrices[0].dense.palettes).all()
         assert (matrix.dense.codes == matrices[0].dense.codes).all()
@@ -59,7 +60,9 @@ def test_what_float16_cannot_hold_becomes_its_largest_number() -> None:
 def test_a_group_held_out_whole_and_zeros_of_both_signs() -> None:
     """Nothing left to fit is no reason to fail, and -0.0 is no entry of its own."""
     x = np.array([[-0.0, 0.0, 1.0, 2.0]], np.float32)
-    held = compress_matrix(x, PaletteScheme(2, 0), held_out=[(0, column) for column in range(4)])
+    held = compress_matrix(
+        x, PaletteScheme(2, 0), hold_out=MatrixHoldOut(scalars=tuple((0, column) for column in range(4)))
+    )
     assert (held.dequantize() == x).all()
     assert (compress_matrix(np.repeat(x, 3, 0)[:, :3], PaletteScheme(1, 0)).dequantize() == x[:, :3]).all()
 
@@ -86,7 +89,7 @@ def test_an_outlier_is_merged_without_hold_out_and_exact_with_it() -> None:
     x = np.random.default_rng(0).standard_normal((1024, 512)).astype(np.float32) * 0.1
     x[7, 300] = 5.875
     scheme = PaletteScheme(3, 0)
-    plain, held = compress_matrix(x, scheme), compress_matrix(x, scheme, held_out=[(7, 300)])
+    plain, held = compress_matrix(x, scheme), compress_matrix(x, scheme, hold_out=MatrixHoldOut(scalars=((7, 300),)))
     assert plain.dequantize()[7, 300] < 2
     assert held.dequantize()[7, 300] == pytest.approx(5.875, rel=2**-10)
     assert np.square(held.dequantize() - x).sum() < np.square(plain.dequantize() - x).sum()
@@ -97,6 +100,8 @@ def test_an_outlier_in_a_small_group_takes_an_entry_from_the_others() -> None:
     x = np.random.default_rng(0).standard_normal((16, 512)).astype(np.float32) * 0.1
     x[7, 300] = 5.875
     scheme = PaletteScheme(3, 16)
-    plain, held = (compress_matrix(x, scheme, held_out=places).dequantize() for places in ([], [(7, 300)]))
+    plain, held = (
+        compress_matrix(x, scheme, hold_out=MatrixHoldOut(scalars=places)).dequantize() for places in ((), ((7, 300),))
+    )
     assert plain[7, 300] == 5.875
     assert np.square(plain - x).sum() > 1.2 * np.square(held - x).sum()

@@ -17,6 +17,7 @@ import tiny
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.parallel import AheadMatrices, MatrixTask
 from edgesw.compress.plan import make_plan
 from edgesw.errors import CheckpointError, EdgeswError
@@ -64,7 +65,7 @@ def made(model: Path, folder: Path, executor: Any, workers: int = 1) -> AheadMat
     importance = {
         name: np.arange(1, checkpoint.spec.matrix_shape(name)[1] + 1.0) for name in checkpoint.spec.matrices()
     }
-    decoder = CompressedDecoder(checkpoint, plan, importance, [(0, 17, 101)], {"layers.1.q_proj": (3,)})
+    decoder = CompressedDecoder(checkpoint, plan, importance, HoldOut({"layers.1.q_proj": (3,)}, ((0, 17, 101),)))
     return AheadMatrices(decoder, checkpoint.source.path, executor, workers, folder, keep=False)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.matrix_file import find_matrix, save_matrix
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.scheme import Scheme
@@ -53,7 +54,7 @@ def test_the_size_is_counted_by_hand(scheme: Scheme, size: int) -> None:
 def test_a_matrix_survives_its_file(scheme: Scheme, tmp_path: Path) -> None:
     """An interrupted conversion goes on with matrices from files: one that came back changed would be shipped."""
     x = np.random.default_rng(0).standard_normal((48, 64)).astype(np.float32)
-    matrix = compress_matrix(x, scheme, held_out=[(1, 2)], columns=[7])
+    matrix = compress_matrix(x, scheme, hold_out=MatrixHoldOut((7,), ((1, 2),)))
     save_matrix(tmp_path / "a.npz", matrix)
     found = find_matrix(tmp_path / "a.npz", scheme)
     assert found is not None and found.scheme == scheme and found.shape == matrix.shape

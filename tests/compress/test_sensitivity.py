@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from edgesw.calibration.calibrate import input_mean_squares
 from edgesw.calibration.gradients import output_gradients
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.sensitivity import expected_harm, matrix_harms, measure_harms, sample_rows
 from edgesw.decoder.decoder import decoder
@@ -54,7 +55,9 @@ def test_a_held_out_column_does_no_harm() -> None:
     weights = noise(64, 48)
     weights[5, 7] = 300
     columns, rows = np.ones(48, np.float32), np.ones(64, np.float32)
-    (counted,), (held,) = (matrix_harms(weights, [PaletteScheme(2, 0)], columns, rows, at) for at in ((), [7]))
+    (counted,), (held,) = (
+        matrix_harms(weights, [PaletteScheme(2, 0)], columns, rows, MatrixHoldOut(at)) for at in ((), (7,))
+    )
     assert held < 0.7 * counted
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgesw.compress.compression import compress_matrix
+from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.palette_scheme import PaletteCodes, PaletteScheme
 from edgesw.compress.scheme import Scheme
@@ -37,7 +38,7 @@ def written_out(matrix: CompressedMatrix) -> np.ndarray:
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_what_it_stands_for_is_the_documented_formula(scheme: Scheme) -> None:
     """Core ML's rule for vectors along the rows: another order would be another matrix on the device."""
-    made = compress_matrix(weights(), scheme, held_out=[(3, 5)], columns=[7])
+    made = compress_matrix(weights(), scheme, hold_out=MatrixHoldOut((7,), ((3, 5),)))
     expected = written_out(made)
     assert (made.dense.decode() == expected).all()
     rows, columns = np.divmod(np.arange(0, expected.size, 37), expected.shape[1])
@@ -82,12 +83,12 @@ def test_what_is_held_out_takes_no_entry() -> None:
     x = weights(32, 64)
     x[10, 20] = 60.0
     scheme = PaletteScheme(2, 0, 2)
-    held = compress_matrix(x, scheme, held_out=[(10, 20)])
+    held = compress_matrix(x, scheme, hold_out=MatrixHoldOut(scalars=((10, 20),)))
     assert isinstance(held.dense, PaletteCodes) and np.abs(held.dense.palettes).max() < 5
     off = held.dequantize() - x
     assert abs(off[10, 20]) < 0.05
     ordinary = weights(32, 64)
-    without = compress_matrix(ordinary, scheme, held_out=[(10, 20)]).dequantize()
+    without = compress_matrix(ordinary, scheme, hold_out=MatrixHoldOut(scalars=((10, 20),))).dequantize()
     without[10, 20] = held.dequantize()[10, 20]
     assert (without == held.dequantize()).all(), "its value must not matter to the others"
 

@@ -19,6 +19,7 @@ from tiny_families import save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import make_plan
 from edgesw.compress.split import chunks_needed, split_layers
 from edgesw.errors import PackageError, UsageError
@@ -52,7 +53,7 @@ def write(folder: Path, variant: str, form: CoreMLLayout, bits: int = 8, cluster
     target = TARGETS["coreml"]
     plan = make_plan(checkpoint.spec, target.capabilities(form), bits, cluster_dim=cluster_dim)
     columns = {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}
-    weights = CompressedDecoder(checkpoint, plan, None, [(0, 5, 7)], columns, 0.01)
+    weights = CompressedDecoder(checkpoint, plan, None, HoldOut(columns, ((0, 5, 7),), 0.01))
     path = folder / target.path(form)
     target.write(weights, checkpoint.spec, form, WriteOptions(CONTEXT, "tiny", 0.0), path)
     return path, with_matrices(variant, {name: weights.tensor(name) for name, _ in plan.schemes})
@@ -222,7 +223,7 @@ def test_an_ablation_is_the_model_without_what_is_held_out(form: CoreMLLayout, t
     checkpoint = open_checkpoint(str(tmp_path / "model"))
     plan = make_plan(checkpoint.spec, CoreMLTarget().capabilities(form), 8)
     bare = CompressedDecoder(
-        checkpoint, plan, None, [(0, 5, 7)], {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}, 0.01
+        checkpoint, plan, None, HoldOut({"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}, ((0, 5, 7),), 0.01)
     )
     without = with_matrices("llama", {name: bare.matrix(name).dense.decode() for name, _ in plan.schemes})
     assert off(expected(without, 20), expected(model, 20)) > 0.02, "too little is held out to tell the two apart"

@@ -13,6 +13,7 @@ from tiny_families import VARIANTS, save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import make_plan
 from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.coreml import CoreMLDecoder
@@ -66,7 +67,7 @@ def test_columns_and_scalars_held_out_of_every_matrix(variant: str, target: str,
     spec = checkpoint.spec
     columns = {name: (1, spec.matrix_shape(name)[1] - 1) for name in spec.matrices()}
     plan = make_plan(spec, entry.capabilities(entry.options()), bits=4)
-    weights = CompressedDecoder(checkpoint, plan, columns=columns, fraction=0.01)
+    weights = CompressedDecoder(checkpoint, plan, None, HoldOut(columns, fraction=0.01))
     for name, held in columns.items():
         each = weights.matrix(name).held_out_scalars
         assert each is not None

@@ -12,6 +12,7 @@ from tiny_families import make
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import make_plan
 from edgesw.formats.coreml_layout import CoreMLLayout
 from edgesw.formats.write_options import WriteOptions
@@ -43,7 +44,10 @@ def test_a_stream_that_float16_cannot_hold_still_gives_the_models_logits(variant
     checkpoint = large(variant, tmp_path)
     spec = checkpoint.spec
     weights = CompressedDecoder(
-        checkpoint, make_plan(spec, CoreMLTarget().capabilities(CoreMLLayout()), bits=8), None, [(0, 5, 100)]
+        checkpoint,
+        make_plan(spec, CoreMLTarget().capabilities(CoreMLLayout()), bits=8),
+        None,
+        HoldOut(scalars=((0, 5, 100),)),
     )
     largest = max(float(x.abs().max()) for x in residual_stream(TorchOps(spec, weights, IDS[None])))
     assert largest > 1e5

@@ -13,6 +13,7 @@ from tiny_families import VARIANTS, save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import make_plan
 from edgesw.formats.write_options import WriteOptions
 from edgesw.package.manifest import read_manifest
@@ -34,7 +35,7 @@ def write(variant: str, folder: Path, bits: int = 4, embedding_bits: int = 8) ->
     can = entry.capabilities(OnnxOptions(portable=True))
     columns = {name: (1, spec.matrix_shape(name)[1] - 1) for name in spec.matrices()}
     plan = make_plan(spec, can, bits, embedding_bits=embedding_bits)
-    weights = CompressedDecoder(checkpoint, plan, columns=columns, fraction=0.01)
+    weights = CompressedDecoder(checkpoint, plan, None, HoldOut(columns, fraction=0.01))
     path = folder / entry.path(entry.options())
     entry.write(weights, spec, OnnxOptions(portable=True), WriteOptions(CONTEXT, "tiny"), path)
     return path, weights

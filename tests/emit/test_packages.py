@@ -6,6 +6,7 @@ or by the operator's documented formula (ONNX).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import make_plan
 from edgesw.formats.write_options import WriteOptions
 from edgesw.runtime.coreml import CoreMLDecoder
@@ -28,7 +30,7 @@ from edgesw.runtime.torch import FloatLogits
 from edgesw.targets.registry import TARGETS
 
 CONTEXT = 64
-HELD_OUT = [(1, 5, 100), (1, 9, 100), (1, 5, 7)]
+HELD_OUT = ((1, 5, 100), (1, 9, 100), (1, 5, 7))
 # Of matrices that read the hidden state, of one that writes to it, and of one with scalars held out beside it.
 COLUMNS = {
     "layers.0.q_proj": (3,),
@@ -69,8 +71,7 @@ class Made:
             checkpoint,
             make_plan(checkpoint.spec, entry.capabilities(entry.options()), **options),
             None,
-            HELD_OUT,
-            columns=COLUMNS,
+            HoldOut(COLUMNS, HELD_OUT),
         )
         self.path = folder / entry.path(entry.options())
         entry.write(self.decoder, checkpoint.spec, entry.options(), WriteOptions(CONTEXT, "tiny"), self.path)
@@ -229,11 +230,11 @@ def test_what_is_held_out_takes_the_room_that_the_manifest_says(
     entry = TARGETS[target]
     plan = make_plan(checkpoint.spec, entry.capabilities(entry.options()), 4)
 
-    def size(name: str, **held_out: Any) -> int:
+    def size(name: str, hold_out: HoldOut) -> int:
         path = tmp_path / name / entry.path(entry.options())
         path.parent.mkdir()
         entry.write(
-            CompressedDecoder(checkpoint, plan, **held_out),
+            CompressedDecoder(checkpoint, plan, None, hold_out),
             checkpoint.spec,
             entry.options(),
             WriteOptions(CONTEXT, "tiny"),
@@ -241,9 +242,10 @@ def test_what_is_held_out_takes_the_room_that_the_manifest_says(
         )
         return sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
 
-    columns = {"layers.1.down_proj": (7, 100)}
-    plain, whole, both = size("a"), size("b", columns=columns), size("c", columns=columns, fraction=0.01)
+    columns = HoldOut({"layers.1.down_proj": (7, 100)})
+    scalars_too = replace(columns, fraction=0.01)
+    plain, whole, both = size("a", HoldOut()), size("b", columns), size("c", scalars_too)
     # Beside the values: a few nodes of the graph for each matrix, and the alignment of the file.
     assert plan.correction_bytes(columns) <= whole - plain <= plan.correction_bytes(columns) + 8192
-    scalars = plan.correction_bytes(columns, 0.01) - plan.correction_bytes(columns)
+    scalars = plan.correction_bytes(scalars_too) - plan.correction_bytes(columns)
     assert scalars <= both - whole <= scalars + len(plan.layers) * 3072

@@ -19,6 +19,7 @@ from tiny_families import save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import make_plan
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.formats.activation_quantization import ActivationQuantization, static_bounds
@@ -62,7 +63,7 @@ class Model:
         self.spec: DecoderSpec = checkpoint.spec
         self.columns = {name: (1, self.spec.matrix_shape(name)[1] - 1) for name in self.spec.matrices()}
         plan = make_plan(self.spec, entry.capabilities(self.options, True), 8)
-        self.weights = CompressedDecoder(checkpoint, plan, columns=self.columns)
+        self.weights = CompressedDecoder(checkpoint, plan, None, HoldOut(self.columns))
         self.extremes: dict[str, np.ndarray] = {}
 
     def package(self, ranges: str) -> PackagedDecoder:

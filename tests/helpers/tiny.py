@@ -175,9 +175,9 @@ def compressed_llama(folder: Path, package: Path) -> Any:
 
     from edgesw.calibration.calibrate import calibrate
     from edgesw.checkpoint.checkpoint import open_checkpoint
+    from edgesw.compress.hold_out import HoldOut
     from edgesw.compress.plan import make_plan
     from edgesw.conversion.convert import compressed_decoder
-    from edgesw.conversion.hold_out import HeldOut
     from edgesw.package.manifest import read_manifest
     from edgesw.text.tokenizer import Tokenizer
 
@@ -185,10 +185,9 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     text = shipped_text("calibration")
     calibration = calibrate(checkpoint, Tokenizer.from_folder(folder), text, lambda *_: None)
     plan = make_plan(checkpoint.spec, OnnxTarget().capabilities(OnnxOptions()), manifest.settings.bits)
-    values = {scalar.coordinates: scalar.value for scalar in manifest.super_weights}
     columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
     fraction = manifest.settings.hold_out_fraction
-    weights = compressed_decoder(checkpoint, plan, calibration, HeldOut(values, columns, fraction))
+    weights = compressed_decoder(checkpoint, plan, calibration, HoldOut(columns, fraction=fraction))
     model = load_llama(folder)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -117,6 +117,7 @@ def test_a_matrix_that_is_wrong_is_the_one_that_is_named(tiny_llama: Path, tmp_p
 def test_what_files_hold_is_what_was_compressed(words: tuple[object, ...], tiny_llama: Path, tmp_path: Path) -> None:
     """Read wrongly, a good package is called broken. Codes alone are 0.2% to 40% off; held-out values are exact."""
     from edgesw.calibration.outlier_channels import columns_of
+    from edgesw.compress.hold_out import HoldOut
     from edgesw.conversion.plans import make_plans
     from edgesw.conversion.settings import Settings
 
@@ -133,7 +134,7 @@ def test_what_files_hold_is_what_was_compressed(words: tuple[object, ...], tiny_
         plan = make_plans(checkpoint.spec, settings).compressions[target]
         places = [w.coordinates for w in manifest.super_weights]
         fraction = manifest.settings.hold_out_fraction
-        weights = CompressedDecoder(checkpoint, plan, None, places, columns_of(places), fraction)
+        weights = CompressedDecoder(checkpoint, plan, None, HoldOut(columns_of(places), fraction=fraction))
         stored = TARGETS[target].matrices(tmp_path / "p", manifest)
         for name in checkpoint.spec.matrices():
             np.testing.assert_allclose(stored.matrix(name), weights.tensor(name), atol=1e-6, err_msg=name)
