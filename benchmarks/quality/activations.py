@@ -40,7 +40,7 @@ BENCHMARK = Benchmark(
     "Quality of 8-bit activations in every way to quantize them, and quality and speed of packages that have them.",
     minutes=35,
     docs=(
-        Section("docs/activations.md", "Beside other ways"),
+        Section("docs/activations.md", "Compared with other methods"),
         Section("docs/activations.md", "Packages"),
     ),
 )
