@@ -204,7 +204,7 @@ def test_core_ml_s_own_loader_finds_integers(tmp_path: Path) -> None:
     model = Model("llama", tmp_path, "coreml")
     model.logits(None)
     model.package("static")
-    path = tmp_path / TARGETS["coreml"].file
+    path = tmp_path / TARGETS["coreml"].path(model.options)
     spec = ct.utils.load_spec(str(path))
     program = load(spec, spec.specificationVersion, str(path / "Data" / "com.apple.CoreML" / "weights"))
     operations = program.functions["main"].operations
