@@ -39,7 +39,7 @@ def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
         kind, scheme = name.kind, matrix.scheme_text
         if plan.mix and name.layer is not None:
             widths = [option.bits for option in plan.mix.schemes[matrix.name]]
-            scheme = f"{matrix.scheme.kind} {', '.join(map(str, widths[:-1]))} or {widths[-1]} bits, by measurement"
+            scheme = f"{matrix.scheme.kind} {', '.join(map(str, widths[:-1]))} or {widths[-1]} bits, by sensitivity"
         new = {"matrices": kind, "count": 0, "scheme": scheme, "layers": [], "stored_bytes": 0}
         row = rows.setdefault((kind, scheme), new)
         row["count"] += 1

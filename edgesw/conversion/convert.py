@@ -27,6 +27,7 @@ from edgesw.conversion.plans import Plans, make_plans
 from edgesw.conversion.settings import Settings
 from edgesw.errors import CheckpointError, EdgeswError
 from edgesw.files.checksums import content_hash, file_times
+from edgesw.files.writable import nearest_folder
 from edgesw.formats.activation_quantization import ActivationQuantization, static_bounds
 from edgesw.formats.write_options import WriteOptions
 from edgesw.package.manifest import (
@@ -199,11 +200,12 @@ def _key(checkpoint: Checkpoint, settings: Settings, text: Text | None) -> str:
 
 def _check_disk(output: Path, plans: Plans) -> int:
     """The bytes that are free where the package is to be. EdgeswError where it does not fit."""
-    free = free_disk(output.absolute().parent)
+    folder = nearest_folder(output.absolute().parent)
+    free = free_disk(folder)
     if free < plans.output_bytes:
         raise EdgeswError(
             f"not enough disk space: the package takes about {format_size(plans.output_bytes)} and "
-            f"'{output.absolute().parent}' has {format_size(free)} free. Choose another -o, or fewer --bits."
+            f"'{folder}' has {format_size(free)} free. Choose another -o, or fewer --bits."
         )
     return free
 

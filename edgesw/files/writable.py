@@ -8,11 +8,17 @@ from pathlib import Path
 from edgesw.errors import UsageError
 
 
-def check_writable_folder(folder: Path, instead: str) -> None:
-    """UsageError if `folder` cannot be written to or created. `instead` is what the message tells the user to do."""
+def nearest_folder(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
     place = folder.absolute()
     while not place.exists() and not place.is_symlink():
         place = place.parent
+    return place
+
+
+def check_writable_folder(folder: Path, instead: str) -> None:
+    """UsageError if `folder` cannot be written to or created. `instead` is what the message tells the user to do."""
+    place = nearest_folder(folder)
     if not place.is_dir():
         raise UsageError(f"'{place}' is not a folder and cannot be written to: {instead}.")
     if not os.access(place, os.W_OK):

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edgesw.files.writable import nearest_folder
+
 
 def machine() -> dict[str, str | int]:
     """What figures depend on, for those who read them elsewhere."""
@@ -50,8 +52,7 @@ def vm_stat_bytes(text: str) -> int | None:
 
 def free_disk(folder: Path) -> int:
     """Bytes free where `folder` is, or would be: the nearest folder above it counts."""
-    folder = folder.absolute()
-    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    return shutil.disk_usage(nearest_folder(folder)).free
 
 
 def own_cache() -> Path:

@@ -103,6 +103,9 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
         zeroed = manifest.settings.activations is not None
         return CoreMLMatrices(self.model_path(package, manifest), manifest.held_out_columns, zeroed)
 
+    def reads(self, path: Path) -> bool:
+        return path.suffix == self.suffix and path.is_dir()
+
     def inspect(self, path: Path) -> tuple[Found, ...]:
         from edgesw.inspect.coreml import inspect_coreml
         from edgesw.runtime.coreml_interface import packages

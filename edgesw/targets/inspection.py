@@ -36,7 +36,7 @@ def inspect(path: Path) -> Inspection:
     neither, or is damaged."""
     try:
         for target in TARGETS.values():
-            if path.suffix == target.suffix and path.exists():
+            if target.reads(path):
                 return Inspection(path, target.inspect(path), None)
         if (path / MANIFEST).is_file():
             return _inspect_package(path)

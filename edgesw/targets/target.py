@@ -103,6 +103,10 @@ class Target(ABC, Generic[Asked, Options]):
     def matrices(self, package: Path, manifest: Manifest) -> PackageMatrices:
         """The matrices that the package's files hold, decoded."""
 
+    def reads(self, path: Path) -> bool:
+        """Whether `inspect` can read what is at this path, by its name."""
+        return path.suffix == self.suffix and path.is_file()
+
     @abstractmethod
     def inspect(self, path: Path) -> tuple[Found, ...]:
         """The contents of a model of this format, whoever wrote it, from its headers. UnreadableError, PackageError or

@@ -62,7 +62,9 @@ def test_a_dry_run_tells_what_is_yet_to_be_measured(tiny_llama: Path) -> None:
     """Without reading the model nobody knows who gets which width: the table may not claim to."""
     ran = edgesw("convert", tiny_llama, "--target", "coreml", "--bits", "3.5", "--dry-run")
     assert ran.code == 0 and ran.err == ""
-    assert "palette 2, 3, 4, 6 or 8 bits, by measurement" in ran.out and "is measured by the conversion" in ran.out
+    assert (
+        "palette 2, 3, 4, 6 or 8 bits, by sensitivity" in ran.out and "The conversion measures which matrix" in ran.out
+    )
     told = json.loads(edgesw("convert", tiny_llama, *BOTH, "--bits", "3.5", "--dry-run", "--json").out)
     assert told["to_be_measured"] is True and 3.4 < told["code_bits"]["coreml"] <= 3.5
     assert json.loads(edgesw("convert", tiny_llama, *BOTH, "--dry-run", "--json").out)["to_be_measured"] is False

@@ -81,9 +81,13 @@ def test_the_commands_are_these() -> None:
 def test_every_target_can_be_asked_for() -> None:
     """A target that is in the registry and not on the command line cannot be used."""
     (choice,) = (option.type for option in convert.params if option.name == "targets")
-    assert list(choice.choices) == list(TARGETS)
+    assert [choice.convert(name, None, None) for name in TARGETS] == list(TARGETS)
+    assert_one_line(edgesw("convert", "model", "--target", "tflite"), 2, "'tflite' is not one of 'coreml', 'onnx'")
+    assert "[coreml|onnx]" in edgesw("convert", "--help").out
     assert all(name == target.name for name, target in TARGETS.items())
-    assert len({target.file for target in TARGETS.values()}) == len(TARGETS), "one would overwrite the other"
+    assert len({target.path(target.options()) for target in TARGETS.values()}) == len(TARGETS), (
+        "one would overwrite the other"
+    )
 
 
 def test_no_command_shows_the_help() -> None:

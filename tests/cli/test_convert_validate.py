@@ -17,7 +17,7 @@ def test_one_command_converts_measures_and_tells_a_script(tiny_llama: Path, tmp_
     assert line.split()[1] == "pass"
     again = edgesw("validate", tmp_path / "good", "--against", tiny_llama)
     assert line in again.out.splitlines()
-    words = ("--target", "onnx", "--activations", 8, "--ranges", "tensor", "--no-hold-out", "--validate", "--json")
+    words = ("--target", "onnx", "--activations", 8, "--ranges", "per-tensor", "--no-hold-out", "--validate", "--json")
     ran = edgesw("convert", tiny_llama, *words, "-o", tmp_path / "bad")
     assert ran.code == 3, ran.err
     found = json.loads(ran.out)

@@ -51,11 +51,11 @@ def test_what_cannot_be_inspected_is_one_line(tiny_llama: Path, tiny_package: Pa
     """Each says what would do instead: the user has a path too many or too few."""
     assert_one_line(edgesw("inspect", tmp_path / "none.onnx"), 2, "does not exist", "give an edgesw package")
     assert_one_line(edgesw("inspect", tiny_llama), 2, "is not a model that edgesw reads", ".mlpackage or .onnx")
-    assert_one_line(edgesw("inspect", tiny_llama / "model.safetensors"), 2, "is no model that is read here")
+    assert_one_line(edgesw("inspect", tiny_llama / "model.safetensors"), 2, "is not a model that edgesw reads")
     (tmp_path / "text.onnx").write_text("hello")
     assert_one_line(edgesw("inspect", tmp_path / "text.onnx"), 2, "no ONNX model")
     (tmp_path / "folder.onnx").mkdir()
-    assert_one_line(edgesw("inspect", tmp_path / "folder.onnx"), 2, "is no model that is read here")
+    assert_one_line(edgesw("inspect", tmp_path / "folder.onnx"), 2, "is not a model that edgesw reads")
     (tmp_path / "empty.mlpackage").mkdir()
     assert_one_line(edgesw("inspect", tmp_path / "empty.mlpackage"), 2, "not an .mlpackage")
     assert_one_line(edgesw("inspect", tmp_path), 2, "a folder without manifest.json", "empty.mlpackage")

@@ -110,11 +110,11 @@ def test_no_room_is_found_out_before_the_work(
 ) -> None:
     """A forecast, so that nobody waits an hour for a disk to fill up."""
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_000))
     with unchanged(tmp_path):
         ran = edgesw(*convert(tiny_llama, tmp_path / "new" / "package"))
         assert_one_line(
-            ran, 1, f"no room for the package: it takes about 8.5 MB and '{tmp_path}' has 1.0 MB free", "-o"
+            ran, 1, f"not enough disk space: the package takes about 243.7 kB and '{tmp_path}' has 100.0 kB free", "-o"
         )
     assert edgesw(*convert(tiny_llama, tmp_path / "new" / "package", "--dry-run")).code == 0
 
