@@ -32,7 +32,8 @@ def compare(
     as_json: bool,
 ) -> None:
     """PACKAGES of one model side by side: size, bits, perplexity, KL divergence, speed."""
-    from edgesw.report.plots import check_plot, save_plot, tradeoff_plot
+    from edgesw.report.plots import check_plot, save_plot
+    from edgesw.report.tradeoff import Point, tradeoff_plot
     from edgesw.text.texts import load_text
     from edgesw.validation.compare import compare as run
 
@@ -41,7 +42,7 @@ def compare(
     with Bar() as bar:
         found = run(list(packages), load_text(text), against=against, count=windows, speed=not no_speed, progress=bar)
         if plot is not None:
-            points = [(each.title, each.bytes, each.agreement.kl_divergence) for each in found]
+            points = [Point(each.title, each.bytes, each.agreement.kl_divergence) for each in found]
             save_plot(tradeoff_plot(points), plot)
     if as_json:
         print_json([each.to_dict() for each in found])

@@ -1,77 +1,75 @@
-"""The figures of a report: errors matrix by matrix, perplexity window by window."""
+"""The plots of a report: largest activations by layer, perplexity by window.
+
+Each is drawn so narrow that a phone shows it at nearly its own size, and its text with it; wide screens show two side
+by side.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgesw.decoder.names import TensorName
-from edgesw.package.manifest import Manifest
+from edgesw.outliers.results import SuperOutliers
+from edgesw.report.plots import draw_peaks, peak_series
 from edgesw.validation.validate import ValidationReport
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FLOAT, TARGETS = "#8d99ae", ("#d1495b", "#30638e", "#66a182", "#edae49")
+WIDTH, HEIGHT = 4.4, 3.2  # inches
+MOST_TICKS = 12
 
 
-def heat_map(report: ValidationReport, manifest: Manifest, target: str) -> Figure:
-    """What each product is off by, layers across and kinds of matrix down; in each field the matrix' code bits."""
+def peak_plots(found: SuperOutliers) -> list[Figure]:
+    """The largest input and the largest output of each layer's `down_proj`, with the super weights marked."""
+    figures = []
+    for label, values in peak_series(found).items():
+        figure, axes = _figure()
+        draw_peaks(axes, label, values, found)
+        figures.append(figure)
+    return figures
+
+
+def window_plots(report: ValidationReport) -> list[Figure]:
+    """The perplexity of each window, of the float model and each target, and how far each target is above float."""
+    exact = np.array(next(iter(report.targets.values())).float_window_perplexities)
+    measured = {name: np.array(result.window_perplexities) for name, result in report.targets.items()}
+    colors = {name: TARGETS[at % len(TARGETS)] for at, name in enumerate(measured)}
+    absolute, axes = _figure()
+    _bars(axes, "perplexity", {"float": exact, **measured}, {"float": FLOAT, **colors})
+    relative, axes = _figure()
+    _bars(axes, "above float, %", {name: 100 * (each / exact - 1) for name, each in measured.items()}, colors)
+    return [absolute, relative]
+
+
+def _figure() -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    errors = {each.name: each.error for each in report.matrices if each.target == target}
-    kinds = list(dict.fromkeys(TensorName.parse(name).kind for name in errors))
-    layers = manifest.decoder.layers
-    bits = matrix_bits(manifest, target)
-    field = np.array([[errors[str(TensorName(layer, kind))] for layer in range(layers)] for kind in kinds])
-    figure = Figure(figsize=(10, 0.8 + 0.32 * len(kinds)), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(100 * field, aspect="auto", cmap="viridis")
-    axes.set(xlabel="layer", yticks=range(len(kinds)), yticklabels=kinds)
-    axes.locator_params(axis="x", integer=True)
-    half = 50 * (field.max() + field.min())
-    for row, kind in enumerate(kinds):
-        for layer in range(layers):
-            color = "black" if 100 * field[row, layer] > half else "white"
-            label = str(bits.get(str(TensorName(layer, kind)), ""))
-            axes.text(layer, row, label, ha="center", va="center", fontsize=7, color=color)
-    figure.colorbar(image, ax=axes, label="off by, %")
-    return figure
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    return figure, figure.subplots()
 
 
-def matrix_bits(manifest: Manifest, target: str) -> dict[str, int]:
-    """Code bits by matrix name, as the manifest's words for its schemes have them."""
-    found = {}
-    for scheme, names in manifest.models[target].matrices.items():
-        if width := re.search(r"(\d+) bits", scheme):
-            found.update(dict.fromkeys(names, int(width[1])))
-    return found
-
-
-def windows_plot(report: ValidationReport) -> Figure:
-    """Perplexity of each window, of the float model and of each target."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    axes = figure.subplots()
-    numbers = np.arange(1, report.windows + 1)
-    lines = {"float": next(iter(report.targets.values())).float_window_perplexities}
-    lines |= {name: result.window_perplexities for name, result in report.targets.items()}
-    width = 0.8 / len(lines)
-    for at, ((name, values), color) in enumerate(zip(lines.items(), (FLOAT, *TARGETS), strict=False)):
-        axes.bar(numbers + (at - (len(lines) - 1) / 2) * width, values, width, color=color, label=name)
-    axes.set(xlabel="window", ylabel="perplexity", xticks=numbers)
+def _bars(axes: Axes, label: str, series: dict[str, np.ndarray], colors: dict[str, str]) -> None:
+    """A group of bars for each window. A value that is infinite or NaN has none."""
+    width = 0.8 / len(series)
+    for at, (name, values) in enumerate(series.items()):
+        numbers = np.arange(1, len(values) + 1)
+        drawn = np.where(np.isfinite(values), values, np.nan)
+        axes.bar(numbers + (at - (len(series) - 1) / 2) * width, drawn, width, color=colors[name], label=name)
+    if len(numbers) <= MOST_TICKS:
+        axes.set_xticks(numbers)
+    axes.set(xlabel="window", ylabel=label)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=len(lines), loc="lower center", bbox_to_anchor=(0.5, 1))
-    return figure
+    axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), columnspacing=1)
 
 
 def data_uri(figure: Figure) -> str:
-    """The figure as an SVG in a URI: a page needs no file beside it. Equal figures, equal bytes."""
+    """The figure as an SVG in a URI, so that the page needs no other file. Equal figures give equal bytes."""
     from matplotlib import rc_context
 
     drawn = io.BytesIO()

@@ -1,35 +1,37 @@
-"""The report of a package: one HTML file with all that speaks for it or against it."""
+"""The report of a package: one HTML file with everything that speaks for it or against it."""
 
 from __future__ import annotations
-
-from dataclasses import asdict
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgesw.outliers.results import SuperOutliers
 from edgesw.package.manifest import Manifest
-from edgesw.report.figures import data_uri, heat_map, windows_plot
-from edgesw.report.plots import detection_plot
+from edgesw.report.figures import data_uri, peak_plots, window_plots
+from edgesw.report.heat_map import heat_map
+from edgesw.report.provenance import held_out, provenance
+from edgesw.system.sizes import counted, format_size
 from edgesw.validation.validate import ValidationReport
 
 
 def report_html(name: str, manifest: Manifest, report: ValidationReport, outliers: SuperOutliers) -> str:
-    """A page that needs nothing beside it and no network. `report` has details."""
+    """A page that needs no other file and no network. `report` must have details."""
     template = Environment(
         loader=PackageLoader("edgesw.report"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=True,  # names, texts and samples are others' words
+        autoescape=True,  # names, texts and samples were written by others
     ).get_template("report.html")
     return template.render(
         name=name,
         manifest=manifest,
-        settings=asdict(manifest.settings),
         report=report,
-        outliers=outliers,
-        spikes=data_uri(detection_plot(outliers, manifest.source.name)),
-        heat_maps={target: data_uri(heat_map(report, manifest, target)) for target in report.sizes},
-        per_window=data_uri(windows_plot(report)),
-        columns=sum(map(len, manifest.held_out_columns.values())),
+        failed=[target for target, result in report.targets.items() if not result.passes(report.most_increase)],
+        held_out=held_out(manifest),
+        peaks=[data_uri(figure) for figure in peak_plots(outliers)],
+        heat_maps={target: heat_map(report.matrices, manifest, target) for target in report.sizes},
+        windows=[data_uri(figure) for figure in window_plots(report)],
+        provenance=provenance(manifest),
+        counted=counted,
+        format_size=format_size,
     )

@@ -1,4 +1,4 @@
-"""The figure of detection: the largest activations around each `down_proj`, the super weights marked."""
+"""The plot of a detection: the largest activations around each `down_proj`, with the super weights marked."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _LINE, _MARK, _OTHER = "#30638e", "#d1495b", "#8d99ae"
 
 
 def check_plot(path: Path) -> None:
-    """UsageError where no plot can be written to `path`: to be called before any work."""
+    """UsageError if no plot can be written to `path`: to be called before any work."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"--plot '{path}': give a file that ends in {' or '.join(FORMATS)}.")
     check_writable_file(path, "choose another --plot")
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write the figure to `path`, over what is there, in the format that its suffix names: equal figures, equal bytes.
+    """Write the figure to `path`, over an existing file, in the format of its suffix. Equal figures give equal bytes.
 
-    It appears there only when complete. OSError when the file cannot be written.
+    The file appears only when complete. OSError if it cannot be written.
     """
     from matplotlib import rc_context
 
     kind = path.suffix.lower().removeprefix(".")
-    # An SVG otherwise holds the time, and names that differ from run to run.
+    # Without these an SVG holds the time, and names that differ from run to run.
     with staged(path) as (partial,), rc_context({"svg.hashsalt": "edgesw"}):
         figure.savefig(partial, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
 
@@ -44,52 +44,43 @@ def detection_plot(found: SuperOutliers, model: str) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.8), layout="constrained")
-    figure.suptitle(f"{model}: largest activations around down_proj")
-    left, right = figure.subplots(1, 2)
-    _panel(left, "max |input|", [peak.input for peak in found.peaks], found)
-    _panel(right, "max |output|", [peak.output for peak in found.peaks], found)
+    figure.suptitle(f"{model}: largest activations around down_proj", parse_math=False)
+    for axes, peaks in zip(figure.subplots(1, 2), peak_series(found).items(), strict=True):
+        draw_peaks(axes, *peaks, found)
     return figure
 
 
-def _panel(axes: Axes, title: str, values: list[float], found: SuperOutliers) -> None:
+def peak_series(found: SuperOutliers) -> dict[str, list[float]]:
+    """The two curves of a detection by their labels, a value for each layer."""
+    return {
+        "max |down_proj input|": [peak.input for peak in found.peaks],
+        "max |down_proj output|": [peak.output for peak in found.peaks],
+    }
+
+
+def draw_peaks(axes: Axes, label: str, values: list[float], found: SuperOutliers) -> None:
+    """Draw one curve into `axes`, with markers at the layers of super weights and of scalars that cancel them."""
     axes.plot(range(len(values)), values, color=_LINE, linewidth=1.2, marker=".", markersize=4)
-    axes.set(title=title, xlabel="layer", xlim=(-0.5, max(len(values) - 0.5, 0.5)), ylim=(0, 1.25 * max(values)))
+    axes.set(xlabel="layer", ylabel=label, xlim=(-0.5, max(len(values) - 0.5, 0.5)), ylim=(0, 1.15 * max(values)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.locator_params(axis="x", integer=True)
     named = "super weight" if found.confirmed else "super weight, not confirmed"
     _mark(axes, values, [weight.coordinates for weight in found.super_weights], _MARK, named)
-    _mark(axes, values, list(found.cancels_at), _OTHER, "takes the super activation out")
+    _mark(axes, values, list(found.cancels_at), _OTHER, "cancels a super activation")
     if found.super_weights or found.cancelling:
-        axes.legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, columnspacing=1)
 
 
 def _mark(axes: Axes, values: list[float], places: list[Coordinates], color: str, label: str) -> None:
-    """A marker on each layer that has some, and their rows and columns beside it."""
+    """A marker on each layer that has some of `places`, and next to it their rows and columns."""
     layers = sorted({layer for layer, _, _ in places})
     if not layers:
         return
     axes.plot(layers, [values[layer] for layer in layers], "o", color=color, markersize=6, label=label)
     for layer in layers:
         text = "\n".join(f"[{row}, {column}]" for at, row, column in places if at == layer)
-        early = layer < len(values) * 0.6  # beside the marker, towards where there is room
+        early = layer < len(values) * 0.6  # then there is more space on the right
         axes.annotate(
             text, (layer, values[layer]), (7 if early else -7, 0), textcoords="offset points", color=color,
-            fontsize=8, ha="left" if early else "right", va="center",
+            fontsize=9, ha="left" if early else "right", va="center",
         )  # fmt: skip
-
-
-def tradeoff_plot(points: list[tuple[str, int, float]]) -> Figure:
-    """Size across and divergence up of models: (title, bytes, nats)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for title, size, divergence in points:
-        axes.plot(size / 1e6, max(divergence, 1e-6), "o", color=_LINE, markersize=7)
-        axes.annotate(title, (size / 1e6, max(divergence, 1e-6)), (6, 4), textcoords="offset points", fontsize=8)
-    axes.set(
-        xlabel="size, MB", ylabel="KL divergence from float, nats", yscale="log", title="smaller and lower is better"
-    )
-    axes.margins(0.2)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -61,22 +63,27 @@ def test_it_says_what_validate_says(page: Path, tiny_llama: Path, tiny_package: 
     assert text.index("Passed") < text.index("Super weights") < text.index("Matrices") < text.index("Provenance")
 
 
-def screenshot(page: Path, folder: Path) -> np.ndarray:
-    """What a browser makes of it, uint8 (height, width, 3)."""
-    from matplotlib.image import imread
-
+def browse(page: Path, folder: Path, *options: str) -> str:
+    """What a browser prints for a page."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("there is no Chromium here")
     quiet = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
-    subprocess.run(
+    ran = subprocess.run(
         [
-            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", *quiet),
-            *(f"--user-data-dir={folder / 'profile'}", "--window-size=1100,4000"),
-            *(f"--screenshot={folder / 'page.png'}", page.as_uri()),
+            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--hide-scrollbars", *quiet),
+            *(f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()),
         ],
         capture_output=True, check=True, timeout=120,
     )  # fmt: skip
+    return ran.stdout.decode()
+
+
+def screenshot(page: Path, folder: Path) -> np.ndarray:
+    """What a browser makes of it, uint8 (height, width, 3)."""
+    from matplotlib.image import imread
+
+    browse(page, folder, "--window-size=1100,4000", f"--screenshot={folder / 'page.png'}")
     return (imread(folder / "page.png")[..., :3] * 255).round().astype(np.uint8)
 
 
@@ -95,6 +102,43 @@ def test_a_browser_draws_it(page: Path, tmp_path: Path) -> None:
     assert count(image, MARK) > 5000, "bars of the other target, and the super weight's mark"
     # The heat maps' least and largest colours.
     assert count(image, "440154") > 1000 and count(image, "fde725") > 1000
+
+
+MEASURE = """<!doctype html><body style="margin: 0">
+<iframe style="width: {width}px; height: 3000px; border: 0" srcdoc="{page}"></iframe>
+<script>
+onload = () => {{
+  const page = document.querySelector("iframe").contentDocument;
+  const texts = [...page.querySelectorAll("h1, h2, h3, p, dd, li, .heat td, .heat th, .figures")];
+  const cells = [...page.querySelectorAll(".heat td")];
+  document.documentElement.textContent = JSON.stringify({{
+    wide: page.documentElement.scrollWidth,
+    cut: texts.filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.outerHTML),
+    images: [...page.images].map(each => each.clientWidth / each.naturalWidth),
+    fonts: cells.map(each => parseFloat(getComputedStyle(each).fontSize)),
+  }});
+}};
+</script>"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_is_readable_on_phones_and_screens(page: Path, tmp_path: Path, width: int) -> None:
+    """Nothing is cut off or pushes the page sideways, and what is in a figure is about as large as it was drawn."""
+    frame = tmp_path / "frame.html"
+    frame.write_text(MEASURE.format(width=width, page=html.escape(page.read_text(encoding="utf-8"))), encoding="utf-8")
+    dumped = browse(frame, tmp_path, "--window-size=1300,3000", "--dump-dom")
+    found = json.loads(html.unescape(re.sub("<[^>]*>", "", dumped)))
+    assert found["wide"] == width and found["cut"] == []
+    assert len(found["images"]) == 4 and all(0.8 < scale < 1.25 for scale in found["images"])
+    assert len(found["fonts"]) == 2 * 14 and min(found["fonts"]) >= 12
+
+
+def test_checksums_can_be_read_and_copied_whole(page: Path, tiny_package: Path) -> None:
+    text = Links(page).text
+    files = json.loads((tiny_package / "manifest.json").read_text())["files"]
+    assert len(files) > 5
+    for name, entry in files.items():
+        assert name in text and entry["sha256"] in text
 
 
 def test_a_package_that_fails_is_reported_as_failed(tiny_llama: Path, tmp_path: Path) -> None:
