@@ -12,12 +12,13 @@ SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test slow swift lint docs clean
+.PHONY: help setup demo test slow nightly swift lint docs clean
 
 help:
 	@echo 'make demo    convert SmolLM2-135M to Core ML and ONNX at 4 bits, validate both, generate text'
 	@echo 'make test    the fast tests                      (ARGS="-k NAME" goes to pytest)'
 	@echo 'make slow    the tests marked slow               (the same)'
+	@echo 'make nightly the tests marked nightly            (the same)'
 	@echo 'make swift   the tests of EdgeSWKit, the demo app'\''s Swift package (brings a Swift where there is none)'
 	@echo 'make lint    ruff check, ruff format, mypy'
 	@echo 'make docs    write docs/commands.md anew from what --help says'
@@ -54,7 +55,10 @@ test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m 'slow and not nightly' $(ARGS)
+
+nightly: $(READY)
+	$(BIN)/python -m pytest -m nightly $(ARGS)
 
 swift: $(READY)
 	scripts/swift-test.sh

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import edgesw
+from file_limit import files_up_to
+from tiny import assert_one_line, edgesw
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.conversion.convert import convert
@@ -55,22 +56,12 @@ def test_a_model_that_changes_under_the_run_is_no_package(
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.99])
 def test_a_file_that_cannot_grow_is_one_line_wherever_it_happens(
-    share: float, tiny_llama: Path, tmp_path: Path
+    share: float, tiny_llama: Path, converted: Callable[..., Path], tmp_path: Path
 ) -> None:
     """As on a disk that is full: at the first write or at the last, nothing is left and one line says why."""
-    import resource
-    import subprocess
-    import sys
-
-    ran = edgesw("convert", tiny_llama, "--target", "onnx", "--calibrate", "none", "-o", tmp_path / "whole")
-    assert ran.code == 0, ran.err
-    most = int(share * (tmp_path / "whole" / "model.onnx.data").stat().st_size)
-    words = ["convert", str(tiny_llama), "--target", "onnx", "--calibrate", "none", "-o", str(tmp_path / "package")]
-    ran_apart = subprocess.run(
-        [sys.executable, "-c", f"from edgesw.cli import main; main({words})"],
-        capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
-    )  # fmt: skip
-    assert ran_apart.returncode == 1, ran_apart.stderr
-    assert ran_apart.stderr.startswith("Error: ") and ran_apart.stderr.count("\n") == 1, ran_apart.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"whole"}
+    options = ("--target", "onnx", "--calibrate", "none")
+    most = int(share * (converted(*options) / "model.onnx.data").stat().st_size)
+    with files_up_to(most):
+        ran = edgesw("convert", tiny_llama, *options, "-o", tmp_path / "package")
+    assert_one_line(ran, 1)
+    assert list(tmp_path.iterdir()) == []

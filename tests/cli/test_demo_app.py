@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tiny import assert_one_line, edgesw, tree, unchanged
+from file_limit import files_up_to
+from tiny import assert_one_line, edgesw, unchanged
 
 from edgesw.package.manifest import read_manifest
 from edgesw.package.publish import check_files
@@ -159,23 +158,16 @@ def test_on_another_disk_the_files_are_copied(copy: Path, app: Path, monkeypatch
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_full_disk_is_one_line_and_leaves_nothing(share: float, copy: Path, app: Path) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    share: float, copy: Path, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit on file sizes, as in tests/test_faults.py, reached at the first file or at the weights."""
-    import resource
 
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(18, "another disk")
+
+    monkeypatch.setattr("os.link", refuse)
     largest = max(path.stat().st_size for path in (copy / "model.mlpackage").rglob("*") if path.is_file())
-    most = int(share * largest)
-    program = (
-        "import os\n"
-        "def refuse(*_, **__): raise OSError(18, 'another disk')\n"
-        "os.link = refuse\n"
-        f"from edgesw.cli import main; main({['demo-app', str(copy), '--app', str(app)]})"
-    )
-    before = tree(app)
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
-    )  # fmt: skip
-    assert ran.returncode == 1, ran.stderr
-    assert ran.stderr.startswith("Error: a file grew past") and ran.stderr.count("\n") == 1, ran.stderr
-    assert tree(app) == before
+    with unchanged(app), files_up_to(int(share * largest)):
+        ran = edgesw("demo-app", copy, "--app", app)
+    assert_one_line(ran, 1, "Error: a file grew past")

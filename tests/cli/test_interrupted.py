@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,11 +21,9 @@ PATIENCE = 120  # seconds, for machines that are busy with other things
 
 
 @pytest.fixture(scope="module")
-def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def slow_model(make_once: Callable[..., Path]) -> Path:
     """Large enough that a conversion can be stopped in the middle."""
-    folder = tmp_path_factory.mktemp("slow") / "model"
-    save_llama(folder, steps=0, hidden_size=128, intermediate_size=512, num_hidden_layers=6)
-    return folder
+    return make_once("slow", lambda folder: save_llama(folder, steps=0, intermediate_size=320, num_hidden_layers=5))
 
 
 @contextmanager
@@ -100,7 +98,7 @@ def test_ctrl_c_keeps_the_finished_matrices_and_says_so(slow_model: Path, tmp_pa
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("torch: could not determine the shape")])
 def test_an_interruption_that_compiled_code_renames_is_resumed_too(
-    error: BaseException, slow_model: Path, tmp_path: Path
+    error: BaseException, tiny_llama: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "package"
 
@@ -109,14 +107,14 @@ def test_an_interruption_that_compiled_code_renames_is_resumed_too(
             raise error
 
     with pytest.raises(type(error)):
-        library.convert(slow_model, output, library.Settings(("onnx",)), progress=interrupt)
+        library.convert(tiny_llama, output, library.Settings(("onnx",)), progress=interrupt)
     assert leaves_cache(output) and not output.exists()
-    library.convert(slow_model, output, library.Settings(("onnx",)))
+    library.convert(tiny_llama, output, library.Settings(("onnx",)))
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), library.EdgeswError("refused")])
-def test_an_error_leaves_nothing(error: Exception, slow_model: Path, tmp_path: Path) -> None:
+def test_an_error_leaves_nothing(error: Exception, tiny_llama: Path, tmp_path: Path) -> None:
     """A full disk that stays full of our own leftovers would be the worst of answers."""
 
     def fail(stage: str, step: str, done: int, total: int) -> None:
@@ -124,7 +122,7 @@ def test_an_error_leaves_nothing(error: Exception, slow_model: Path, tmp_path: P
             raise error
 
     with pytest.raises(type(error)):
-        library.convert(slow_model, tmp_path / "package", library.Settings(("onnx",)), progress=fail)
+        library.convert(tiny_llama, tmp_path / "package", library.Settings(("onnx",)), progress=fail)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from file_limit import files_up_to
 from tiny import assert_one_line, edgesw, unchanged
 
 from edgesw.package.manifest import read_manifest
@@ -76,18 +75,6 @@ def test_force_never_replaces_a_file_or_a_link(tiny_llama: Path, tmp_path: Path)
             assert_one_line(edgesw(*convert(tiny_llama, tmp_path / name)), 2, f"{name}' exists")
             assert_one_line(edgesw(*convert(tiny_llama, tmp_path / name, "--force")), 2, "not a package of ours")
     assert_one_line(edgesw(*convert(tiny_llama, tmp_path / "notes" / "x")), 2, "cannot be written to")
-
-
-@contextlib.contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """The system refuses to let any file grow past `size` bytes: a real failure of a real write, half way."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])

@@ -3,6 +3,7 @@ transformers with them."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Iterator
@@ -21,6 +22,12 @@ FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj
 
 def stored_matrices(target: str, path: Path) -> dict[str, np.ndarray]:
     """Canonical name -> float32 (rows, columns), without what is held out. Skips where coremltools cannot decode."""
+    model = path if path.is_file() else path / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    return {name: values.copy() for name, values in _stored(target, path, model.stat().st_mtime_ns).items()}
+
+
+@functools.lru_cache(maxsize=2)  # many tests of one package follow each other, and coremltools takes a second
+def _stored(target: str, path: Path, written: int) -> dict[str, np.ndarray]:
     return dict(_coreml_matrices(path) if target == "coreml" else _onnx_matrices(path))
 
 

@@ -129,6 +129,7 @@ def _assert_same(smollm2: Checkpoint, tokenizer: Tokenizer, prompt: str, bos: bo
     assert found.cancels_at == ((28, 507, 678),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prompt", "bos", "dtype"), FEW)
 def test_other_prompts_give_the_same_set(
     smollm2: Checkpoint, tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype
@@ -138,7 +139,7 @@ def test_other_prompts_give_the_same_set(
     _assert_same(smollm2, tokenizer, prompt, bos, dtype)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("bos", [False, True])
 @pytest.mark.parametrize("prompt", PROMPTS)
