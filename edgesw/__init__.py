@@ -98,8 +98,9 @@ def convert(
     from edgesw.conversion.convert import convert as run
     from edgesw.targets.opened_package import Package
 
+    folder = Path(output).absolute()  # the current folder may be the one that is replaced
     run(str(model), settings, Path(output), revision=revision, force=force, progress=progress, decided=decided)
-    return Package(output)
+    return Package(folder)
 
 
 def open_package(path: str | Path) -> Package:

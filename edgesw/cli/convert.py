@@ -169,7 +169,7 @@ def convert(
     if dry_run:
         _print_dry_run(model, _plans(model, revision, settings), as_json)
         return
-    report = None
+    report, final = None, output.absolute()
     with Bar() as bar:
 
         def show(plans: Plans) -> None:
@@ -181,13 +181,13 @@ def convert(
                 model, output, settings, revision=revision, force=force, progress=bar, decided=show
             )
         except BaseException:
-            verbosity().resumes = leaves_cache(output)
+            verbosity().resumes = leaves_cache(final)
             raise
         manifest = package.manifest
         is_local = manifest.source.origin.startswith("local")
         if and_validate:
             report = edgesw.validate(package, against=model if is_local else None, progress=bar)
-            record(output, report)
+            record(final, report)
     if manifest.agreement is not None:
         warn(manifest.agreement.warning())
     if as_json:

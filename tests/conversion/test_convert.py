@@ -127,7 +127,7 @@ def test_what_convert_says_can_be_followed(tiny_llama: Path, tmp_path: Path, mon
     ran = edgesw("convert", model.name, "--target", "onnx", "--target", "onnx", "--bits", "8")
     assert ran.code == 0 and ran.err == ""
     first, last = ran.out.splitlines()
-    assert first.startswith("my model-8bit/model.onnx  ") and first.endswith("block 8 bits, blocks of 32")
+    assert first.startswith("My Model-8bit/model.onnx  ") and first.endswith("block 8 bits, blocks of 32")
     assert re.match(r"Held out: \(0, 17, 101\), \d+ whole columns?\. Next: edgesw ", last)
     words = shlex.split(last.partition("Next: edgesw ")[2])
     assert edgesw(*words, "--windows", 1, "--tokens", 16).code in (0, 3)
@@ -155,8 +155,8 @@ def test_the_folders_own_name_is_used_however_it_is_called(
     model = Path(shutil.copytree(tiny_llama, tmp_path / "Tiny"))
     monkeypatch.chdir(tmp_path if name.endswith("/") else model)
     assert edgesw("convert", name, "--target", "onnx").code == 0
-    assert read_manifest(Path("tiny-4bit")).source["name"] == "Tiny"
-    assert "# Tiny, 4 bits" in Path("tiny-4bit", "README.md").read_text()
+    assert read_manifest(Path("Tiny-4bit")).source.name == "Tiny"
+    assert "# Tiny, 4 bits" in Path("Tiny-4bit", "README.md").read_text()
 
 
 def test_progress_never_runs_backwards_or_past_its_end(tiny_llama: Path, tmp_path: Path) -> None:

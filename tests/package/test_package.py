@@ -268,7 +268,7 @@ def edit_model(**changes: Any) -> Callable[[dict[str, Any]], str]:
         (lambda values: "[" * 100_000, "nested too deep"),
         (without("chat_format"), "'chat_format' is missing"),
         (edit(chat_format=[]), "is damaged"),
-        (edit_chat(first=None), "'system' and 'first' go together"),
+        (edit_chat(first=None), "'system' and 'first' must both be given or both be null"),
         (edit_chat(generation=7), "'chat_format.generation' is not what it should be"),
         (edit_chat(surprise=""), "is damaged"),
         (edit_chat(opening=None), "'chat_format.opening' is not an object"),
