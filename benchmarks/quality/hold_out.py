@@ -34,7 +34,7 @@ from edgesw.validation.measure import measure
 
 BENCHMARK = Benchmark(
     "Perplexity and KL divergence with super weights, their columns and outlier channels held out, per kilobyte.",
-    minutes=30,
+    minutes=10,
     docs=(Section("docs/compression.md", "Hold-out"),),
 )
 SCHEMES = (

@@ -31,7 +31,7 @@ from edgesw.validation.measure import Agreement, measure
 
 BENCHMARK = Benchmark(
     "The super activation after compression of all matrices or of parts, and after each remedy.",
-    minutes=25,
+    minutes=20,
     docs=(Section("docs/compression.md", "Why a super activation shrinks, and what keeps it"),),
 )
 FRACTION = 5e-4  # of each matrix's scalars, where some are held out by sensitivity

@@ -22,7 +22,7 @@ from benchmarks.lib.printing import megabytes, table, versions
 
 BENCHMARK = Benchmark(
     "Time, memory and size of `edgesw convert` compared with its own forecast, and the cost of `edgesw detect`.",
-    minutes=20,
+    minutes=15,
     docs=(Section("docs/speed.md", "Conversion of SmolLM2-135M"),),
 )
 TARGETS = (("coreml",), ("onnx",), ("coreml", "onnx"))

@@ -22,7 +22,7 @@ from benchmarks.lib.printing import megabytes, say, table, versions
 
 BENCHMARK = Benchmark(
     "Time, memory and disk traffic, stage by stage, of converting and validating a model of Mistral 7B's shape.",
-    minutes=25,
+    minutes=30,
     docs=(
         Section("docs/speed.md", "Conversion of a checkpoint of Mistral 7B's shape"),
         Section("docs/speed.md", "Validation at these sizes"),
