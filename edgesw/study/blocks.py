@@ -1,4 +1,4 @@
-"""Blocks: round-to-nearest at growing block sizes, with and without hold-out (arXiv 2411.07191, section 5.2)."""
+"""Blocks: round-to-nearest at growing block sizes, with and without super weights held out (arXiv 2411.07191, 5.2)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from edgesw.decoder.weights import ChangedWeights, places_of
 from edgesw.study.evaluation import Condition, Evaluation
+from edgesw.study.quantization import BITS, fake_quantize
 from edgesw.study.result import Column, Findings, Row
-from edgesw.study.rounding import BITS, round_blocks
 
 TITLE = f"round-to-nearest in {BITS} bits, block by block"
-# Columns of a row that share a range; 0 is the whole row, None the whole matrix.
+# Columns of a row that share a range: 0 is the whole row, None the whole matrix.
 BLOCKS: tuple[int | None, ...] = (32, 64, 128, 256, 512, 0, None)
 # Values farther than this from their block's mean are clipped. See docs/study.md for how it was chosen.
 SIGMAS = 9.0
@@ -27,9 +27,9 @@ COLUMNS = (
 
 
 def run(evaluation: Evaluation) -> Findings:
-    """Every matrix of the layers in BITS bits: plain, clipped, and clipped with the super weights put back exactly."""
+    """Quantizes the layers' matrices to BITS bits: plain, clipped, and clipped with the super weights held out."""
     conditions = [
-        Condition(f"{name_of(block)}, {way.replace('_', ' ')}", rounded(evaluation, block, way))
+        Condition(f"{name_of(block)}, {way.replace('_', ' ')}", quantized(evaluation, block, way))
         for block in BLOCKS
         for way in WAYS
     ]
@@ -50,19 +50,19 @@ def run(evaluation: Evaluation) -> Findings:
 
 
 def name_of(block: int | None) -> str:
-    """How the table calls a block size."""
+    """The name of a block size in the table."""
     return {0: "row", None: "matrix"}.get(block, str(block))
 
 
-def rounded(evaluation: Evaluation, block: int | None, way: str) -> ChangedWeights:
-    """The float weights with each matrix of the layers rounded in one of WAYS."""
+def quantized(evaluation: Evaluation, block: int | None, way: str) -> ChangedWeights:
+    """The float weights with each matrix of the layers quantized in one of WAYS."""
     matrices = set(evaluation.spec.matrices())
     held_out = places_of(evaluation.coordinates) if way == "held_out" else {}
 
     def change(name: str, values: np.ndarray) -> np.ndarray:
         if name not in matrices:
             return values
-        made = round_blocks(values, block, None if way == "plain" else SIGMAS)
+        made = fake_quantize(values, block, None if way == "plain" else SIGMAS)
         if name in held_out:
             made[held_out[name]] = values[held_out[name]]
         return made

@@ -1,4 +1,4 @@
-"""Runs the decoder under changed conditions over the same windows, and measures each against the float model."""
+"""Evaluation: the decoder runs under changed conditions over the same windows, each compared with the float model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MakeOps = Callable[[DecoderSpec, Weights, np.ndarray], TorchOps]
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to run the decoder. All that is left out is as in the float model."""
+    """One way to run the decoder. Whatever is not given is as in the float model."""
 
     name: str
     weights: Weights | None = None
     first: int = 0
-    """The first layer that differs from the float model: what is before it is not run again."""
+    """The first layer that differs from the float model: the layers before it are not run again."""
     ops: MakeOps = TorchOps
     after: Callable[[int, torch.Tensor], None] | None = None
     """`after(layer, x)` may change the residual stream x (windows, tokens, hidden) in place."""
@@ -35,7 +35,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Measured:
-    """How a condition does, over all predicted positions."""
+    """The quality under a condition, over all predicted positions."""
 
     perplexity: float
     accuracy: float  # share of positions at which the most likely token is the text's next one
@@ -45,8 +45,8 @@ class Measured:
 class Evaluation:
     """Windows of ids (windows, tokens), the float model's residual stream over them, and its super outliers.
 
-    Holds the stream at three places (embedding, before the first super weight's layer, end) and the output head.
-    There must be a super weight.
+    Holds the stream at three places (after the embedding, before the first super weight's layer, at the end) and the
+    output head. The model must have a super weight.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Evaluation:
         self._before: dict[int, torch.Tensor] = {}
         made = {(layer, row) for layer, row, _ in self.coordinates}
         self.channels: dict[tuple[int, int], torch.Tensor] = {}
-        """Float (windows, tokens): the channel that a super weight writes to, after its layer, by (layer, row)."""
+        """The channel that a super weight writes to, after its layer: float (windows, tokens), by (layer, row)."""
         for layer, x in enumerate(residual_stream(TorchOps(spec, self.weights, ids))):
             progress("Float model", f"layer {layer}", layer, spec.layers)
             if layer in (0, self.first, spec.layers):
@@ -79,17 +79,18 @@ class Evaluation:
 
     @property
     def positions(self) -> int:
-        """How many tokens are predicted: all but the first of each window."""
+        """The number of predicted tokens: all but the first of each window."""
         return int(self.ids.size - len(self.ids))
 
     def logits(self, condition: Condition, progress: Callable[[int], None] | None = None) -> Iterator[torch.Tensor]:
-        """Float32 (tokens, vocabulary), window after window. `progress(layer)` is called after each layer."""
+        """The logits of one window after the other, float32 (tokens, vocabulary). Calls `progress(layer)` after each
+        layer."""
         weights = self.weights if condition.weights is None else condition.weights
         ops = condition.ops(self.spec, weights, self.ids)
         start = max(layer for layer in self._before if layer <= condition.first)
         hidden = self._before[start]
         for layer, x in enumerate(residual_stream(ops, start, hidden), start=start - 1):
-            # What the loop holds is what the next layer reads, so a change in place reaches it.
+            # The loop holds the very tensor that the next layer reads, so that a change in place reaches it.
             if condition.after and layer >= start:
                 with torch.inference_mode():
                     condition.after(layer, x)
@@ -97,12 +98,12 @@ class Evaluation:
                 progress(layer + 1)
             hidden = x
         for window in hidden:
-            with torch.inference_mode():  # not around the yield: it would reach whoever takes the logits
+            with torch.inference_mode():  # not around the yield: the caller would run in this mode too
                 logits = decoder_head(ops, window)
             yield logits
 
     def measure(self, condition: Condition, progress: Callable[[int], None] | None = None) -> Measured:
-        """Run the condition over all windows."""
+        """Runs the condition over all windows."""
         loss, right, same = 0.0, 0, 0
         for window, float_top, logits in zip(self.ids, self._top, self.logits(condition, progress), strict=True):
             following = torch.from_numpy(window[1:])
@@ -111,18 +112,18 @@ class Evaluation:
             top = logits[:-1].argmax(-1)
             right += int((top == following).sum())
             same += int((top == float_top).sum())
-        # As a tensor: exp gives infinity where math.exp raises.
+        # A tensor's exp gives infinity where math.exp raises.
         perplexity = float(torch.tensor(loss / self.positions, dtype=torch.float64).exp())
         return Measured(perplexity, right / self.positions, same / self.positions)
 
     def measure_all(self, stage: str, conditions: list[Condition]) -> list[Measured]:
-        """Each condition in turn; the progress of `stage` counts layers over all of them."""
+        """Measures one condition after the other. The progress of `stage` counts the layers of all of them."""
         total = len(conditions) * self.spec.layers
         results = []
         for index, condition in enumerate(conditions):
 
-            def told(layer: int, index: int = index, name: str = condition.name) -> None:
+            def on_layer(layer: int, index: int = index, name: str = condition.name) -> None:
                 self.progress(stage, f"{name}, layer {layer}", index * self.spec.layers + layer, total)
 
-            results.append(self.measure(condition, told))
+            results.append(self.measure(condition, on_layer))
         return results

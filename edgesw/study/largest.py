@@ -1,4 +1,4 @@
-"""The scalars of largest magnitude in the layers' matrices: what super weights are compared with."""
+"""The scalars of largest magnitude in the layers' matrices, which super weights are compared with."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from edgesw.decoder.spec import DecoderSpec
 from edgesw.decoder.weights import Places
 
 MOST = 1000
-# A model so small that MOST scalars are more than this share of its matrices has fewer of them removed.
+# In a small model MOST scalars may be more than this share of its matrices; then only this share is removed.
 LARGEST_SHARE = 1e-4
 
 
 @dataclass(frozen=True)
 class Largest:
-    """Where the scalars are, how many, and the smallest magnitude among them."""
+    """The places of the scalars, their number, and the smallest magnitude among them."""
 
     places: Places
     count: int
     smallest: float
 
 
-def how_many(spec: DecoderSpec) -> int:
-    """MOST, or fewer for a tiny model."""
+def default_count(spec: DecoderSpec) -> int:
+    """The number of scalars to remove: MOST, or fewer for a tiny model."""
     scalars = sum(prod(spec.matrix_shape(name)) for name in spec.matrices())
     return min(MOST, max(1, int(scalars * LARGEST_SHARE)))
 
@@ -35,8 +35,8 @@ def how_many(spec: DecoderSpec) -> int:
 def largest_others(
     spec: DecoderSpec, weights: Weights, count: int, without: Places, progress: Callable[[int], None] | None = None
 ) -> Largest:
-    """The `count` largest magnitudes in all matrices of the layers, those at `without` passed over. One matrix at a
-    time in memory; `progress(matrices)` is called before each."""
+    """Finds the `count` largest magnitudes in all matrices of the layers, except those at `without`. Holds one matrix
+    at a time in memory, and calls `progress(matrices)` before each."""
     names = spec.matrices()
     magnitudes, matrices, flat = np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64)
     for index, name in enumerate(names):
@@ -46,7 +46,7 @@ def largest_others(
         if name in without:
             values[without[name]] = -1
         values = values.ravel()
-        # Only what beats the smallest so far can enter: later matrices add a handful each.
+        # Only magnitudes above the smallest so far can enter: later matrices add few.
         least = magnitudes.min() if len(magnitudes) == count else np.float32(-0.5)
         found = np.flatnonzero(values > least)
         magnitudes = np.concatenate([magnitudes, values[found]])

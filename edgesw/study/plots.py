@@ -1,4 +1,4 @@
-"""One picture an experiment, drawn with matplotlib's objects: no display and no state shared with the caller."""
+"""The plot of each experiment, drawn with matplotlib's objects: without a display or state shared with the caller."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito).
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
 def plot(result: StudyResult, file: Path) -> None:
-    """Draw the result into a PNG file; equal results give equal bytes."""
+    """Draws the result into a PNG file. Equal results give equal bytes."""
     # It takes most of a second to import.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,7 +27,8 @@ def plot(result: StudyResult, file: Path) -> None:
 
     rows = result.findings.rows
     tall = 1.4 + 0.32 * len(rows) if result.experiment in ("prune", "stopwords", "activations") else 4.2
-    # Tokens and names are what they are: "$" begins no formula, and a script the font lacks is boxes, not a warning.
+    # Tokens and names are drawn as they are: "$" does not start a formula, and a script that the font lacks gives boxes
+    # and not a warning.
     with rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure = Figure(figsize=(8, max(3.0, tall)), dpi=120, layout="constrained")
@@ -35,14 +36,14 @@ def plot(result: StudyResult, file: Path) -> None:
         figure.suptitle(f"{result.model}: {result.title}", fontsize=12)
         DRAWN[result.experiment](figure.subplots(), rows)
         figure.supxlabel(result.measured_on, fontsize=8, color=GREY)
-        # Without a version in it, so that the file does not change with the library's.
+        # Without the name and version of the library, so that the file does not change with it.
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
 def perplexity_bars(axes: Axes, rows: Sequence[Row]) -> None:
-    """A bar for each condition; perplexity is on a logarithmic axis where it has to be."""
+    """Draws a bar for each condition, on a logarithmic axis if the perplexities differ widely."""
     names, values = [row["condition"] for row in rows], [row["perplexity"] for row in rows]
-    # A model that overflowed has no bar: 1 is where perplexity begins. Its label says what it came to.
+    # A model that overflowed has no bar, as perplexity begins at 1; its label has the value.
     drawn = [value if math.isfinite(value) else 1.0 for value in values]
     bars = axes.barh(names, drawn, color=[GREY, *[BLUE] * (len(rows) - 1)], height=0.7)
     axes.bar_label(bars, [f"{value:,.1f}" for value in values], padding=4, fontsize=9)
@@ -55,7 +56,7 @@ def perplexity_bars(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def scale_lines(axes: Axes, rows: Sequence[Row]) -> None:
-    """Perplexity over the factor: all of it on a logarithmic axis, and inside that the floor of the curve as it is."""
+    """Draws perplexity over the factor on a logarithmic axis, with an inset of the lowest part on a linear one."""
     factors, values = [row["factor"] for row in rows], [row["perplexity"] for row in rows]
     axes.plot(factors, values, "o-", color=BLUE)
     _logarithmic(axes, axes.yaxis, _whole)
@@ -72,7 +73,7 @@ def scale_lines(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def probability_bars(axes: Axes, rows: Sequence[Row]) -> None:
-    """Two bars for each token: its mean probability with and without the super weights."""
+    """Draws two bars for each token: its mean probability with and without the super weights."""
     at = range(len(rows))
     for shift, key, colour, label in ((-0.2, "float", GREY, "float"), (0.2, "removed", ORANGE, "super weights zeroed")):
         axes.barh([y + shift for y in at], [row[key] for row in rows], 0.4, color=colour, label=label)
@@ -85,7 +86,7 @@ def probability_bars(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def block_lines(axes: Axes, rows: Sequence[Row]) -> None:
-    """Perplexity over the block size, a line for each way: logarithmic, and inside that its floor as it is."""
+    """Draws perplexity over the block size, a line for each way, with an inset of the lowest part on a linear axis."""
     ways = (
         ("plain", GREY, "o-", "plain"),
         ("clipped", ORANGE, "s--", "clipped"),
@@ -118,7 +119,7 @@ DRAWN = {
 
 
 def _logarithmic(axes: Axes, axis: Axis, write: Callable[[float, float], str]) -> None:
-    """A logarithmic axis with `write` for its ticks: matplotlib's own are formulas, and those are off."""
+    """Makes an axis logarithmic. `write` labels its ticks: matplotlib's own labels are formulas, which are off."""
     (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     axis.set_major_formatter(write)
     axis.set_minor_formatter("")

@@ -1,4 +1,4 @@
-"""Prune: what a few super weights carry, beside many other large weights (arXiv 2411.07191, table 1)."""
+"""Prune: the model without its super weights, compared with many other large weights (arXiv 2411.07191, table 1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from edgesw.decoder.weights import places_of, scaled
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.study.evaluation import Condition, Evaluation
-from edgesw.study.largest import how_many, largest_others
+from edgesw.study.largest import default_count, largest_others
 from edgesw.study.result import ACCURACY, AGREEMENT, PERPLEXITY, Column, Findings
 
 TITLE = "super weights removed"
@@ -18,13 +18,13 @@ COLUMNS = (
     ACCURACY,
     AGREEMENT,
 )
-# Removing the super weights shifts their channel at many tokens; a spike moves by at least this share of the largest
-# shift, and only spikes are put back.
+# Without the super weights their channel shifts at many tokens. A spike is a token with at least this share of the
+# largest shift; only spikes are restored.
 SPIKE_SHARE = 0.1
 
 
 def run(evaluation: Evaluation) -> Findings:
-    """Zero the super weights (each, all, all with the super activation restored), and the largest others."""
+    """Zeroes each super weight, all of them, all with the super activation restored, and the largest other weights."""
     spec, weights, found = evaluation.spec, evaluation.weights, evaluation.coordinates
     everything = places_of(found)
     zeroed = scaled(weights, everything, 0)
@@ -32,7 +32,7 @@ def run(evaluation: Evaluation) -> Findings:
     largest = largest_others(
         spec,
         weights,
-        how_many(spec),
+        default_count(spec),
         everything,
         lambda done: evaluation.progress("Largest others", "", done, len(spec.matrices())),
     )
@@ -62,23 +62,23 @@ def run(evaluation: Evaluation) -> Findings:
 
 
 class Restore:
-    """Puts the float model's spikes back into the channels that super weights write to, right after their layers.
+    """Restores the float model's spikes in the channels that super weights write to, right after their layers.
 
-    A spike is a token at which the channel is off by at least `SPIKE_SHARE` of its largest deviation.
+    A spike is a token at which the channel deviates by at least `SPIKE_SHARE` of its largest deviation.
     """
 
     def __init__(self, evaluation: Evaluation) -> None:
         self._channels = evaluation.channels
-        self.entries = 0  # how many values were put back in the last run
+        self.entries = 0  # values restored in the last run
 
     def __call__(self, layer: int, x: torch.Tensor) -> None:
         if layer == min(at for at, _ in self._channels):
             self.entries = 0
         for (at, row), expected in self._channels.items():
             if at == layer:
-                off = (expected - x[..., row]).abs()
-                # A text that makes no super activation has nothing to restore.
-                spikes = (off >= SPIKE_SHARE * off.max()) & (off > 0)
+                deviation = (expected - x[..., row]).abs()
+                # A text without a super activation has nothing to restore.
+                spikes = (deviation >= SPIKE_SHARE * deviation.max()) & (deviation > 0)
                 x[..., row] = torch.where(spikes, expected, x[..., row])
                 self.entries += int(spikes.sum())
 

@@ -1,4 +1,4 @@
-"""StudyResult: what an experiment found, as a table that can be printed, saved and plotted."""
+"""StudyResult: the findings of an experiment, as a table that can be printed, saved and plotted."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table: its key in the rows, its title, and how its figures are written (a format spec)."""
+    """A column of the table: its key in the rows, its title, and the format spec of its figures."""
 
     key: str
     title: str
     format: str = ""
 
     def write(self, row: Row) -> str:
-        """The figure of this column as text; empty where the row has none."""
+        """The figure of this column as text; empty if the row has none."""
         value = row.get(self.key)
         return "" if value is None else format(value, self.format)
 
 
-# Columns that several experiments have: what `Measured` holds, and what follows from it.
+# Columns of several experiments: the fields of `Measured`, and what follows from them.
 PERPLEXITY = Column("perplexity", "perplexity", ",.2f")
 INCREASE = Column("increase", "over float", "+,.1%")
 ACCURACY = Column("accuracy", "next token right", ".1%")
@@ -34,16 +34,16 @@ AGREEMENT = Column("agreement", "top-1 as float", ".1%")
 
 @dataclass(frozen=True)
 class Findings:
-    """What one experiment measured: a row for each condition, and what one must know to read them."""
+    """The figures of one experiment, a row for each condition, with notes that are needed to read them."""
 
-    columns: tuple[Column, ...]  # the first one holds words, the others figures
+    columns: tuple[Column, ...]  # the first holds words, the others figures
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """An experiment's findings, and on which model and text they were made."""
+    """The findings of an experiment, and the model and the text they were made on."""
 
     experiment: str
     title: str

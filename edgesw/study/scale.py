@@ -1,4 +1,4 @@
-"""Scale: super weights made smaller and larger (arXiv 2411.07191, section 3.4)."""
+"""Scale: super weights multiplied by factors below and above one (arXiv 2411.07191, section 3.4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = (
 
 
 def run(evaluation: Evaluation) -> Findings:
-    """All super weights times each of FACTORS."""
+    """Multiplies all super weights by each of FACTORS."""
     places = places_of(evaluation.coordinates)
     conditions = [
         Condition(f"times {factor:g}", scaled(evaluation.weights, places, factor), evaluation.first)

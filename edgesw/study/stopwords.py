@@ -1,4 +1,4 @@
-"""Stop words: what the model says instead when its super weights are gone (arXiv 2411.07191, figure 5)."""
+"""Stop words: the tokens that a model without its super weights prefers (arXiv 2411.07191, figure 5)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = (
 
 
 def run(evaluation: Evaluation, tokenizer: Tokenizer) -> Findings:
-    """Mean probability over all predicted positions, in the float model and without its super weights."""
+    """Measures mean probabilities over all predicted positions, in the float model and without its super weights."""
     known, unknown = single_tokens(tokenizer)
     zeroed = scaled(evaluation.weights, places_of(evaluation.coordinates), 0)
     before = _mean_probabilities(evaluation, evaluation.float, 0)
@@ -43,14 +43,15 @@ def run(evaluation: Evaluation, tokenizer: Tokenizer) -> Findings:
     rows.append(row("all of these", "sum", list(known.values())))
     raised = [int(token) for token in np.argsort(before - after)[:RAISED]]
     rows += [row(f"{tokenizer.decode([token], special=True)!r}, raised most", "raised", [token]) for token in raised]
-    left_out = ", ".join(repr(word) for word in unknown)
-    return Findings(COLUMNS, tuple(rows), (f"Left out, being no single token here: {left_out}.",) if unknown else ())
+    split = ", ".join(repr(word) for word in unknown)
+    notes = (f"Left out, because this tokenizer splits them: {split}.",) if unknown else ()
+    return Findings(COLUMNS, tuple(rows), notes)
 
 
 def single_tokens(tokenizer: Tokenizer) -> tuple[dict[str, int], list[str]]:
-    """The WORDS that are one token behind other text, with that token, and those that are not.
+    """The WORDS that are one token after other text, with that token, and the WORDS that are not.
 
-    Behind other text, because some tokenizers put a space in front of whatever begins a text.
+    After other text, because some tokenizers put a space before the first word of a text.
     """
     before = tokenizer.encode("x", bos=False)
     known: dict[str, int] = {}
@@ -65,7 +66,7 @@ def single_tokens(tokenizer: Tokenizer) -> tuple[dict[str, int], list[str]]:
 
 
 def _mean_probabilities(evaluation: Evaluation, condition: Condition, index: int) -> np.ndarray:
-    """Float64 (vocabulary,), over all predicted positions."""
+    """The mean probability of each token over all predicted positions, float64 (vocabulary,)."""
     layers = evaluation.spec.layers
     total = torch.zeros(evaluation.spec.vocab_size, dtype=torch.float64)
     for logits in evaluation.logits(

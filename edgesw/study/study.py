@@ -22,7 +22,7 @@ EXPERIMENTS: dict[str, tuple[str, Callable[[Evaluation, Tokenizer], Findings]]] 
     "blocks": (blocks.TITLE, lambda evaluation, _: blocks.run(evaluation)),
     "activations": (activations.TITLE, lambda evaluation, _: activations.run(evaluation)),
 }
-"""Name -> title and what runs it."""
+"""Name -> title and the function that runs it."""
 
 
 def study(
@@ -35,9 +35,9 @@ def study(
     tokens: int,
     progress: Progress,
 ) -> Iterator[StudyResult]:
-    """Run `experiments` one after the other over `count` windows of `tokens` tokens of the text.
+    """Runs `experiments` one after the other over `count` windows of `tokens` tokens of the text.
 
-    EdgeswError for a model without super weights, UsageError for a text too short to measure on, CheckpointError for a
+    Raises EdgeswError for a model without super weights, UsageError for a text that is too short, CheckpointError for a
     tokenizer that does not belong to the model.
     """
     spec, source = checkpoint.spec, checkpoint.source
@@ -46,8 +46,8 @@ def study(
     outliers = find_outliers(checkpoint, tokenizer, progress)
     if not outliers.super_weights:
         raise EdgeswError(
-            f"'{source.name}' has no super weights that detection finds, so there is nothing to study: try another "
-            "model, such as smollm2-135m."
+            f"detection finds no super weights in '{source.name}', so there is nothing to study: try another model, "
+            "such as smollm2-135m."
         )
     evaluation = Evaluation(spec, checkpoint, ids, outliers, progress)
     for name in experiments:

@@ -1,4 +1,4 @@
-"""Writes an experiment's JSON and plot into a folder."""
+"""Writes the JSON and the plot of an experiment into a folder."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from edgesw.study.result import StudyResult
 
 
 def write_result(result: StudyResult, folder: Path) -> tuple[Path, Path]:
-    """Write EXPERIMENT.json and EXPERIMENT.png, over those of an earlier run; returns their paths.
+    """Writes EXPERIMENT.json and EXPERIMENT.png over those of an earlier run, and returns their paths.
 
-    Both are made under other names first, so that neither is ever half there.
+    Each appears only when both are complete. A folder that was created for them is removed if they cannot be written.
     """
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def write_result(result: StudyResult, folder: Path) -> tuple[Path, Path]:
             plot(result, picture)
     except BaseException:
         if new:
-            with contextlib.suppress(OSError):  # not empty: somebody else has put something there
+            with contextlib.suppress(OSError):  # not empty: another program has put something there
                 folder.rmdir()
         raise
     return finals

@@ -1,4 +1,4 @@
-"""`blocks` against transformers with the same matrices rounded by torch."""
+"""`blocks` against transformers with the same matrices quantized by torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgesw.study import blocks
 from edgesw.study.evaluation import Evaluation
 
 
-def round_rows(weight: torch.Tensor, sigmas: float | None) -> torch.Tensor:
+def quantize_rows(weight: torch.Tensor, sigmas: float | None) -> torch.Tensor:
     """Each row in 4 bits, by torch's integers with a scale and a shift for each row."""
     if sigmas is not None:
         std, mean = torch.std_mean(weight.double(), 1, correction=0, keepdim=True)
@@ -32,13 +32,13 @@ def test_the_row_of_whole_rows_equals_transformers(
     model: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One line of the table from end to end: rounded matrices, float embedding and head, perplexity in its column."""
+    """One line of the table from end to end: quantized matrices, float embedding and head, perplexity in its column."""
     monkeypatch.setattr(blocks, "BLOCKS", (32, 0))
     rows = {row["condition"]: row for row in blocks.run(evaluation).rows}
     assert list(rows) == ["32", "row"]
     with torch.no_grad():
         for linear in reference.matrices(model).values():
-            linear.weight.copy_(round_rows(linear.weight, None))
+            linear.weight.copy_(quantize_rows(linear.weight, None))
     expected = reference.measured(model, ids, tiny_model[1])
     assert rows["row"]["plain"] == pytest.approx(expected.perplexity, rel=1e-2)
     assert rows["row"]["plain_accuracy"] == pytest.approx(expected.accuracy, abs=0.01)

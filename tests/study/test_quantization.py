@@ -9,7 +9,7 @@ from tiny import SUPER_WEIGHT
 
 from edgesw.study import blocks
 from edgesw.study.evaluation import Evaluation
-from edgesw.study.rounding import round_blocks
+from edgesw.study.quantization import fake_quantize
 
 
 def weights(rows: int = 6, columns: int = 80) -> np.ndarray:
@@ -36,10 +36,10 @@ def clipped(run: np.ndarray, sigmas: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("block", "starts"), [(16, range(0, 80, 16)), (32, (0, 32, 64)), (0, (0,)), (512, (0,))])
 @pytest.mark.parametrize("sigmas", [None, 2.0])
-def test_each_run_of_a_row_is_rounded_by_itself(block: int, starts: range, sigmas: float | None) -> None:
+def test_each_run_of_a_row_is_quantized_by_itself(block: int, starts: range, sigmas: float | None) -> None:
     """32 does not divide 80: the last run of a row is shorter, and must not borrow from the next row."""
     values = weights()
-    made = round_blocks(values, block, sigmas)
+    made = fake_quantize(values, block, sigmas)
     for row, out in zip(values, made, strict=True):
         for start in starts:
             run = row[start : start + (block or 80)]
@@ -52,13 +52,13 @@ def test_a_whole_matrix_shares_one_range(sigmas: float | None) -> None:
     values = weights()
     flat = values.ravel()
     expected = by_torch(flat if sigmas is None else clipped(flat, sigmas))
-    assert np.allclose(round_blocks(values, None, sigmas).ravel(), expected, atol=1e-5)
-    assert len(np.unique(round_blocks(values, None, sigmas))) <= 16
+    assert np.allclose(fake_quantize(values, None, sigmas).ravel(), expected, atol=1e-5)
+    assert len(np.unique(fake_quantize(values, None, sigmas))) <= 16
 
 
 def test_equal_values_stay() -> None:
     """A run of zeros has no range: it must not become NaN and ruin the model."""
-    assert (round_blocks(np.full((2, 64), 0.3, np.float32), 32) == np.float32(0.3)).all()
+    assert (fake_quantize(np.full((2, 64), 0.3, np.float32), 32) == np.float32(0.3)).all()
 
 
 def test_only_hold_out_gives_the_super_weight_back(evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,12 +67,12 @@ def test_only_hold_out_gives_the_super_weight_back(evaluation: Evaluation, monke
     layer, row, column = SUPER_WEIGHT
     name = f"layers.{layer}.down_proj"
     before = evaluation.weights.tensor(name)
-    made = {way: blocks.rounded(evaluation, None, way).tensor(name) for way in blocks.WAYS}
+    made = {way: blocks.quantized(evaluation, None, way).tensor(name) for way in blocks.WAYS}
     assert made["held_out"][row, column] == before[row, column]
     assert abs(made["clipped"][row, column] - before[row, column]) > 0.5
     made["clipped"][row, column] = before[row, column]
     assert (made["held_out"] == made["clipped"]).all()
     assert np.abs(made["plain"] - before).mean() > np.abs(made["clipped"] - before).mean()
     for kept in ("norm", "lm_head", f"layers.{layer}.attention_norm"):
-        plain = blocks.rounded(evaluation, 32, "plain").tensor(kept)
+        plain = blocks.quantized(evaluation, 32, "plain").tensor(kept)
         assert (plain == evaluation.weights.tensor(kept)).all(), f"{kept} is no matrix of a layer"
