@@ -213,10 +213,10 @@ def test_an_ordinary_norm_overflows_in_float16(
     """
     monkeypatch.setattr(coreml, "MilOps", OrdinaryNorm)
     decoder = CompressedDecoder(smollm2, make_plan(smollm2.spec, CoreMLTarget().capabilities(CoreMLLayout()), 8))
-    coreml.write_coreml(decoder, smollm2.spec, WriteOptions(512, "ordinary"), tmp_path / "model.mlpackage")
+    path = tmp_path / "model.mlpackage"
+    coreml.write_coreml(decoder, smollm2.spec, CoreMLLayout(), WriteOptions(512, "ordinary"), path)
     half, single = (
-        agreement(smollm2, ids[:1, :128], interpreted(tmp_path / "model.mlpackage", precision))
-        for precision in ("float16", "float32")
+        agreement(smollm2, ids[:1, :128], interpreted(path, precision)) for precision in ("float16", "float32")
     )
     assert abs(single.increase) < 0.05
     assert not half.perplexity < 1000
@@ -249,21 +249,22 @@ def test_a_super_activation_of_a_hundred_thousand_keeps_the_perplexity(
 
     def half(residual_max: float) -> Agreement:
         path = tmp_path / f"{residual_max:.0f}.mlpackage"
-        TARGETS["coreml"].write(decoder, smollm2.spec, WriteOptions(512, "tall", residual_max), path)
+        options = WriteOptions(512, "tall", residual_max)
+        TARGETS["coreml"].write(decoder, smollm2.spec, CoreMLLayout(), options, path)
         return agreement(smollm2, ids[:1, :128], interpreted(path, "float16"))
 
     assert abs(half(largest).increase) < 0.05
     assert not half(0.0).perplexity < 1000
 
 
-def test_the_neural_engine_form_survives_float16(smollm2: Checkpoint, ids: np.ndarray, tmp_path: Path) -> None:
+def test_the_neural_engine_layout_survives_float16(smollm2: Checkpoint, ids: np.ndarray, tmp_path: Path) -> None:
     """The other layout has norms and products of its own, and the same super activation goes through them."""
-    target, form = TARGETS["coreml"], CoreMLLayout("ane", (1, 16))
-    plan = make_plan(smollm2.spec, target.capabilities(form), 8)
+    target, layout = TARGETS["coreml"], CoreMLLayout("ane", (1, 16))
+    plan = make_plan(smollm2.spec, target.capabilities(layout), 8)
     columns = {"layers.11.down_proj": (1229, 1487)}
     decoder = CompressedDecoder(smollm2, plan, None, HoldOut(columns, tuple(SUPER_WEIGHTS)))
-    path = tmp_path / target.path(form)
-    target.write(decoder, smollm2.spec, form, WriteOptions(64, "SmolLM2", 0.0), path)
+    path = tmp_path / target.path(layout)
+    target.write(decoder, smollm2.spec, layout, WriteOptions(64, "SmolLM2", 0.0), path)
     package = open_coreml(path, 64, "float16")
     assert agreement(smollm2, ids[:1, :48], package).kl_divergence < 0.05
     package.reset()

@@ -30,7 +30,7 @@ from edgesw.emit.onnx_graph import OnnxGraph
 from edgesw.emit.onnx_linear import product, write_blocks
 from edgesw.emit.onnx_w8a8 import w8a8_product
 from edgesw.errors import EdgeswError
-from edgesw.formats.activation_quantization import RANGES
+from edgesw.formats.activation_quantization import PER_TENSOR, PER_TOKEN, RANGES, STATIC
 from edgesw.runtime.arm_machine import CPUS, Machine, arm64, this_machine
 
 BENCHMARK = Benchmark(
@@ -67,7 +67,7 @@ class Case:
     @property
     def name(self) -> str:
         spike = "super activation" + (" held out" if self.held_out else "") if self.spike else ""
-        within = {"token": "a token's range", "tensor": "a call's range", "static": "a fixed range"}
+        within = {PER_TOKEN: "a token's range", PER_TENSOR: "a call's range", STATIC: "a fixed range"}
         stored = self.scheme if self.ranges is None else f"integers of 8 bits, {within[self.ranges]}"
         return ", ".join(str(part) for part in (stored, spike, f"{self.tokens} tokens") if part)
 

@@ -14,14 +14,14 @@ from edgesw.cli.tables import print_table
 from edgesw.system.sizes import counted, format_size
 
 if TYPE_CHECKING:
-    from edgesw.inspect.contents import Found, Port, Weight
+    from edgesw.inspect.contents import ModelContents, Port, Weight
 
 # The first number in a name that is a word of its own: by it equal rows are one. It is a layer's after such a word.
 _NUMBER = re.compile(r"(?:(?<=[._/])|^)\d+(?=[._/])")
 _LAYER = re.compile(r"(?:layers?|blocks?|h|past|key_values|present)[._/](\d+)(?=[._/])")
 
 
-def print_found(found: Found) -> None:
+def print_found(found: ModelContents) -> None:
     """Weights, equal rows of layers as one; bytes by kind; inputs, outputs and states; operators."""
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     print_table(
@@ -42,7 +42,7 @@ def print_found(found: Found) -> None:
     click.echo(f"{counted(sum(found.operators.values()), 'operator')}: {operators}.")
 
 
-def _summary(found: Found) -> str:
+def _summary(found: ModelContents) -> str:
     """One line on all compressed matrices together."""
     bits, whole = found.bits_per_weight, found.bits_with_held_out
     if bits is None or whole is None:

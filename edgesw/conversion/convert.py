@@ -102,7 +102,7 @@ def convert(
             residual_max,
             bos_id=tokenizer.bos_id,
             stop_ids=tokenizer.eos_ids,
-            rounding=_activations(settings.activations, calibration, hold_out),
+            activations=_activations(settings.activations, calibration, hold_out),
         )
         files = _write_targets(checkpoint, common, plans, calibration, hold_out, folder, progress, again)
         if file_times(source) != read:

@@ -21,5 +21,5 @@ def pack_bits(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _repack(codes: np.ndarray, bits: int) -> np.ndarray:
-    kept = np.unpackbits(codes[:, None], axis=1, bitorder="little", count=bits)
-    return np.packbits(kept, bitorder="little")
+    bits_of_codes = np.unpackbits(codes[:, None], axis=1, bitorder="little", count=bits)
+    return np.packbits(bits_of_codes, bitorder="little")

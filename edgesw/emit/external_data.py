@@ -1,4 +1,4 @@
-"""ONNX external data, written tensor by tensor beside the graph."""
+"""ONNX external data, written tensor by tensor to a file next to the graph."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from types import TracebackType
 import numpy as np
 import onnx
 
-# Runtimes map the file page by page. What is smaller than a page would waste most of one.
+# Runtimes map the file page by page. A tensor smaller than a page would waste most of one.
 PAGE, LINE = 4096, 64
 
 
 class ExternalData:
-    """Appends tensors to one file and makes the initializers that refer to it."""
+    """A file to which tensors are appended, and the initializers that refer to it."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -31,25 +31,25 @@ class ExternalData:
         self._file.close()
 
     def write_packed(self, name: str, packed: np.ndarray, kind: int, shape: tuple[int, ...]) -> str:
-        """As `write`, for values of an ONNX type that numpy has not: `packed` bytes of `shape` of them."""
+        """As `write`, for `shape` values of an ONNX type that numpy does not have, whose bytes are `packed`."""
         self._append(name, packed)
         self._add(name, kind, shape, self._written[name])
         return name
 
     def write(self, name: str, values: np.ndarray) -> str:
-        """Append `values` and add the initializer `name`, which is returned. A name is written once."""
+        """Appends `values`, adds the initializer `name` and returns it. A name is written once."""
         if name not in self._written:
             self._append(name, values)
             self._add(name, onnx.helper.np_dtype_to_tensor_dtype(values.dtype), values.shape, self._written[name])
         return name
 
     def alias(self, name: str, of: str, dtype: np.dtype, shape: tuple[int, ...]) -> str:
-        """Add the initializer `name` over the bytes of the initializer `of`, in another shape."""
+        """Adds the initializer `name` over the bytes of the initializer `of`, in another shape."""
         self._add(name, onnx.helper.np_dtype_to_tensor_dtype(dtype), shape, self._written[of])
         return name
 
     def small(self, name: str, values: np.ndarray) -> str:
-        """Add the initializer `name` inside the graph itself: shape inference reads such values. Once for a name."""
+        """Adds the initializer `name` inside the graph itself, where shape inference reads it; a name once."""
         if name not in self._small:
             self._small.add(name)
             self.initializers.append(onnx.numpy_helper.from_array(values, name))

@@ -11,20 +11,21 @@ from edgesw.formats.write_options import WriteOptions
 GENAI_CONFIG = "genai_config.json"
 
 
-def genai_config(spec: DecoderSpec, packaging: WriteOptions, filename: str) -> str:
-    """For the graph of `write_onnx` in the file `filename`. Names of inputs and outputs are genai's own defaults, said
-    once more for those who read the file. Keys it does not know are errors.
+def genai_config(spec: DecoderSpec, options: WriteOptions, filename: str, share_buffer: bool) -> str:
+    """The configuration for the graph of `write_onnx` in the file `filename`. The names of inputs and outputs are
+    genai's own defaults, spelled out for people who read the file. genai rejects keys that it does not know.
 
-    Greedy unless an app asks for sampling; up to the package's context, whose keys and values are allocated at once.
+    Greedy unless an app asks for sampling. With `share_buffer` past and present keys and values are one buffer, which
+    is allocated for the whole context at once.
     """
-    stop = list(packaging.stop_ids or spec.eos_token_ids)
+    stop = list(options.stop_ids or spec.eos_token_ids)
     past, present = "past_key_values.%d.", "present.%d."
     model: dict[str, Any] = {
-        # Its types differ in what its own builder does for a family, none of which the graph needs: it is a decoder.
+        # genai's types differ in what its own model builder does for a family, which this graph does not need.
         "type": "llama",
-        "context_length": packaging.context,
+        "context_length": options.context,
         "vocab_size": spec.vocab_size,
-        "bos_token_id": packaging.bos_id if packaging.bos_id is not None else spec.bos_token_id,
+        "bos_token_id": options.bos_id if options.bos_id is not None else spec.bos_token_id,
         "eos_token_id": stop,
         "pad_token_id": stop[0] if stop else 0,
         "decoder": {
@@ -49,5 +50,5 @@ def genai_config(spec: DecoderSpec, packaging: WriteOptions, filename: str) -> s
         },
     }
     model = {key: value for key, value in model.items() if value not in (None, [])}
-    search = {"do_sample": False, "max_length": packaging.context, "past_present_share_buffer": not packaging.portable}
+    search = {"do_sample": False, "max_length": options.context, "past_present_share_buffer": share_buffer}
     return json.dumps({"model": model, "search": search}, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""Where a program keeps keys and values: every token's, or for layers with a window the last tokens'."""
+"""The key/value caches of a Core ML program: of all tokens, or for layers with a window of the last tokens."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 from edgesw.decoder.spec import DecoderSpec
 
-# Dimensions of states that are no multiple of this have failed on the Neural Engine (coremltools issue #2631).
+# States with dimensions that are not a multiple of this have failed on the Neural Engine (coremltools issue #2631).
 STATE_MULTIPLE = 32
 FULL, ROLLING = ("keyCache", "valueCache"), ("keyWindow", "valueWindow")
 
 
 @dataclass(frozen=True)
 class CachePlan:
-    """The states of some layers. Where all of them have a window, the rolling caches take the usual names."""
+    """The states of some layers. Where all of them have a window, the rolling caches have the names of full ones."""
 
     full: tuple[int, ...]
-    """Layers whose caches hold every token."""
+    """Layers whose caches hold all tokens."""
     rolling: tuple[int, ...]
     """Layers whose caches hold the last `window` tokens."""
     slots: int
-    """Of the caches that hold every token: the context, and what padding and masks need beyond it."""
+    """Slots of the full caches: the context, and what padding and masks need beyond it."""
     window: int
     """Slots of the rolling caches: the widest window of their layers."""
     heads: int
-    wide: int
-    """Channels of a head, with what fills them up."""
+    padded_head_dim: int
+    """Channels of a head, with padding."""
     batched: bool
-    """Whether a batch of one follows the layers' axis."""
+    """Whether a batch axis of one follows the axis of layers."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -35,7 +35,7 @@ class CachePlan:
         batch = (1,) if self.batched else ()
         parts = [(self.full, FULL, self.slots), (self.rolling, ROLLING if self.full else FULL, self.window)]
         return {
-            name: (len(layers), *batch, self.heads, slots, self.wide)
+            name: (len(layers), *batch, self.heads, slots, self.padded_head_dim)
             for layers, names, slots in parts
             for name in names
             if layers
@@ -51,24 +51,25 @@ class CachePlan:
 
 
 def plan_caches(spec: DecoderSpec, layers: range, context: int, spare: int, fixed: bool) -> CachePlan:
-    """`spare`: slots beyond the context. Programs of `fixed` lengths have states as the Neural Engine wants them."""
-    slots = _rounded(context + spare)
+    """Plans the states of `layers`, with `spare` slots beyond the context. Programs of `fixed` lengths have states that
+    the Neural Engine takes."""
+    slots = _round_up(context + spare)
     windows = {layer: spec.layer_windows[layer] for layer in layers}
     rolling = {
         layer: width
         for layer, width in windows.items()
-        if width is not None and width < context and _rounded(width) < slots
+        if width is not None and width < context and _round_up(width) < slots
     }
     return CachePlan(
         tuple(layer for layer in layers if layer not in rolling),
         tuple(rolling),
         slots,
-        _rounded(max(rolling.values(), default=0)),
+        _round_up(max(rolling.values(), default=0)),
         spec.kv_heads,
-        _rounded(spec.head_dim) if fixed else spec.head_dim,
+        _round_up(spec.head_dim) if fixed else spec.head_dim,
         not fixed,
     )
 
 
-def _rounded(size: int) -> int:
+def _round_up(size: int) -> int:
     return -(-size // STATE_MULTIPLE) * STATE_MULTIPLE

@@ -1,5 +1,8 @@
-"""The folder layout of an .mlpackage, written by us: coremltools' own writer copies the weights once more and names the
-parts by random identifiers, which would make two equal conversions differ."""
+"""The folder layout of an .mlpackage.
+
+coremltools' own writer is not used: it copies the weights once more and names the parts by random identifiers, which
+would make two equal conversions differ.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ _PARTS = {"model.mlmodel": "CoreML Model Specification", "weights": "CoreML Mode
 
 
 def make_folders(package: Path) -> Path:
-    """Create the package's folders and return the one that holds weight.bin."""
+    """Creates the package's folders and returns the one for weight.bin."""
     weights = package / "Data" / AUTHOR / "weights"
     weights.mkdir(parents=True)
     return weights
 
 
 def write_spec(package: Path, spec: Any) -> None:
-    """Write the spec (proto) and the package's own manifest."""
+    """Writes the spec (proto) and the package's own manifest."""
     (package / "Data" / AUTHOR / "model.mlmodel").write_bytes(spec.SerializeToString(deterministic=True))
     names = {part: str(uuid.uuid5(uuid.NAMESPACE_URL, f"edgesw/{part}")).upper() for part in _PARTS}
     entries = {
@@ -32,5 +35,5 @@ def write_spec(package: Path, spec: Any) -> None:
         "itemInfoEntries": entries,
         "rootModelIdentifier": names["model.mlmodel"],
     }
-    # As coremltools writes it: it does so anew whenever it opens a package, and the checksum must stay what it is.
+    # As coremltools writes it: it rewrites this file whenever it opens a package, and the checksum must not change.
     (package / "Manifest.json").write_text(json.dumps(manifest, indent=4, sort_keys=True) + "\n")

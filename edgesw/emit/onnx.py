@@ -13,25 +13,27 @@ from edgesw.decoder.spec import DecoderSpec
 from edgesw.emit.external_data import ExternalData
 from edgesw.emit.genai import GENAI_CONFIG, genai_config
 from edgesw.emit.onnx_graph import OnnxGraph
-from edgesw.emit.onnx_ops import LOGITS_OFFSETS, OnnxOps
+from edgesw.emit.onnx_ops import OnnxOps
 from edgesw.emit.onnx_passes import fuse_skip_norm
 from edgesw.emit.onnx_portable import PortableOps
+from edgesw.formats.onnx_interface import LOGITS_OFFSETS
 from edgesw.formats.write_options import WriteOptions
 
 
-def write_onnx(decoder_weights: CompressedDecoder, spec: DecoderSpec, packaging: WriteOptions, path: Path) -> None:
-    """Write `path` (model.onnx), its external data and genai_config.json beside it, computing in float32.
+def write_onnx(
+    decoder_weights: CompressedDecoder, spec: DecoderSpec, portable: bool, options: WriteOptions, path: Path
+) -> None:
+    """Writes `path` (model.onnx), which computes in float32, and next to it its external data and genai_config.json.
+    `portable`: in operators of the ONNX standard alone.
 
     Inputs `input_ids` and `attention_mask` int64 (batch, q) and (batch, past + q), `past_key_values.N.key` and `.value`
-    (batch, kv_heads, past, head_dim); outputs `logits`, `present.N.key` and `.value`. Logits are of the last token,
-    (batch, 1, vocabulary), or of those that the optional input `logits_offsets` int64 (k,) names; portable ones of all.
+    (batch, kv_heads, past, head_dim); outputs `logits`, `present.N.key` and `.value`. Logits are those of the last
+    token, (batch, 1, vocabulary), or of the tokens in the optional input LOGITS_OFFSETS; of all tokens if `portable`.
     """
     with ExternalData(path.with_name(path.name + ".data")) as data:
         graph = OnnxGraph(data)
-        ops = PortableOps if packaging.portable else OnnxOps
-        graph.node(
-            "Identity", [decoder(ops(spec, decoder_weights, graph, packaging.context, packaging.rounding))], "logits"
-        )
+        ops = (PortableOps if portable else OnnxOps)(spec, decoder_weights, graph, options.context, options.activations)
+        graph.node("Identity", [decoder(ops)], "logits")
     graph.nodes = fuse_skip_norm(graph.nodes)
     cache = ["batch_size", spec.kv_heads, "past_sequence_length", spec.head_dim]
     present = ["batch_size", spec.kv_heads, "total_sequence_length", spec.head_dim]
@@ -41,16 +43,17 @@ def write_onnx(decoder_weights: CompressedDecoder, spec: DecoderSpec, packaging:
         helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch_size", "total_sequence_length"]),
         *(_float(f"past_key_values.{layer}.{part}", cache) for layer, part in parts),
     ]
-    if not packaging.portable:
+    if not portable:
         inputs.append(helper.make_tensor_value_info(LOGITS_OFFSETS, TensorProto.INT64, ["logits_length"]))
-    # onnxruntime-genai makes room for one token's logits where the model says so, else for those of the whole prompt.
-    length = "sequence_length" if packaging.portable else 1
+    # onnxruntime-genai allocates one token's logits where the model declares a length of 1, else the whole prompt's.
+    length = "sequence_length" if portable else 1
     outputs = [
         _float("logits", ["batch_size", length, spec.vocab_size]),
         *(_float(f"present.{layer}.{part}", present) for layer, part in parts),
     ]
-    graph.save(path, packaging.name, inputs, outputs)
-    path.with_name(GENAI_CONFIG).write_text(genai_config(spec, packaging, path.name), encoding="utf-8")
+    graph.save(path, options.name, inputs, outputs)
+    config = genai_config(spec, options, path.name, share_buffer=not portable)
+    path.with_name(GENAI_CONFIG).write_text(config, encoding="utf-8")
 
 
 def _float(name: str, shape: list[Any]) -> Any:

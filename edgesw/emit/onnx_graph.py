@@ -1,4 +1,4 @@
-"""OnnxGraph: nodes and initializers as they come, one after the other."""
+"""OnnxGraph: the nodes and initializers of an ONNX model, in the order in which they are added."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from onnx import TensorProto, helper, save_model
 
 from edgesw.emit.external_data import ExternalData
+from edgesw.formats.correction_names import NARROW
 
 OPSET, IR_VERSION = 21, 10
 MICROSOFT = "com.microsoft"
@@ -18,7 +19,7 @@ VERSIONS = {"": OPSET, MICROSOFT: 1}
 
 
 class OnnxGraph:
-    """Nodes in order of appearance; their constants go to `data`. Values are known by their names."""
+    """Nodes in order; their constants go to `data`. Values are referred to by name."""
 
     def __init__(self, data: ExternalData) -> None:
         self.data = data
@@ -26,13 +27,13 @@ class OnnxGraph:
         self._made: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
-        """Whether a node makes the value."""
+        """Whether a node gives the value of this name."""
         return name in self._made
 
     def node(
         self, op: str, inputs: list[str], output: str | list[str], domain: str | None = "", **attributes: Any
     ) -> str:
-        """Append a node and return its first output. Nodes are named for what they make. A `domain` of None is the
+        """Appends a node and returns its first output, which is also the node's name. A `domain` of None is the
         standard's too, and is left out of the file."""
         outputs = [output] if isinstance(output, str) else output
         self._made.update(outputs)
@@ -40,14 +41,14 @@ class OnnxGraph:
         return outputs[0]
 
     def widened(self, name: str, values: np.ndarray) -> str:
-        """Float16 `values` as float32. Stored as they are; what runs the graph widens them once, as it opens the
+        """Float16 `values` as float32. They are stored in float16; a runtime widens them once, when it opens the
         model."""
         if name not in self:
-            self.node("Cast", [self.data.write(f"{name}_stored", values)], name, to=TensorProto.FLOAT)
+            self.node("Cast", [self.data.write(name + NARROW, values)], name, to=TensorProto.FLOAT)
         return name
 
     def save(self, path: Path, name: str, inputs: list[Any], outputs: list[Any]) -> None:
-        """Write the model, which asks for no more operators than it has."""
+        """Writes the model. It imports only the operator sets that its nodes use."""
         domains = {node.domain for node in self.nodes}
         model = helper.make_model(
             helper.make_graph(self.nodes, name, inputs, outputs, self.data.initializers),

@@ -18,10 +18,8 @@ from edgesw.emit.onnx_linear import Blocks, corrected, product, same_input, writ
 from edgesw.emit.onnx_passes import RESIDUAL
 from edgesw.emit.onnx_w8a8 import w8a8_product
 from edgesw.formats.activation_quantization import ActivationQuantization
-from edgesw.runtime.onnx_matrices import JOINED
-
-# An input that may be left out: which tokens to give logits for, counted from the last one, 0.
-LOGITS_OFFSETS = "logits_offsets"
+from edgesw.formats.correction_names import FUSED
+from edgesw.formats.onnx_interface import LOGITS_OFFSETS
 
 
 class OnnxOps:
@@ -33,16 +31,16 @@ class OnnxOps:
         decoder_weights: CompressedDecoder,
         graph: OnnxGraph,
         context: int,
-        rounding: ActivationQuantization | None = None,
+        activations: ActivationQuantization | None = None,
     ) -> None:
         self.spec, self._source, self.graph = spec, decoder_weights, graph
-        self._ends: dict[str, Blocks] = {}
+        self._vocabulary_blocks: dict[str, Blocks] = {}
         data = graph.data
-        self._turns = [
+        self._rope_tables = [
             [data.write(f"{part}_cache_{number}", table) for part, table in zip(("cos", "sin"), tables, strict=True)]
             for number, tables in enumerate(rotary_tables(rotary, context) for rotary in spec.rotaries)
         ]
-        self._context, self._rounding = context, rounding
+        self._context, self._activations = context, activations
         self._read_mask()
 
     def _read_mask(self) -> None:
@@ -56,7 +54,7 @@ class OnnxOps:
         self._total = graph.node("Cast", ["mask_length"], "total_length", to=TensorProto.INT32)
 
     def embedding(self, name: str) -> str:
-        blocks = self._end(name)
+        blocks = self._vocabulary_matrix(name)
         bits, group = blocks.scheme.bits, blocks.scheme.group
         packed = (blocks.rows, -(-blocks.columns // group) * group * bits // 8)
         codes = self.graph.data.alias(f"{name}.codes_2d", blocks.inputs[0], np.dtype(np.uint8), packed)
@@ -76,8 +74,8 @@ class OnnxOps:
 
     def head_norm(self, x: str, name: str) -> str:
         graph = self.graph
-        apart = graph.data.small("heads_apart", np.array([0, 0, -1, self.spec.head_dim]))
-        heads = self.norm(graph.node("Reshape", [x, apart], f"{name}.heads"), name)
+        split = graph.data.small("heads_apart", np.array([0, 0, -1, self.spec.head_dim]))
+        heads = self.norm(graph.node("Reshape", [x, split], f"{name}.heads"), name)
         joined = graph.data.small("heads_joined", np.array([0, 0, -1]))
         return graph.node("Reshape", [heads, joined], f"{name}.joined")
 
@@ -85,32 +83,32 @@ class OnnxOps:
         return self._head(x, name) if name == "lm_head" else self._product(x, [name], [self._source.matrix(name)])
 
     def linears(self, x: str, names: Sequence[str]) -> tuple[str, ...]:
-        """As `Ops.linears`: a single value where one product can represent all of them."""
+        """As `Ops.linears`: a single value where one product can replace all of them."""
         matrices = [self._source.matrix(name) for name in names]
         if self._is_fusible(tuple(TensorName.parse(name).kind for name in names)) and same_input(matrices):
             return (self._product(x, names, matrices),)
         return tuple(self._product(x, [name], [matrix]) for name, matrix in zip(names, matrices, strict=True))
 
     def _product(self, x: str, names: Sequence[str], matrices: list[CompressedMatrix]) -> str:
-        """The outputs of these matrices side by side, including what is held out of them and their biases."""
+        """The outputs of these matrices side by side, with their corrections and biases."""
         own, kinds = TensorName.parse(names[0]), tuple(TensorName.parse(name).kind for name in names)
-        name = str(own.sibling(JOINED[kinds])) if len(kinds) > 1 else names[0]
-        if self._rounding is None:
+        name = str(own.sibling(FUSED[kinds])) if len(kinds) > 1 else names[0]
+        if self._activations is None:
             y = corrected(self.graph, x, self._dense(x, name, matrices), name, matrices)
         else:
-            bounds = self._rounding.bounds.get(names[0])
-            y = w8a8_product(self.graph, x, name, matrices, self._rounding.ranges, bounds)
+            bounds = self._activations.bounds.get(names[0])
+            y = w8a8_product(self.graph, x, name, matrices, self._activations.ranges, bounds)
         return self._biased(y, own, kinds)
 
     def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:
         return product(self.graph, x, name, write_blocks(self.graph, name, matrices))
 
     def _is_fusible(self, kinds: tuple[str, ...]) -> bool:
-        """Whether nothing is done to one part of their product alone, before what takes all of it."""
+        """Whether nothing is done to a part of their joint product before the operator that takes all of it."""
         return "q_proj" not in kinds or (self.spec.clip_qkv is None and self.spec.qk_norm == "none")
 
     def _biased(self, y: str, name: TensorName, kinds: tuple[str, ...]) -> str:
-        """The outputs of these matrices, side by side, with their biases."""
+        """`y`, the outputs of these matrices side by side, plus their biases."""
         if not any(kind in self.spec.biased for kind in kinds):
             return y
         biases = [
@@ -126,8 +124,8 @@ class OnnxOps:
         past = [f"past_key_values.{layer}.{part}" for part in ("key", "value")]
         present = [f"present.{layer}.{part}" for part in ("key", "value")]
         rotary, window = spec.layer_rotary[layer], spec.layer_windows[layer]
-        turns = [] if rotary is None else self._turns[rotary]
-        # What differs from the operator's defaults, and only that.
+        tables = [] if rotary is None else self._rope_tables[rotary]
+        # Only what differs from the operator's defaults.
         switches: dict[str, Any] = {}
         if window is not None and window < self._context:
             switches["local_window_size"] = window
@@ -135,7 +133,7 @@ class OnnxOps:
             switches["softcap"] = spec.attention_softcap
         return self.graph.node(
             "GroupQueryAttention",
-            [*parts, *[""] * (3 - len(parts)), *past, self._last, self._total, *turns],
+            [*parts, *[""] * (3 - len(parts)), *past, self._last, self._total, *tables],
             [f"layers.{layer}.attention", *present], MICROSOFT,
             num_heads=spec.heads, kv_num_heads=spec.kv_heads, do_rotary=int(rotary is not None),
             scale=spec.score_scale, **switches,
@@ -143,19 +141,19 @@ class OnnxOps:
 
     def gated(self, parts: tuple[str, ...]) -> str:
         if len(parts) == 1:
-            (whole,) = parts
-            parts = f"{whole}.gate", f"{whole}.up"
-            self.graph.node("Split", [whole], list(parts), axis=-1, num_outputs=2)
+            (joined,) = parts
+            parts = f"{joined}.gate", f"{joined}.up"
+            self.graph.node("Split", [joined], list(parts), axis=-1, num_outputs=2)
         gate, up = parts
         if self.spec.activation == "silu":
-            share = self.graph.node("Sigmoid", [gate], f"{gate}.sigmoid")
-            active = self.graph.node("Mul", [gate, share], f"{gate}.silu")
+            sigmoid = self.graph.node("Sigmoid", [gate], f"{gate}.sigmoid")
+            active = self.graph.node("Mul", [gate, sigmoid], f"{gate}.silu")
         else:
             active = self.graph.node("Gelu", [gate], f"{gate}.gelu", approximate="tanh")
         return self.graph.node("Mul", [active, up], f"{gate}.gated")
 
     def add(self, a: str, b: str) -> str:
-        # Without a domain, as these nodes always were: files stay the same, byte for byte.
+        # These nodes have no domain in the file; with one, equal conversions would no longer give equal bytes.
         return self.graph.node("Add", [a, b], f"{b}{RESIDUAL}", None)
 
     def clip(self, x: str, bound: float) -> str:
@@ -169,15 +167,17 @@ class OnnxOps:
         return self._times(self.graph.node("Tanh", [self._times(x, 1 / cap)], f"{x}.tanh"), cap)
 
     def _times(self, x: str, factor: float) -> str:
-        by = self.graph.data.small(f"{x}.factor", np.array(factor, np.float32))
-        return self.graph.node("Mul", [x, by], f"{x}.scaled")
+        constant = self.graph.data.small(f"{x}.factor", np.array(factor, np.float32))
+        return self.graph.node("Mul", [x, constant], f"{x}.scaled")
 
     def _head(self, x: str, name: str) -> str:
-        return product(self.graph, self._wanted(x), name, self._end("embed_tokens" if self.spec.tied_head else name))
+        selected = self._select_tokens(x)
+        blocks = self._vocabulary_matrix("embed_tokens" if self.spec.tied_head else name)
+        return product(self.graph, selected, name, blocks)
 
-    def _wanted(self, x: str) -> str:
-        """Of `x` (batch, q, channels) the tokens that LOGITS_OFFSETS names, counted from each row's last one that is
-        not padding."""
+    def _select_tokens(self, x: str) -> str:
+        """The tokens of `x` (batch, q, channels) in LOGITS_OFFSETS, counted from each row's last token that is not
+        padding."""
         graph, data = self.graph, self.graph.data
         offsets, last_axis = data.small(LOGITS_OFFSETS, np.array([0])), data.small("last_axis", np.array([-1]))
         graph.node("Shape", ["input_ids"], "ids_length", start=1)
@@ -189,8 +189,8 @@ class OnnxOps:
         places = graph.node("Unsqueeze", [at, last_axis], "wanted_places")
         return graph.node("GatherND", [x, places], "wanted_hidden", batch_dims=1)
 
-    def _end(self, name: str) -> Blocks:
-        """Embedding or head; that of a tied head is written once and used twice."""
-        if name not in self._ends:
-            self._ends[name] = write_blocks(self.graph, name, [self._source.matrix(name)])
-        return self._ends[name]
+    def _vocabulary_matrix(self, name: str) -> Blocks:
+        """Embedding or head; a matrix that is both is written once."""
+        if name not in self._vocabulary_blocks:
+            self._vocabulary_blocks[name] = write_blocks(self.graph, name, [self._source.matrix(name)])
+        return self._vocabulary_blocks[name]

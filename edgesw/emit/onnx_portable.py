@@ -1,4 +1,4 @@
-"""PortableOps: the decoder in operators of the ONNX standard alone (opset 21), for other runtimes than onnxruntime."""
+"""PortableOps: the decoder in operators of the ONNX standard alone (opset 21), for runtimes other than onnxruntime."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from edgesw.compress.matrix import CompressedMatrix
 from edgesw.emit.bits import pack_bits
 from edgesw.emit.onnx_linear import block_codes
 from edgesw.emit.onnx_ops import OnnxOps
+from edgesw.formats.correction_names import CODES, SCALES, ZERO_POINTS
 
-# Added to the scores of what a token does not attend to. No infinity: a row of nothing but those is not a number.
-CLOSED = -1e9
+# Added to the scores of keys that a token does not attend to. Not infinity: a row with nothing else would be NaN.
+MASKED = -1e9
 
 
 class PortableOps(OnnxOps):
-    """Matrices are (columns, rows) integers of 4 or 8 bits behind a DequantizeLinear with blocks, which runtimes may
-    multiply with as they are. A tied head is written twice: the embedding is read by rows."""
+    """Matrices are (columns, rows) integers of 4 or 8 bits that go through a DequantizeLinear with blocks, which
+    runtimes may fuse with the product. A tied head is written twice: the embedding is read by rows."""
 
     def _is_fusible(self, kinds: tuple[str, ...]) -> bool:
         return "q_proj" not in kinds
@@ -32,22 +33,24 @@ class PortableOps(OnnxOps):
         past = graph.node("Sub", [total, new], "past_length")
         keys = graph.node("Range", [zero, total, one], "key_index")
         queries = graph.node("Range", [past, total, one], "query_index")
-        # Positions count the tokens that are there, so that a batch may be padded in front.
-        seen = graph.node("CumSum", ["attention_mask", one], "tokens_so_far")
-        counted = graph.node("Max", [graph.node("Sub", [seen, one], "positions_so_far"), zero], "positions_from_0")
+        # Positions count tokens that are not padding, so that a batch may be padded in front.
+        count = graph.node("CumSum", ["attention_mask", one], "tokens_so_far")
+        counted = graph.node("Max", [graph.node("Sub", [count, one], "positions_so_far"), zero], "positions_from_0")
         self._positions = graph.node("Gather", [counted, queries], "positions", axis=1)
         self._keys = keys
         self._queries = graph.node("Unsqueeze", [queries, data.small("axis_1", np.array([1]))], "query_column")
         graph.node("Cast", ["attention_mask"], "there", to=TensorProto.BOOL)
-        self._there = graph.node("Unsqueeze", ["there", data.small("axes_123", np.array([1, 2, 3]))], "there_by_key")
+        self._not_padding = graph.node(
+            "Unsqueeze", ["there", data.small("axes_123", np.array([1, 2, 3]))], "there_by_key"
+        )
         self._masks: dict[int | None, str] = {}
 
     def embedding(self, name: str) -> str:
         graph, (matrix,) = self.graph, block_codes([self._source.matrix(name)])
-        # A Gather takes whole bytes: codes of 4 bits have one each here.
-        parts = [self._integers(f"{name}.codes", matrix.codes, matrix), graph.widened(f"{name}.scales", matrix.scales)]
+        # A Gather takes whole bytes: here codes of 4 bits have a byte each.
+        parts = [self._integers(name + CODES, matrix.codes, matrix), graph.widened(name + SCALES, matrix.scales)]
         if matrix.zero_points is not None:
-            parts.append(graph.data.write(f"{name}.zero_points", matrix.zero_points))
+            parts.append(graph.data.write(name + ZERO_POINTS, matrix.zero_points))
         rows = [graph.node("Gather", [part, "input_ids"], f"{part}.of_tokens", axis=0) for part in parts]
         values = graph.node("DequantizeLinear", rows, f"{name}.rows", axis=-1, block_size=matrix.scheme.group)
         return values if self.spec.embedding_scale == 1 else self._times(values, self.spec.embedding_scale)
@@ -68,40 +71,40 @@ class PortableOps(OnnxOps):
     def attention(self, layer: int, parts: tuple[str, ...]) -> str:
         spec, graph, name = self.spec, self.graph, f"layers.{layer}.attention"
         shared = spec.heads // spec.kv_heads
-        # Queries (batch, kv_heads, heads that share them, q, channels); keys and values have one in the third place.
+        # Queries (batch, kv_heads, heads that share them, q, channels); keys and values have a third axis of one.
         heads = [
-            self._heads(x, f"{name}.{part}", each)
+            self._split_heads(x, f"{name}.{part}", each)
             for x, part, each in zip(parts, ("query", "key", "value"), (shared, 1, 1), strict=True)
         ]
         if (rotary := spec.layer_rotary[layer]) is not None:
-            heads[:2] = [self._turned(x, rotary) for x in heads[:2]]
+            heads[:2] = [self._rotate(x, rotary) for x in heads[:2]]
         third = graph.data.small("axis_2", np.array([2]))
-        whole = []
+        caches = []
         for part, new in zip(("key", "value"), heads[1:], strict=True):
             flat = graph.node("Squeeze", [new, third], f"{new}.new")
             present = graph.node("Concat", [f"past_key_values.{layer}.{part}", flat], f"present.{layer}.{part}", axis=2)
-            whole.append(graph.node("Unsqueeze", [present, third], f"{name}.all_{part}s"))
-        across = graph.node("Transpose", [whole[0]], f"{name}.keys_across", perm=[0, 1, 2, 4, 3])
-        scores = graph.node("MatMul", [self._times(heads[0], spec.score_scale), across], f"{name}.scores")
+            caches.append(graph.node("Unsqueeze", [present, third], f"{name}.all_{part}s"))
+        keys = graph.node("Transpose", [caches[0]], f"{name}.keys_across", perm=[0, 1, 2, 4, 3])
+        scores = graph.node("MatMul", [self._times(heads[0], spec.score_scale), keys], f"{name}.scores")
         if spec.attention_softcap is not None:
             scores = self.softcap(scores, spec.attention_softcap)
         masked = graph.node("Add", [scores, self._mask(spec.layer_windows[layer])], f"{name}.masked")
-        shares = graph.node("Softmax", [masked], f"{name}.shares", axis=-1)
-        mixed = graph.node("MatMul", [shares, whole[1]], f"{name}.mixed")
-        back = graph.node("Transpose", [mixed], f"{name}.by_token", perm=[0, 3, 1, 2, 4])
-        return graph.node("Reshape", [back, graph.data.small("heads_joined", np.array([0, 0, -1]))], name)
+        weights = graph.node("Softmax", [masked], f"{name}.shares", axis=-1)
+        mixed = graph.node("MatMul", [weights, caches[1]], f"{name}.mixed")
+        by_token = graph.node("Transpose", [mixed], f"{name}.by_token", perm=[0, 3, 1, 2, 4])
+        return graph.node("Reshape", [by_token, graph.data.small("heads_joined", np.array([0, 0, -1]))], name)
 
-    def _heads(self, x: str, name: str, shared: int) -> str:
+    def _split_heads(self, x: str, name: str, shared: int) -> str:
         """(batch, q, channels) -> (batch, kv_heads, shared, q, head_dim)."""
         shape = np.array([0, 0, self.spec.kv_heads, shared, self.spec.head_dim])
-        apart = self.graph.node("Reshape", [x, self.graph.data.small(f"by_head_{shared}", shape)], f"{name}.heads")
-        return self.graph.node("Transpose", [apart], name, perm=[0, 2, 3, 1, 4])
+        split = self.graph.node("Reshape", [x, self.graph.data.small(f"by_head_{shared}", shape)], f"{name}.heads")
+        return self.graph.node("Transpose", [split], name, perm=[0, 2, 3, 1, 4])
 
-    def _turned(self, x: str, rotary: int) -> str:
-        """`x`, (..., q, head_dim), turned by its positions: halves a, b become a cos - b sin, b cos + a sin."""
+    def _rotate(self, x: str, rotary: int) -> str:
+        """`x`, (..., q, head_dim), rotated by its positions: halves a, b become a cos - b sin, b cos + a sin."""
         graph, axes = self.graph, self.graph.data.small("axes_12", np.array([1, 2]))
         tables = []
-        for part, table in zip(("cos", "sin"), self._turns[rotary], strict=True):
+        for part, table in zip(("cos", "sin"), self._rope_tables[rotary], strict=True):
             if (name := f"{part}_of_tokens_{rotary}") not in graph:
                 rows = graph.node("Gather", [table, self._positions], f"{name}.rows", axis=0)
                 graph.node("Unsqueeze", [rows, axes], name)
@@ -117,22 +120,22 @@ class PortableOps(OnnxOps):
         return graph.node("Concat", [left, right], f"{x}.turned", axis=-1)
 
     def _mask(self, window: int | None) -> str:
-        """(batch, 1, 1, q, kv): what is added to the scores of a layer with this window."""
+        """(batch, 1, 1, q, kv_length): what is added to the scores of a layer with this window."""
         window = window if window is not None and window < self._context else None
         if window not in self._masks:
             graph, data, name = self.graph, self.graph.data, "mask" if window is None else f"mask_{window}"
-            opened = graph.node("LessOrEqual", [self._keys, self._queries], f"{name}.causal")
+            visible = graph.node("LessOrEqual", [self._keys, self._queries], f"{name}.causal")
             if window is not None:
                 width = data.small(f"{name}.window", np.array(window))
                 before = graph.node("Sub", [self._queries, width], f"{name}.before")
                 near = graph.node("Greater", [self._keys, before], f"{name}.near")
-                opened = graph.node("And", [opened, near], f"{name}.open")
-            opened = graph.node("And", [opened, self._there], f"{name}.open_and_there")
-            ends = [
-                data.small(f"score_{what}", np.array(added, np.float32))
-                for what, added in (("open", 0), ("closed", CLOSED))
+                visible = graph.node("And", [visible, near], f"{name}.open")
+            visible = graph.node("And", [visible, self._not_padding], f"{name}.open_and_there")
+            biases = [
+                data.small(f"score_{which}", np.array(bias, np.float32))
+                for which, bias in (("open", 0), ("closed", MASKED))
             ]
-            self._masks[window] = graph.node("Where", [opened, *ends], name)
+            self._masks[window] = graph.node("Where", [visible, *biases], name)
         return self._masks[window]
 
     def _dense(self, x: str, name: str, matrices: list[CompressedMatrix]) -> str:
@@ -143,11 +146,11 @@ class PortableOps(OnnxOps):
         scales = np.concatenate([part.scales for part in stored]).T
         zeros = [part.zero_points for part in stored if part.zero_points is not None]
         parts = [
-            self._integers(f"{name}.codes", codes, stored[0], narrow),
-            graph.widened(f"{name}.scales", np.ascontiguousarray(scales)),
+            self._integers(name + CODES, codes, stored[0], narrow),
+            graph.widened(name + SCALES, np.ascontiguousarray(scales)),
         ]
         if zeros:
-            parts.append(self._integers(f"{name}.zero_points", np.concatenate(zeros).T, stored[0], narrow))
+            parts.append(self._integers(name + ZERO_POINTS, np.concatenate(zeros).T, stored[0], narrow))
         weight = graph.node("DequantizeLinear", parts, f"{name}.weight", axis=0, block_size=scheme.group)
         return graph.node("MatMul", [x, weight], name)
 
@@ -155,7 +158,7 @@ class PortableOps(OnnxOps):
         return self._dense(x, name, [self._source.matrix("embed_tokens" if self.spec.tied_head else name)])
 
     def _integers(self, name: str, values: np.ndarray, matrix: BlockCodes, narrow: bool = False) -> str:
-        """Codes or zero points, two to a byte if `narrow`. Without zero points they are signed, around zero."""
+        """Writes codes or zero points, two to a byte if `narrow`. Codes without zero points are signed, around zero."""
         signed = matrix.zero_points is None
         if signed:
             values = (values.astype(np.int16) - 2 ** (matrix.scheme.bits - 1)).astype(np.int8)

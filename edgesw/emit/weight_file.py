@@ -35,7 +35,7 @@ class WeightFile:
             self._file.close()
 
     def write(self, values: np.ndarray, dtype: str) -> int:
-        """Append one blob and return its offset, to be used in a BlobFileValue.
+        """Appends one blob and returns its offset, for a BlobFileValue.
 
         `dtype` is a key of CODES, else EdgeswError; for sub-byte types `values` are uint8 codes, packed low bits first.
         """
@@ -57,16 +57,16 @@ class WeightFile:
 
 
 def to_spec(program: Any, offsets: dict[str, int], weights: WeightFile) -> Any:
-    """The Core ML spec (proto) of a MIL program whose const op named N lies at `offsets[N]` of the weight file.
+    """The Core ML spec (proto) of a MIL program whose const op named N is at `offsets[N]` of the weight file.
 
-    Consts without an offset that are too large for the spec itself are appended to the file, equal ones once: functions
-    of a program each have their own masks and tables.
+    Consts without an offset that are too large for the spec itself are appended to the file, equal ones once: each
+    function of a program has its own masks and tables.
     """
     from coremltools import target
     from coremltools.converters.mil.backend.mil import helper, load
 
-    # coremltools has no native build for Linux on ARM. Without it the exporter refuses to start for want of a writer
-    # that it will not use: create_file_value below is the only place that would.
+    # coremltools has no native build for Linux on ARM. Without it the exporter does not start: it checks for a writer
+    # that is not used here, as create_file_value below is the only place that would.
     load.BlobWriter = load.BlobWriter or WeightFile
 
     appended: dict[tuple[str, bytes], int] = {}

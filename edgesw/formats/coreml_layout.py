@@ -1,34 +1,51 @@
-"""Form: for which of Apple's compute units a Core ML package is shaped, and how many tokens it takes at once."""
+"""CoreMLLayout: which of Apple's compute units a Core ML model is made for, and how many tokens it takes at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from edgesw.errors import UsageError
 
 COMPUTE_KEY = "edgesw.compute"
-"""Where a package of ours says which units it is made for, in its model's own metadata."""
+"""In the metadata of an .mlpackage: the units that it is made for."""
 UNITS = ("gpu", "ane", "cpu", "all")
-UNCORRECTED = "_uncorrected"
-"""How a function without what is held out is called: as the one with it, and this."""
-# What prompts are fed in on the Neural Engine, whose programs have fixed shapes.
+_UNCORRECTED = "_uncorrected"
+# How many tokens of a prompt the Neural Engine takes at once: its programs have fixed shapes.
 PREFILL = 64
 LONGEST = 1024
 
 
 @dataclass(frozen=True)
+class ProgramFunction:
+    """A function of a Core ML program."""
+
+    name: str
+    lengths: tuple[int, ...]
+    """How many tokens it takes at once. Empty: any number."""
+
+    @property
+    def corrected(self) -> bool:
+        """Whether it adds back what is held out."""
+        return is_corrected(self.name)
+
+    @property
+    def without_corrections(self) -> ProgramFunction:
+        """The same function without what is held out."""
+        return ProgramFunction(self.name + _UNCORRECTED, self.lengths)
+
+
+@dataclass(frozen=True)
 class CoreMLLayout:
-    """How a Core ML program is shaped and called."""
+    """How a Core ML program is laid out and called."""
 
     compute: str = "gpu"
-    """The units it is made for, of UNITS: all is the Neural Engine with the GPU beside it."""
+    """The compute units it is made for, one of UNITS: "all" is the Neural Engine and the GPU."""
     lengths: tuple[int, ...] = ()
     """How many tokens it takes at once, ascending. Empty: any number, and the program counts them by itself."""
     chunks: int = 1
-    """In how many packages its layers are."""
+    """How many packages its layers are split into."""
     ablation: bool = False
-    """Whether each function is there once more without what is held out, over the same weights."""
+    """Whether each function is there a second time without what is held out, over the same weights."""
 
     @property
     def convolutions(self) -> bool:
@@ -36,27 +53,25 @@ class CoreMLLayout:
         return self.compute == "ane"
 
     @property
-    def functions(self) -> dict[str, tuple[int, ...]]:
-        """The program's functions and the numbers of tokens that each takes; none: any number. Those of the ablation
-        are not among them."""
+    def functions(self) -> tuple[ProgramFunction, ...]:
+        """All functions of the program, in its order."""
+        return tuple(
+            each
+            for function in self._corrected_functions()
+            for each in ((function, function.without_corrections) if self.ablation else (function,))
+        )
+
+    def _corrected_functions(self) -> list[ProgramFunction]:
         if not self.lengths or self.compute in ("gpu", "cpu"):
-            return {"main": self.lengths}
+            return [ProgramFunction("main", self.lengths)]
         longer = [length for length in self.lengths if length > 1]
         names = {length: "prefill" if len(longer) == 1 else f"prefill_{length}" for length in longer}
-        return {{**names, 1: "decode"}[length]: (length,) for length in self.lengths}
-
-    def described_functions(self) -> list[dict[str, Any]]:
-        """All functions of the program, as the manifest lists them: name, the numbers of tokens each takes (empty: any
-        number), and whether what is held out is added back."""
-        kinds = ((True, ""), (False, UNCORRECTED)) if self.ablation else ((True, ""),)
-        return [
-            {"name": name + suffix, "lengths": list(lengths), "corrected": corrected}
-            for corrected, suffix in kinds
-            for name, lengths in self.functions.items()
-        ]
+        return [ProgramFunction({**names, 1: "decode"}[length], (length,)) for length in self.lengths]
 
 
-FLEXIBLE = CoreMLLayout()
+def is_corrected(function: str) -> bool:
+    """Whether the function of this name adds back what is held out."""
+    return not function.endswith(_UNCORRECTED)
 
 
 def chunk_names(chunks: int) -> list[str]:
@@ -67,7 +82,8 @@ def chunk_names(chunks: int) -> list[str]:
 def make_layout(
     compute: str, lengths: tuple[int, ...] | None, chunks: int, context: int, ablation: bool = False
 ) -> CoreMLLayout:
-    """`lengths` None: what suits the units. Raises UsageError for what they cannot have."""
+    """The layout for these units; `lengths` None: what suits them. Raises UsageError for lengths that they cannot
+    have."""
     static = compute in ("ane", "all")
     if lengths is None:
         lengths = (1, min(PREFILL, context)) if static else ()

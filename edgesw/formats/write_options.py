@@ -1,27 +1,25 @@
-"""WriteOptions: what a writer of models is told beside the decoder itself."""
+"""WriteOptions: options of a conversion that every model writer receives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from edgesw.formats.activation_quantization import ActivationQuantization
-from edgesw.formats.coreml_layout import FLEXIBLE, CoreMLLayout
 
 
 @dataclass(frozen=True)
 class WriteOptions:
+    """What a model writer needs to know besides the decoder and the target's own options."""
+
     context: int
-    """Most tokens that the caches hold."""
+    """How many tokens the caches hold at most."""
     name: str
-    """What the model is called."""
+    """The model's name."""
     residual_max: float = 0.0
-    """The largest magnitude seen in the residual stream, for formats that compute in float16."""
-    form: CoreMLLayout = FLEXIBLE
+    """The largest magnitude measured in the residual stream, for formats that compute in float16."""
     bos_id: int | None = None
-    """The token that begins a text, for runtimes that want to know."""
+    """The token that begins a text."""
     stop_ids: tuple[int, ...] = ()
     """Tokens that end a text or a turn."""
-    portable: bool = False
-    """ONNX: operators of the standard alone."""
-    rounding: ActivationQuantization | None = None
-    """How the inputs of the layers' matrices are rounded to 8 bits; None: as the runtime's kernels like it."""
+    activations: ActivationQuantization | None = None
+    """How the inputs of the layers' matrices are quantized to 8 bits; None: as the runtime's kernels do by default."""

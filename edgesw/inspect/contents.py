@@ -1,30 +1,33 @@
-"""What is found in a model file: its weights, the bytes they take, its operators, inputs, outputs and states."""
+"""ModelContents: a model file's weights, the bytes they take, its operators, inputs, outputs and states."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgesw.formats.correction_names import CorrectionNames
+
 Shape = tuple[int, ...]
 Place = tuple[str, int | str]
-"""The file that holds something, and where; what the program itself holds has a file of no name. Equal ones are one."""
+"""A file and the position in it; the file's name is empty for what the program itself holds. Tensors in the same place
+are one."""
 
-# What bytes are for.
+# What bytes are used for.
 CODES, PALETTES, SCALES, ZERO_POINTS = "codes", "palettes", "scales", "zero points"
 MASKS, HELD_OUT, PLAIN, OTHER, REST = "masks", "held out", "uncompressed", "other constants", "program and padding"
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A constant as its header has it, without its values."""
+    """A constant as its header describes it, without its values."""
 
     name: str
     type: str
     bits: int
-    """Of one element."""
+    """The width of an element."""
     shape: Shape
     place: Place
     bytes: int
@@ -35,15 +38,15 @@ class Tensor:
 
     @property
     def is_weight(self) -> bool:
-        """Whether it is worth a row when nothing is known of it but this: values, or a matrix' codes. Wide integers
-        count or point at something."""
+        """Whether it is a weight, as far as its header shows: values, or a matrix's codes. Wide integers are counts or
+        indices."""
         narrow = 0 < self.bits <= 8 and self.type != "bool" and len(self.shape) > 1
         return math.prod(self.shape) > 1 and (narrow or self.is_float)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes that a weight takes, and what for."""
+    """Bytes of a weight, and what they are used for."""
 
     kind: str
     place: Place
@@ -51,13 +54,14 @@ class Piece:
 
 
 def piece(kind: str, tensor: Tensor) -> Piece:
+    """All bytes of a tensor, used for this kind."""
     return Piece(kind, tensor.place, tensor.bytes)
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A matrix, or another constant of a layer. `shape`: (rows, columns), rows being output channels, where what uses a
-    matrix tells which these are."""
+    """A matrix, or another constant of a layer. `shape` is (rows, columns), rows being output channels, where the
+    operators that use the matrix show which those are."""
 
     name: str
     shape: Shape
@@ -73,7 +77,7 @@ class Weight:
 
     @property
     def stored_bytes(self) -> int:
-        """Codes and what decodes them, without what is held out."""
+        """Bytes of codes and of what decodes them, without what is held out."""
         return sum(each.bytes for each in self.pieces if each.kind != HELD_OUT)
 
     @property
@@ -85,10 +89,17 @@ class Weight:
         """Stored bits per weight."""
         return 8 * self.stored_bytes / max(1, self.elements)
 
-    def holding_out(self, tensors: Iterable[Tensor], columns: int, scalars: int) -> Weight:
-        """With what is held out of it, and the tensors that put it back."""
-        more = tuple(piece(HELD_OUT, tensor) for tensor in tensors)
-        return replace(self, pieces=self.pieces + more, held_out_columns=columns, held_out_scalars=scalars)
+    def with_held_out(self, tensors: Mapping[str, Tensor], names: CorrectionNames) -> Weight:
+        """The weight of a model that edgesw wrote, with what is held out of it: the corrections are those of `tensors`
+        that are named for the weight."""
+        own = {end: tensors[self.name + end] for end in names.in_file() if self.name + end in tensors}
+        deltas, scalars = own.get(names.column_deltas + names.narrow), own.get(names.scalar_columns)
+        return replace(
+            self,
+            pieces=self.pieces + tuple(piece(HELD_OUT, tensor) for tensor in own.values()),
+            held_out_columns=0 if deltas is None else math.prod(deltas.shape) // self.shape[0],
+            held_out_scalars=0 if scalars is None else scalars.shape[0],
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -114,31 +125,31 @@ class Port:
     shape: tuple[int | str, ...]
     optional: bool = False
     function: str = ""
-    """Of a program with several functions."""
+    """Whose it is, in a program with several functions."""
 
     def to_dict(self) -> dict[str, Any]:
-        told = {"name": self.name, "kind": self.kind, "type": self.type, "shape": list(self.shape)}
-        return {**told, "optional": self.optional, **({"function": self.function} if self.function else {})}
+        values = {"name": self.name, "kind": self.kind, "type": self.type, "shape": list(self.shape)}
+        return {**values, "optional": self.optional, **({"function": self.function} if self.function else {})}
 
 
 @dataclass(frozen=True)
-class Found:
-    """One model file or .mlpackage."""
+class ModelContents:
+    """The contents of one model file or .mlpackage."""
 
     path: Path
     format: str
     versions: dict[str, str]
     weights: tuple[Weight, ...]
     others: tuple[Piece, ...]
-    """Constants that are no weights."""
+    """Constants that are not weights."""
     operators: dict[str, int]
     ports: tuple[Port, ...]
     disk_bytes: int
-    """All its files."""
+    """Size of all its files."""
 
     @property
     def bytes_by_kind(self) -> dict[str, int]:
-        """What its files hold, each byte once; they come to `disk_bytes`."""
+        """What the bytes of its files are used for, each byte once; they total `disk_bytes`."""
         kinds = dict.fromkeys((CODES, PALETTES, SCALES, ZERO_POINTS, MASKS, HELD_OUT, PLAIN, OTHER), 0)
         seen = set()
         for each in (*(part for weight in self.weights for part in weight.pieces), *self.others):
@@ -154,12 +165,12 @@ class Found:
 
     @property
     def bits_per_weight(self) -> float | None:
-        """Of all compressed matrices together; None where there are none."""
+        """Stored bits per weight of all compressed matrices; None if there are none."""
         return self._bits(sum(weight.stored_bytes for weight in self.compressed))
 
     @property
     def bits_with_held_out(self) -> float | None:
-        """With what puts back what is held out of them."""
+        """The same with their corrections."""
         return self._bits(sum(weight.stored_bytes + weight.correction_bytes for weight in self.compressed))
 
     def _bits(self, size: int) -> float | None:
@@ -182,10 +193,10 @@ class Found:
 
 
 def once(weights: Iterable[Weight]) -> tuple[Weight, ...]:
-    """Each weight once, however often the program reads the same bytes: a tied head, functions over one file. Small
-    parts may be in the program itself, once for each function."""
-    kept: dict[frozenset[Place], Weight] = {}
+    """The weights, each once even where the program reads the same bytes several times: a tied head, functions that
+    share a file. Small parts may be in the program itself, once for each function."""
+    distinct: dict[frozenset[Place], Weight] = {}
     for weight in weights:
         places = frozenset(each.place for each in weight.pieces)
-        kept.setdefault(frozenset(place for place in places if place[0]) or places, weight)
-    return tuple(kept.values())
+        distinct.setdefault(frozenset(place for place in places if place[0]) or places, weight)
+    return tuple(distinct.values())

@@ -1,4 +1,4 @@
-"""What is inside an .mlpackage, of any maker. Values are not read."""
+"""The contents of an .mlpackage, whoever wrote it. Values are not read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from edgesw.errors import UnreadableError
 from edgesw.formats.coreml_layout import COMPUTE_KEY
-from edgesw.inspect.contents import Found, Port
+from edgesw.inspect.contents import ModelContents, Port
 from edgesw.inspect.coreml_weights import ProgramWeights
 from edgesw.runtime.coreml_shapes import array_shapes
 from edgesw.runtime.mil_plan import model_path, read_spec
@@ -19,14 +19,14 @@ from edgesw.system.log_filter import coremltools
 _SYSTEMS = {6: "iOS 15", 7: "iOS 16", 8: "iOS 17", 9: "iOS 18", 10: "iOS 26"}
 
 
-def inspect_coreml(package: Path) -> Found:
-    """Raises UnreadableError for a model that is no ML program, PackageError for a damaged one, UnsupportedError for a
-    type of numbers that is not known."""
+def inspect_coreml(package: Path) -> ModelContents:
+    """Reads the headers of an .mlpackage. UnreadableError for a model that is not an ML program, PackageError for a
+    damaged one, UnsupportedError for an unknown type of numbers."""
     model = model_path(package)
     spec = read_spec(model)
     if (kind := spec.WhichOneof("Type")) != "mlProgram":
         raise UnreadableError(
-            f"{package} is a Core ML model but no ML program ({kind or 'empty'}), and only those are inspected: "
+            f"{package} is a Core ML model but not an ML program ({kind or 'empty'}), and only those are inspected: "
             "convert it with convert_to='mlprogram'."
         )
     functions = {name: _block(function, package) for name, function in spec.mlProgram.functions.items()}
@@ -35,11 +35,11 @@ def inspect_coreml(package: Path) -> Found:
     for name, block in functions.items():
         weights.add(name, _operations(block))
         operators.update(op.type for op in _operations(block) if op.type != "const")
-    known, others = weights.found(ours=COMPUTE_KEY in spec.description.metadata.userDefined)
+    known, others = weights.contents(by_edgesw=COMPUTE_KEY in spec.description.metadata.userDefined)
     version = spec.specificationVersion
     system = {"from": _SYSTEMS[version]} if version in _SYSTEMS else {}
     opsets = sorted({function.opset for function in spec.mlProgram.functions.values()})
-    return Found(
+    return ModelContents(
         package,
         "Core ML",
         {"specification": str(version), **system, "opset": ", ".join(opsets)},
@@ -58,7 +58,7 @@ def _block(function: Any, package: Path) -> Any:
 
 
 def _operations(block: Any) -> Iterator[Any]:
-    """Those of blocks within operations as well, before what they belong to."""
+    """All operations; those of blocks within an operation come before it."""
     for op in block.operations:
         for inner in op.blocks:
             yield from _operations(inner)
@@ -73,7 +73,7 @@ def _ports(description: Any, functions: dict[str, Any]) -> Iterator[Port]:
         made = {} if block is None else {out.name: out for op in block.operations for out in op.outputs}
         for kind in ("input", "state", "output"):
             for feature in getattr(each, kind):
-                # Descriptions may leave out the shapes of outputs: the program has them.
+                # Descriptions may leave out the shapes of outputs, which the program has.
                 port = _port(feature, kind, name)
                 if kind == "output" and not port.shape and feature.name in made:
                     port = Port(port.name, kind, port.type, _dimensions(made[feature.name].type), function=name)
@@ -81,14 +81,14 @@ def _ports(description: Any, functions: dict[str, Any]) -> Iterator[Port]:
 
 
 def _port(feature: Any, kind: str, function: str) -> Port:
-    form = feature.type.WhichOneof("Type") or "?"
+    kind_of_type = feature.type.WhichOneof("Type") or "?"
     array = None
-    if form == "multiArrayType":
+    if kind_of_type == "multiArrayType":
         array = feature.type.multiArrayType
-    elif form == "stateType":
+    elif kind_of_type == "stateType":
         array = feature.type.stateType.arrayType
     if array is None:
-        return Port(feature.name, kind, form.removesuffix("Type"), (), feature.type.isOptional, function)
+        return Port(feature.name, kind, kind_of_type.removesuffix("Type"), (), feature.type.isOptional, function)
     number = coremltools().proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(array.dataType)
     return Port(feature.name, kind, str(number).lower(), _shape(array), feature.type.isOptional, function)
 

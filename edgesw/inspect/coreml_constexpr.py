@@ -1,4 +1,4 @@
-"""What the constexpr ops of MIL decode, in words: those of iOS 16, of iOS 18, and one within another."""
+"""The schemes that MIL's constexpr ops decode, in words: those of iOS 16, those of iOS 18, and nested ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from edgesw.inspect.contents import CODES, MASKS, PALETTES, SCALES, ZERO_POINTS, Piece, Shape, Tensor, piece
 from edgesw.inspect.scheme_text import block_words, palette_words
 
-# What the parameters of constexpr ops hold, of iOS 16 and of iOS 18.
+# The contents of the parameters of constexpr ops, of iOS 16 and of iOS 18.
 _KINDS = {
     "indices": CODES, "indices_nonzero_data": CODES, "data": CODES, "nonzero_data": CODES, "quantized_data": CODES,
     "source_val": CODES, "lut": PALETTES, "scale": SCALES, "offset": ZERO_POINTS, "zero_point": ZERO_POINTS,
@@ -20,7 +20,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a constexpr op gives, and what another may take: its scheme in words, and what it is decoded from."""
+    """The result of a constexpr op, which another may read: its scheme in words, and what it is decoded from."""
 
     shape: Shape
     words: str
@@ -28,13 +28,14 @@ class Decoded:
 
 
 def decode(op: Any, args: Mapping[str, Tensor | Decoded]) -> Decoded:
-    """Raises KeyError, IndexError, ValueError or ZeroDivisionError where the parameters are not those of the op."""
-    # The last output is what is decoded: sparse ones give their mask first.
+    """What a constexpr op decodes. KeyError, IndexError, ValueError or ZeroDivisionError where the parameters are not
+    those of the op."""
+    # The last output is the decoded one: sparse ops return their mask first.
     shape = tuple(int(each.constant.size) for each in op.outputs[-1].type.tensorType.dimensions)
     pieces: list[Piece] = []
     for name, arg in args.items():
         if isinstance(arg, Decoded):
-            # Codes that stand for a palette's entries are the palette's.
+            # Codes of palette entries belong to the palette.
             kinds = {CODES: PALETTES} if name == "lut" else {}
             pieces += [replace(each, kind=kinds.get(each.kind, each.kind)) for each in arg.pieces]
         elif name in _KINDS:
@@ -80,7 +81,7 @@ def _numbers(data: Tensor | Decoded) -> str:
 
 
 def _number(op: Any, parameter: str) -> float | None:
-    """The scalar that the program itself has for a parameter; None where it has none."""
+    """A parameter that is a scalar in the program itself; None for another."""
     value = op.attributes.get(parameter)
     if value is None and parameter in op.inputs:
         value = op.inputs[parameter].arguments[0].value

@@ -1,4 +1,4 @@
-"""What is inside an ONNX model, of any maker. Values are not read."""
+"""The contents of an ONNX model, whoever wrote it. Values are not read."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, ValueInfoProto
 
 from edgesw.errors import UnreadableError
-from edgesw.inspect.contents import Found, Port
+from edgesw.inspect.contents import ModelContents, Port
 from edgesw.inspect.onnx_scope import scopes
 from edgesw.inspect.onnx_tensors import Tensors, type_name
 from edgesw.inspect.onnx_weights import find_weights
 
-# Before this version initializers had to be among the inputs, so that being both says nothing.
+# Before this version initializers had to be among the inputs, so an input with an initializer need not be optional.
 _OPTIONAL_SINCE = 4
 
 
-def inspect_onnx(path: Path) -> Found:
-    """Raises UnreadableError for a file that is no ONNX model, is damaged, or misses its data."""
+def inspect_onnx(path: Path) -> ModelContents:
+    """Reads the headers of an ONNX model. UnreadableError for a file that is not one, is damaged, or lacks its data."""
     model = ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
-        raise UnreadableError(f"{path} is damaged or no ONNX model. Get or write it again.") from error
+        raise UnreadableError(f"{path} is damaged or not an ONNX model. Get or write it again.") from error
     if not model.ir_version or not model.graph.node:
-        raise UnreadableError(f"{path} is no ONNX model: it has no graph. Give the path of another file.")
+        raise UnreadableError(f"{path} is not an ONNX model: it has no graph. Give the path of another file.")
     try:
-        return _found(path, model)
-    # Inputs that are missing, lengths that do not fit, names that are no text: what a flipped bit makes of a model.
+        return _contents(path, model)
+    # Missing inputs, lengths that do not fit, names that are not text: a model with a flipped bit has any of these.
     except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
         raise UnreadableError(f"{path} is damaged ({error}). Get or write it again.") from error
 
 
-def _found(path: Path, model: ModelProto) -> Found:
+def _contents(path: Path, model: ModelProto) -> ModelContents:
     tensors = Tensors(path)
-    found = list(scopes(model, tensors))
-    weights, others = find_weights(found, ours=model.producer_name == "edgesw")
+    every = list(scopes(model, tensors))
+    weights, others = find_weights(every, by_edgesw=model.producer_name == "edgesw")
     operators = Counter(
         f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-        for scope in found
+        for scope in every
         for node in scope.nodes
     )
     versions = {each.domain or "opset": str(each.version) for each in model.opset_import}
     maker = f"{model.producer_name} {model.producer_version}".strip()
-    return Found(
+    return ModelContents(
         path,
         "ONNX",
         {**versions, "IR": str(model.ir_version), **({"made by": maker} if maker else {})},

@@ -1,4 +1,4 @@
-"""The names of an ONNX graph: what makes each value, what takes it, and which constant it comes from."""
+"""The names of an ONNX graph: the node that makes a value, the nodes that read it, the constant it comes from."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 from edgesw.inspect.contents import Tensor
 from edgesw.inspect.onnx_tensors import Tensors
 
-# These change neither which constant a value is nor how large its codes are.
+# Operators that change neither which constant a value comes from nor the width of its codes.
 _PASSES = {"Cast", "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Gather"}
-# How many operators are followed, from a constant to a product or from a product of integers to its scales.
+# How many operators are followed from a constant to a product, or from a product of integers to its scales.
 _FAR = 4
-# The operand of a product on its right, which has output channels last, by operator.
+# The index of a product's right operand, which has output channels last, by operator.
 RIGHT = {"MatMul": 1, "MatMulInteger": 1, "MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1, "QLinearMatMul": 3,
          "Gemm": 1, "QGemm": 3, "QAttention": 1}  # fmt: skip
 
 
 class Scope:
-    """One graph, which sees the names of the graphs around it."""
+    """The names of one graph, which include those of the graphs around it."""
 
     def __init__(self, graph: GraphProto, tensors: Tensors, around: Scope | None = None) -> None:
         self.nodes = list(graph.node)
@@ -41,7 +41,7 @@ class Scope:
                 self._takers.setdefault(name, []).append((node, index))
 
     def origin(self, name: str) -> Tensor | None:
-        """The constant that a value is, but for its type, its axes and which rows are taken; None for others."""
+        """The constant that a value is, apart from type, axes and a selection of rows; None for other values."""
         for _ in range(_FAR):
             node = self._makers.get(name)
             if name in self._tensors or node is None or node.op_type not in _PASSES or not node.input:
@@ -50,12 +50,12 @@ class Scope:
         return self._tensors.get(name) if name else None
 
     def input(self, node: NodeProto, index: int | None) -> Tensor | None:
-        """The constant that this input of a node comes from, if any."""
+        """The constant that an input of a node comes from, if any."""
         return self.origin(node.input[index]) if index is not None and index < len(node.input) else None
 
     def outputs_last(self, name: str, far: int = _FAR) -> bool | None:
-        """Whether a value's last axis are the output channels of the product that takes it, as it is or after operators
-        that leave it a matrix; None where no product is found."""
+        """Whether the output channels of the product that reads a value are its last axis. The value may pass through
+        operators that leave it a matrix; None where no product is found."""
         for node, index in self._takers.get(name, ()) if far else ():
             if RIGHT.get(node.op_type) == index:
                 return not integer(node, "transB", 0)
@@ -67,7 +67,7 @@ class Scope:
         return None
 
     def scale_after(self, node: NodeProto) -> Tensor | None:
-        """The constant that a product of integers is multiplied with: its weight's scales."""
+        """The scales of a product of integers: the constant by which it is multiplied."""
         name = node.output[0]
         for _ in range(_FAR):
             taker, index = next(iter(self._takers.get(name, ())), (None, 0))
@@ -76,7 +76,7 @@ class Scope:
             if taker.op_type == "Mul":
                 factor = taker.input[1 - index]
                 maker = self._makers.get(factor)
-                # The scales of the weight, after those of the input, which may be constant as well.
+                # The scales of the weight come after those of the input, which may be constant too.
                 factors = [factor, *reversed(maker.input if maker is not None and maker.op_type == "Mul" else ())]
                 if (scale := next(filter(None, map(self.origin, factors)), None)) is not None:
                     return scale
@@ -84,12 +84,12 @@ class Scope:
         return None
 
     def user(self, name: str) -> str:
-        """The node that takes a value first, or ""."""
+        """The first node that reads a value, or ""."""
         return next((node.name for node, _ in self._takers.get(name, ())), "")
 
 
 def scopes(model: ModelProto, tensors: Tensors) -> Iterator[Scope]:
-    """Those of the main graph, of the graphs in its nodes, and of the model's functions, outermost first."""
+    """The scopes of the main graph, of the graphs in its nodes, and of the model's functions, outermost first."""
     yield from _within(model.graph, tensors, None)
     for function in model.functions:
         yield from _within(GraphProto(node=function.node), tensors, None)

@@ -1,4 +1,4 @@
-"""The constants of an ONNX model as their headers have them. External data stays on the disk."""
+"""The constants of an ONNX model as their headers describe them. External data is not read."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from onnx import AttributeProto, NodeProto, TensorProto
 from edgesw.errors import UnreadableError
 from edgesw.inspect.contents import Place, Tensor
 
-# Widths that their names do not tell.
+# Types whose names do not contain their width, or are not numpy's.
 _NAMES = {"float": "float32", "double": "float64"}
 _BITS = {"bool": 8, "string": 0, "undefined": 0}
 
 
 def type_name(number: int) -> str:
-    """Of a TensorProto.DataType, as numpy would call it."""
+    """numpy's name for a TensorProto.DataType."""
     known = TensorProto.DataType.values()
     name = str(TensorProto.DataType.Name(number)).lower() if number in known else f"type {number}"
     return _NAMES.get(name, name)
 
 
 class Tensors:
-    """Reads headers of one model's tensors, and remembers which files hold their data."""
+    """Reads headers of one model's tensors, and records which files hold their data."""
 
     def __init__(self, model: Path) -> None:
         self._model = model
@@ -32,7 +32,7 @@ class Tensors:
         """Bytes of each file with external data."""
 
     def read(self, tensor: TensorProto, name: str = "") -> Tensor:
-        """UnreadableError where its data is missing or is not what its type and shape want."""
+        """The header of a tensor. UnreadableError where its data is missing or does not fit its type and shape."""
         name = name or tensor.name
         kind, shape = type_name(tensor.data_type), tuple(tensor.dims)
         if any(length < 0 for length in shape):
@@ -44,29 +44,29 @@ class Tensors:
         if tensor.data_location == TensorProto.EXTERNAL:
             place, size = self._external(tensor, name, wanted)
         else:
-            # Values that are not raw may be written in fewer bytes, or in more, which are the program's.
+            # Values that are not raw may take fewer bytes, or more, which count as the program's.
             size = len(tensor.raw_data) or min(wanted, tensor.ByteSize())
             if tensor.raw_data and size != wanted:
                 raise self._wrong(name, size, wanted)
         return Tensor(name, kind, bits, shape, place, size)
 
     def constant(self, node: NodeProto) -> Tensor | None:
-        """What a Constant node holds, if it is a tensor."""
+        """The header of a Constant node's value, if it is a tensor."""
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:
                 return self.read(attribute.t, node.output[0])
         return None
 
     def _external(self, tensor: TensorProto, name: str, wanted: int) -> tuple[Place, int]:
-        told = {entry.key: entry.value for entry in tensor.external_data}
-        location = told.get("location", "")
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
         parts = PurePosixPath(location)
         if not location or parts.is_absolute() or ".." in parts.parts:
             raise UnreadableError(
                 f"{self._model}: '{name}' has its data at '{location}', outside the model's folder. Take another file."
             )
         try:
-            offset, size = int(told.get("offset") or 0), int(told.get("length") or wanted)
+            offset, size = int(entries.get("offset") or 0), int(entries.get("length") or wanted)
         except ValueError as error:
             raise UnreadableError(f"{self._model}: damaged at '{name}': {error}. Get or write it again.") from error
         path = self._model.parent / location

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from onnx import NodeProto
 
+from edgesw.formats.correction_names import CODES as CODES_SUFFIX
+from edgesw.formats.correction_names import ONNX
 from edgesw.inspect.contents import (
     CODES,
     OTHER,
@@ -24,8 +25,8 @@ from edgesw.inspect.contents import (
 from edgesw.inspect.onnx_scope import Scope, integer
 from edgesw.inspect.scheme_text import block_words, blocks_of
 
-# Where operators have their codes, scales and zero points among their inputs. None: products of integers, whose scales
-# come after them.
+# The indices of codes, scales and zero points among an operator's inputs. None: products of integers, which are scaled
+# by a later operator.
 _PLACES: dict[str, tuple[int, int | None, int]] = {
     "DequantizeLinear": (0, 1, 2),
     "GatherBlockQuantized": (0, 2, 3),
@@ -40,35 +41,34 @@ _PLACES: dict[str, tuple[int, int | None, int]] = {
     "QGemm": (3, 4, 5),
     "QAttention": (1, 4, 7),
 }
-# What our own writer puts beside a matrix for what is held out of it, by the ends of their names.
-_COLUMNS, _SCALARS = ".correction_stored", ".scalar_columns"
-_HELD_OUT = (_COLUMNS, ".spiking", ".kept", _SCALARS, ".scalar_rows", ".scalar_correction_stored")
 
 
-def find_weights(scopes: list[Scope], ours: bool) -> tuple[tuple[Weight, ...], tuple[Piece, ...]]:
-    """The weights in order of use, and what other constants there are. `ours`: names are those that edgesw gives."""
+def find_weights(scopes: list[Scope], by_edgesw: bool) -> tuple[tuple[Weight, ...], tuple[Piece, ...]]:
+    """The weights in order of use, and the other constants. `by_edgesw`: edgesw wrote the model, so that names can be
+    relied on."""
     tensors = {tensor.name: tensor for scope in scopes for tensor in scope.own.values()}
     names: dict[Place, str] = {}
-    for tensor in tensors.values():  # several may stand over the same bytes
+    for tensor in tensors.values():  # several may have the same bytes
         names.setdefault(tensor.place, tensor.name)
     by_codes: dict[Place, Weight] = {}
     for weight in (found for scope in scopes for node in scope.nodes if (found := _compressed(scope, node))):
-        # A tied head and its embedding are one; where blocks fill up the columns, only the product knows how many are.
+        # A tied head and its embedding are one; where blocks pad the columns, only the product has their number.
         known = by_codes.setdefault(weight.pieces[0].place, weight)
         if weight.elements < known.elements:
             by_codes[weight.pieces[0].place] = weight
     weights = [replace(weight, name=names[place]) for place, weight in by_codes.items()]
-    if ours:
-        weights = [_with_held_out(replace(each, name=each.name.removesuffix(".codes")), tensors) for each in weights]
+    if by_edgesw:
+        weights = [replace(each, name=each.name.removesuffix(CODES_SUFFIX)) for each in weights]
+        weights = [each.with_held_out(tensors, ONNX) for each in weights]
     taken = {part.place for weight in weights for part in weight.pieces}
     rest = [(scope, tensor) for scope in scopes for tensor in scope.own.values() if tensor.place not in taken]
-    plain = once(_plain(scope, tensor, ours) for scope, tensor in rest if tensor.is_weight)
+    plain = once(_plain(scope, tensor, by_edgesw) for scope, tensor in rest if tensor.is_weight)
     others = tuple(piece(OTHER, tensor) for _, tensor in rest if not tensor.is_weight)
     return (*weights, *plain), others
 
 
 def _compressed(scope: Scope, node: NodeProto) -> Weight | None:
-    """The weight that a node reads compressed, if it does."""
+    """The compressed weight that a node reads, if it reads one."""
     if node.op_type not in _PLACES:
         return None
     at, scale_at, zero_at = _PLACES[node.op_type]
@@ -77,7 +77,7 @@ def _compressed(scope: Scope, node: NodeProto) -> Weight | None:
         return None
     scales = scope.scale_after(node) if scale_at is None else scope.input(node, scale_at)
     zero_points = scope.input(node, zero_at)
-    shape, scheme = _form(scope, node, codes, scales, zero_points is not None)
+    shape, scheme = _shape_and_scheme(scope, node, codes, scales, zero_points is not None)
     parts = [(CODES, codes), (SCALES, scales), (ZERO_POINTS, zero_points)]
     if node.op_type == "MatMulNBits":
         parts.append((OTHER, scope.input(node, 4)))  # the order of columns
@@ -85,8 +85,9 @@ def _compressed(scope: Scope, node: NodeProto) -> Weight | None:
     return Weight(codes.name, shape, scheme, pieces, compressed=True)
 
 
-def _form(scope: Scope, node: NodeProto, codes: Tensor, scales: Tensor | None, zero_points: bool) -> tuple[Shape, str]:
-    """Shape and scheme."""
+def _shape_and_scheme(
+    scope: Scope, node: NodeProto, codes: Tensor, scales: Tensor | None, zero_points: bool
+) -> tuple[Shape, str]:
     numbers = f"{codes.bits} bits" if "int" in codes.type else codes.type
     if node.op_type in ("MatMulNBits", "MatMulBnb4"):
         rows, columns, size = (integer(node, name, 0) for name in ("N", "K", "block_size"))
@@ -121,23 +122,15 @@ def _along(scales: Tensor | None, rank: int, axis: int) -> Shape:
     return tuple(counts[0] if at == axis and len(counts) == 1 else 1 for at in range(rank))
 
 
-def _with_held_out(weight: Weight, tensors: Mapping[str, Tensor]) -> Weight:
-    """Of our own writer: with what is held out of it."""
-    beside = {end: tensors[weight.name + end] for end in _HELD_OUT if weight.name + end in tensors}
-    columns = beside[_COLUMNS].shape[0] if _COLUMNS in beside else 0
-    scalars = beside[_SCALARS].shape[0] if _SCALARS in beside else 0
-    return weight.holding_out(beside.values(), columns, scalars)
-
-
-def _plain(scope: Scope, tensor: Tensor, ours: bool) -> Weight:
-    """A constant that no operator of `_PLACES` takes."""
+def _plain(scope: Scope, tensor: Tensor, by_edgesw: bool) -> Weight:
+    """A constant that none of the operators in `_PLACES` reads."""
     shape, name = tensor.shape, tensor.name
     if len(shape) == 2 and scope.outputs_last(tensor.name):
         shape = shape[::-1]
-    if ours:
+    if by_edgesw:
         name = name.removesuffix(".weight")
-    elif name.startswith("onnx::"):  # the exporter's number; its node is named for the layer
+    elif name.startswith("onnx::"):  # a number of the exporter's; its node is named for the layer
         name = scope.user(name) or name
-    if not tensor.is_float:  # codes that an operator takes which is not known here
+    if not tensor.is_float:  # codes of an operator that is not known here
         return Weight(name, shape, f"{tensor.bits} bits, scales not found", (piece(CODES, tensor),), compressed=True)
     return Weight(name, shape, tensor.type, (piece(PLAIN, tensor),))

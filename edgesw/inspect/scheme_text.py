@@ -1,4 +1,4 @@
-"""How a matrix is stored, in the words of `edgesw.compress.matrix.Scheme`."""
+"""Schemes in words, as a `Scheme` of `edgesw.compress.scheme` writes them, from what headers show."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 
 def block_words(numbers: str, shape: Sequence[int], scales: Sequence[int], zero_points: bool) -> str:
-    """`numbers` such as "4 bits"; `scales`: how many there are along each axis of `shape`."""
+    """Block integers. `numbers` is such as "4 bits", `scales` the number of scales along each axis of `shape`."""
     return f"block {numbers}, {_cut(shape, scales, 'blocks')}" + (", zero points" if zero_points else "")
 
 
 def blocks_of(numbers: str, size: int, columns: int, zero_points: bool) -> str:
-    """As `block_words`, for blocks of `size` columns, of which the last may be short."""
+    """As `block_words`, for blocks of `size` columns, the last of which may be short."""
     cut = "whole rows" if size >= columns else f"blocks of {size}"
     return f"block {numbers}, {cut}" + (", zero points" if zero_points else "")
 
 
 def palette_words(code_bits: int, shape: Sequence[int], palettes: Sequence[int], vector: int) -> str:
-    """`palettes`: how many there are along each axis of `shape`; `vector`: values to an entry."""
+    """Palettes. `palettes` is their number along each axis of `shape`, `vector` the number of values in an entry."""
     width = f"palette {code_bits / vector:g} bits" + (f", vectors of {vector}" if vector > 1 else "")
     if all(count == 1 for count in palettes):
         return f"{width}, per tensor"

@@ -1,4 +1,4 @@
-"""On which units Core ML would run a package: the share of its operations, as MLComputePlan says on a Mac."""
+"""The share of a package's operations that Core ML would run on each compute unit, from MLComputePlan on a Mac."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgesw.formats.coreml_layout import UNCORRECTED
+from edgesw.formats.coreml_layout import is_corrected
 from edgesw.runtime.coreml_interface import read_interface
 from edgesw.system.log_filter import coremltools
 
 UNITS = {"gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE", "cpu": "CPU_ONLY", "all": "ALL"}
-"""What --compute calls them -> members of coremltools.ComputeUnit."""
+"""The words of --compute -> members of coremltools.ComputeUnit."""
 _DEVICES = {"MLCPUComputeDevice": "cpu", "MLGPUComputeDevice": "gpu", "MLNeuralEngineComputeDevice": "ane"}
 
 
@@ -26,11 +26,11 @@ class ComputePlan(Protocol):
 
 
 def unit_shares(plans: Iterable[ComputePlan]) -> dict[str, float]:
-    """Unit -> its share of the operations that Core ML places at all: it places no constants."""
+    """Unit -> its share of the operations that Core ML places; it does not place constants."""
     counts: Counter[str] = Counter()
     for plan in plans:
         functions = plan.model_structure.program.functions.items()
-        for function in (each for name, each in functions if not name.endswith(UNCORRECTED)):
+        for function in (each for name, each in functions if is_corrected(name)):
             for operation in function.block.operations:
                 usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
                 if usage is not None:
@@ -39,8 +39,8 @@ def unit_shares(plans: Iterable[ComputePlan]) -> dict[str, float]:
 
 
 def load_plans(packages: Iterable[Path], compute: str | None) -> list[ComputePlan]:
-    """Compile each package and ask Core ML where it would run it, on the units `compute` or those that it is made for;
-    only on a Mac."""
+    """Compiles each package and asks Core ML where it would run it, on the units `compute`, or None for those that it
+    is made for. Only on a Mac."""
     ct = coremltools()
     from coremltools.models.compute_plan import MLComputePlan
 

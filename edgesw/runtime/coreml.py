@@ -1,4 +1,4 @@
-"""Runs Core ML packages: in Core ML on a Mac, anywhere else in our MIL interpreter."""
+"""Runs Core ML packages: in Core ML on a Mac, elsewhere in edgesw's MIL interpreter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgesw.errors import PackageError, first_line
-from edgesw.formats.coreml_layout import UNCORRECTED
 from edgesw.runtime.compute_plan import UNITS
 from edgesw.runtime.coreml_interface import Interface, packages, read_interface
 from edgesw.runtime.mil import MilProgram
@@ -29,8 +28,8 @@ class Engine(Protocol):
 
 
 class ChunkedEngine:
-    """Packages of some layers each, one after the other: what one makes of the residual stream goes to the next. Each
-    is given those of the data that are its `inputs`."""
+    """Packages of some layers each, run in order: the residual stream goes from one to the next. Each package gets the
+    data that its `inputs` name."""
 
     def __init__(self, engines: Sequence[Engine], inputs: Sequence[frozenset[str]]) -> None:
         self._engines, self._inputs = engines, inputs
@@ -41,13 +40,13 @@ class ChunkedEngine:
     def predict(self, data: Arrays, state: list[Any]) -> dict[str, np.ndarray]:
         results: dict[str, np.ndarray] = {}
         for engine, names, part in zip(self._engines, self._inputs, state, strict=True):
-            given = {**data, "hiddenStates": results["nextHiddenStates"]} if results else data
-            results = engine.predict({name: value for name, value in given.items() if name in names}, part)
+            known = {**data, "hiddenStates": results["nextHiddenStates"]} if results else data
+            results = engine.predict({name: value for name, value in known.items() if name in names}, part)
         return results
 
 
 class CoreMLDecoder:
-    """A `PackagedDecoder` over a program that takes any number of tokens and counts them itself."""
+    """A `PackagedDecoder` for a program that takes any number of tokens and counts them itself."""
 
     def __init__(self, engine: Engine, context: int, runtime: str) -> None:
         self._engine, self.context, self.runtime = engine, context, runtime
@@ -57,12 +56,12 @@ class CoreMLDecoder:
         self._tokens, self._state = 0, self._engine.make_state()
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        seen = check_room(self._tokens, ids, self.context)
-        # The program closes what is to be closed; the mask's length keeps it from looking at slots that are empty yet.
-        mask = np.zeros((1, 1, 1, seen), np.float16)
+        kv_length = check_room(self._tokens, ids, self.context)
+        # The program makes its own causal mask; this mask's length keeps attention from reading slots still empty.
+        mask = np.zeros((1, 1, 1, kv_length), np.float16)
         data: dict[str, np.ndarray] = {"inputIds": np.asarray(ids, np.int32)[None], "causalMask": mask}
         logits = self._engine.predict(data, self._state)["logits"]
-        self._tokens = seen
+        self._tokens = kv_length
         return np.asarray(logits[0], np.float32)
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
@@ -70,10 +69,10 @@ class CoreMLDecoder:
 
 
 class FixedDecoder:
-    """A `PackagedDecoder` over functions of fixed lengths, which give the logits of one token a call."""
+    """A `PackagedDecoder` for functions of fixed lengths, which return the logits of one token per call."""
 
     def __init__(self, engines: Mapping[int, Engine], context: int, runtime: str) -> None:
-        """`engines` by the number of tokens each takes; a state made by one serves all, as they are of one package."""
+        """`engines` by the number of tokens that each takes. They belong to one package, so they share a state."""
         self._engines, self.context, self.runtime = dict(sorted(engines.items())), context, runtime
         self.reset()
 
@@ -85,7 +84,7 @@ class FixedDecoder:
         return np.stack([self._run(ids[at : at + 1], min(self._engines)) for at in range(len(ids))])
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
-        """As few calls as can be: as long as possible, the rest in the shortest that holds it, padded."""
+        """As few calls as possible: the longest function, then the shortest that holds the rest, padded."""
         check_room(self._tokens, ids, self.context)
         logits = np.empty(0)
         while len(ids):
@@ -107,9 +106,9 @@ class FixedDecoder:
 def open_coreml(
     path: Path, context: int, precision: str = "float16", compute: str | None = None, corrected: bool = True
 ) -> PackagedDecoder:
-    """Core ML on a Mac, on the units `compute` or those that the package is made for; elsewhere the interpreter,
-    computing in `precision` (float16 or float32). Not `corrected`: the functions without what is held out, which only
-    a package with an ablation has."""
+    """Opens the package in Core ML on a Mac, on the units `compute`, or None for those that it is made for, and
+    elsewhere in the interpreter, which computes in `precision` (float16 or float32). Not `corrected`: the functions
+    without what is held out, which only a package with an ablation has."""
     parts = [(package, read_interface(package)) for package in packages(path)]
     runtime = "Core ML" if sys.platform == "darwin" else f"MIL interpreter ({precision})"
 
@@ -117,14 +116,14 @@ def open_coreml(
         engines = [_engine(package, interface, function, precision, compute) for package, interface in parts]
         return ChunkedEngine(engines, [interface.inputs[function] for _, interface in parts])
 
-    lengths = {
-        function: taken for function, taken in parts[0][1].lengths.items()
-        if function.endswith(UNCORRECTED) != corrected
-    }  # fmt: skip
-    if not any(lengths.values()):
-        return CoreMLDecoder(engine("main" if corrected else f"main{UNCORRECTED}"), context, runtime)
-    made = {function: engine(function) for function in lengths}
-    return FixedDecoder({n: made[function] for function in lengths for n in lengths[function]}, context, runtime)
+    functions = [each for each in parts[0][1].functions if each.corrected == corrected]
+    if not functions:
+        raise PackageError(f"{path}: no function {'with' if corrected else 'without'} what is held out: convert again.")
+    if not any(function.lengths for function in functions):
+        return CoreMLDecoder(engine(functions[0].name), context, runtime)
+    engines = {function.name: engine(function.name) for function in functions}
+    by_length = {length: engines[function.name] for function in functions for length in function.lengths}
+    return FixedDecoder(by_length, context, runtime)
 
 
 def _engine(package: Path, interface: Interface, function: str, precision: str, compute: str | None) -> Engine:
@@ -132,7 +131,7 @@ def _engine(package: Path, interface: Interface, function: str, precision: str, 
         return MilProgram(package, precision=precision, function=function)
     ct = coremltools()
     units = ct.ComputeUnit[UNITS[compute or interface.compute]]
-    name = {"function_name": function} if len(interface.lengths) > 1 else {}
+    name = {"function_name": function} if len(interface.functions) > 1 else {}
     try:
         model: Engine = ct.models.MLModel(str(package), compute_units=units, **name)
     except Exception as error:  # coremltools raises RuntimeError, and others for a damaged package

@@ -1,4 +1,4 @@
-"""What a Core ML package of ours says of itself: its functions, what they take, and the units it is made for."""
+"""The interface of a Core ML package that edgesw wrote: its functions, their inputs, the units it is made for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError
-from edgesw.formats.coreml_layout import COMPUTE_KEY, chunk_names
+from edgesw.formats.coreml_layout import COMPUTE_KEY, ProgramFunction, chunk_names
 from edgesw.runtime.advice import advised
 from edgesw.runtime.coreml_shapes import array_shapes
 from edgesw.runtime.mil_plan import model_path, read_spec
@@ -15,10 +15,11 @@ from edgesw.runtime.mil_plan import model_path, read_spec
 
 @dataclass(frozen=True)
 class Interface:
+    """The interface of one .mlpackage."""
+
+    functions: tuple[ProgramFunction, ...]
     inputs: dict[str, frozenset[str]]
     """The names of each function's inputs, without states."""
-    lengths: dict[str, tuple[int, ...]]
-    """How many tokens each function takes at once; empty: any number."""
     compute: str
 
 
@@ -35,15 +36,14 @@ def packages(path: Path) -> list[Path]:
 
 
 def read_interface(package: Path) -> Interface:
-    """Reads the model's description; PackageError where it is damaged."""
+    """Reads the model's description. PackageError where it is damaged."""
     with advised():
         description = read_spec(model_path(package)).description
     functions = {each.name: each for each in description.functions} or {"main": description}
-    told = description.metadata.userDefined
     return Interface(
+        tuple(ProgramFunction(name, _lengths(function)) for name, function in functions.items()),
         {name: frozenset(each.name for each in function.input) for name, function in functions.items()},
-        {name: _lengths(function) for name, function in functions.items()},
-        told.get(COMPUTE_KEY, "all"),
+        description.metadata.userDefined.get(COMPUTE_KEY, "all"),
     )
 
 

@@ -7,27 +7,27 @@ from pathlib import Path
 import numpy as np
 
 from edgesw.errors import PackageError, first_line
+from edgesw.formats.onnx_interface import LOGITS_OFFSETS
 from edgesw.runtime.packaged_decoder import check_room, pieces
-
-# The input, which may be left out, that says which tokens to give logits for: 0 is the last one, -1 that before it.
-OFFSETS = "logits_offsets"
 
 
 class OnnxDecoder:
-    """A `PackagedDecoder` over model.onnx, on the CPU."""
+    """A `PackagedDecoder` for model.onnx, on the CPU."""
 
     def __init__(self, path: Path, context: int) -> None:
         """Raises PackageError when onnxruntime cannot load the model."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors come as exceptions; its warnings are about its own optimiser
+        options.log_severity_level = 4  # errors are raised; its warnings are about its own optimizer
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a class of its own for each status code
             raise PackageError(f"{path}: onnxruntime cannot load it ({first_line(error)}): convert again.") from error
         self.runtime, self.context = f"onnxruntime {onnxruntime.__version__}", context
-        self._chooses = any(value.name == OFFSETS for value in self._session.get_overridable_initializers())
+        self._takes_offsets = any(
+            value.name == LOGITS_OFFSETS for value in self._session.get_overridable_initializers()
+        )
         self._past = [value for value in self._session.get_inputs() if value.name.startswith("past_key_values.")]
         self.reset()
 
@@ -44,20 +44,21 @@ class OnnxDecoder:
         return logits[-1]
 
     def _run(self, ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Feed the next tokens; the logits of those at `offsets` from the last, or of all if the model gives all."""
-        seen = check_room(self._tokens, ids, self.context)
+        """Feeds the next tokens; returns the logits of those at `offsets` from the last, or of all if the model gives
+        all."""
+        total = check_room(self._tokens, ids, self.context)
         feeds = {
             "input_ids": np.asarray(ids, np.int64)[None],
-            "attention_mask": np.ones((1, seen), np.int64),
+            "attention_mask": np.ones((1, total), np.int64),
             **self._cache,
         }
-        if self._chooses:
-            feeds[OFFSETS] = offsets
+        if self._takes_offsets:
+            feeds[LOGITS_OFFSETS] = offsets
         names = ["logits", *(past.replace("past_key_values", "present") for past in self._cache)]
         try:
             logits, *present = self._session.run(names, feeds)
         except Exception as error:  # as above
             raise PackageError(f"onnxruntime cannot run the model ({first_line(error)}): convert again.") from error
         self._cache = dict(zip(self._cache, present, strict=True))
-        self._tokens = seen
+        self._tokens = total
         return np.asarray(logits[0])

@@ -10,67 +10,66 @@ import numpy as np
 from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import PackageError
-
-# Matrices that share an input, which one product computes, and what that is called.
-JOINED = {("q_proj", "k_proj", "v_proj"): "qkv_proj", ("gate_proj", "up_proj"): "gate_up_proj"}
+from edgesw.formats.correction_names import CODES, FUSED, NARROW, ONNX, SCALES, ZERO_POINTS
 
 
 class OnnxMatrices:
-    """Of a model.onnx, by the names that its initializers have."""
+    """The `PackageMatrices` of a model.onnx, found by the names of initializers."""
 
-    def __init__(self, path: Path, spec: DecoderSpec, zeroed: bool) -> None:
-        """`zeroed`: the dense part gets zeros for held-out columns."""
+    def __init__(self, path: Path, spec: DecoderSpec, inputs_zeroed: bool) -> None:
+        """`inputs_zeroed`: the dense part of a matrix gets zeros for held-out columns."""
         import onnx
 
         graph = onnx.load(path, load_external_data=False).graph
-        self._folder, self._spec, self._zeroed = path.parent, spec, zeroed
+        self._folder, self._spec, self._inputs_zeroed = path.parent, spec, inputs_zeroed
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._products = {node.input[1]: node for node in graph.node if node.op_type == "MatMulNBits"}
 
     def matrix(self, name: str) -> np.ndarray:
         own = TensorName.parse(name)
-        kind = own.kind
-        for kinds, together in JOINED.items():
-            product = str(own.sibling(together))
-            if kind in kinds and f"{product}.codes" in self._tensors:
-                ends = np.cumsum([self._spec.matrix_shape(each)[0] for each in kinds])
-                at = kinds.index(kind)
-                return self._whole(product, kind)[ends[at] - self._spec.matrix_shape(kind)[0] : ends[at]]
-        return self._whole(name, kind)
+        for kinds, fused in FUSED.items():
+            product = str(own.sibling(fused))
+            if own.kind in kinds and product + CODES in self._tensors:
+                rows = {kind: self._spec.matrix_shape(kind)[0] for kind in kinds}
+                end = int(np.cumsum(list(rows.values()))[kinds.index(own.kind)])
+                return self._product(product, own.kind)[end - rows[own.kind] : end]
+        return self._product(name, own.kind)
 
-    def _whole(self, name: str, kind: str) -> np.ndarray:
-        """All rows of a product with this matrix."""
+    def _product(self, name: str, kind: str) -> np.ndarray:
+        """All rows of the product that the matrix of this kind is part of."""
         columns = self._spec.matrix_shape(kind)[1]
-        dense = self._blocks(name) if f"{name}.codes" in self._products else self._across(name)
+        dense = self._blocks(name) if name + CODES in self._products else self._transposed_blocks(name)
         matrix = np.ascontiguousarray(dense[:, :columns])
-        if f"{name}.spiking" in self._tensors:
-            at, delta = self._read(f"{name}.spiking"), self._read(f"{name}.correction_stored").astype(np.float32).T
-            matrix[:, at] = delta if self._zeroed else matrix[:, at] + delta
-        if f"{name}.scalar_rows" in self._tensors:
-            rows, at = self._read(f"{name}.scalar_rows"), self._read(f"{name}.scalar_columns")
-            matrix[rows, at] += self._read(f"{name}.scalar_correction_stored")
+        if name + ONNX.columns in self._tensors:
+            at = self._read(name + ONNX.columns)
+            deltas = self._read(name + ONNX.column_deltas + NARROW).astype(np.float32).T
+            matrix[:, at] = deltas if self._inputs_zeroed else matrix[:, at] + deltas
+        if name + ONNX.scalar_rows in self._tensors:
+            rows, at = self._read(name + ONNX.scalar_rows), self._read(name + ONNX.scalar_columns)
+            matrix[rows, at] += self._read(name + ONNX.scalar_deltas + NARROW)
         return matrix
 
     def _blocks(self, name: str) -> np.ndarray:
-        """Of a MatMulNBits: codes packed along a row, scales (rows, blocks), zero points packed by row."""
-        product = {each.name: each.i for each in self._products[f"{name}.codes"].attribute}
-        bits, group, scales = product["bits"], product["block_size"], self._read(f"{name}.scales_stored")
+        """The weights of a MatMulNBits: codes packed along a row, scales (rows, blocks), zero points packed by row."""
+        product = {each.name: each.i for each in self._products[name + CODES].attribute}
+        bits, group, scales = product["bits"], product["block_size"], self._read(name + SCALES + NARROW)
         rows, blocks = scales.shape
-        codes = unpack_bits(self._read(f"{name}.codes").reshape(rows, -1), bits).reshape(rows, blocks, group)
+        codes = unpack_bits(self._read(name + CODES).reshape(rows, -1), bits).reshape(rows, blocks, group)
         zeros: Any = 2 ** (bits - 1)
-        if f"{name}.zero_points" in self._tensors:
-            zeros = unpack_bits(self._read(f"{name}.zero_points"), bits)[:, :blocks, None]
+        if name + ZERO_POINTS in self._tensors:
+            zeros = unpack_bits(self._read(name + ZERO_POINTS), bits)[:, :blocks, None]
         dense: np.ndarray = (codes - zeros) * scales[..., None].astype(np.float32)
         return dense.reshape(rows, -1)
 
-    def _across(self, name: str) -> np.ndarray:
-        """Of a DequantizeLinear or a MatMulInteger: codes (columns, rows), scales (blocks, rows) or (rows,)."""
-        codes, scales = (self._read(f"{name}.{part}").astype(np.float32) for part in ("codes", "scales_stored"))
+    def _transposed_blocks(self, name: str) -> np.ndarray:
+        """The weights of a DequantizeLinear or a MatMulInteger: codes (columns, rows), scales (blocks, rows) or
+        (rows,)."""
+        codes, scales = (self._read(name + part).astype(np.float32) for part in (CODES, SCALES + NARROW))
         if scales.ndim == 1:
             return (codes * scales).T
         group = 1 << (-(-len(codes) // len(scales)) - 1).bit_length()  # a power of two; the last block may be cut
-        if f"{name}.zero_points" in self._tensors:
-            codes -= np.repeat(self._read(f"{name}.zero_points").astype(np.float32), group, axis=0)[: len(codes)]
+        if name + ZERO_POINTS in self._tensors:
+            codes -= np.repeat(self._read(name + ZERO_POINTS).astype(np.float32), group, axis=0)[: len(codes)]
         return (codes * np.repeat(scales, group, axis=0)[: len(codes)]).T
 
     def _read(self, name: str) -> np.ndarray:
@@ -80,7 +79,7 @@ class OnnxMatrices:
         if name not in self._tensors:
             raise PackageError(f"the package has no '{name}': convert again.")
         tensor = onnx.TensorProto()
-        tensor.CopyFrom(self._tensors[name])  # a copy, so that what is read does not stay
+        tensor.CopyFrom(self._tensors[name])  # a copy, so that the data does not stay in memory
         if uses_external_data(tensor):
             load_external_data_for_tensor(tensor, str(self._folder))
         return onnx.numpy_helper.to_array(tensor)

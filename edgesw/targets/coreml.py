@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
 from edgesw.formats.coreml_layout import UNITS, CoreMLLayout, make_layout
 from edgesw.formats.write_options import WriteOptions
-from edgesw.inspect.contents import Found
+from edgesw.inspect.contents import ModelContents
 from edgesw.package.manifest import Manifest, PackagedModel
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices
 from edgesw.system.findings import Finding, why_not
@@ -82,7 +82,7 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
     ) -> None:
         from edgesw.emit.coreml import write_coreml
 
-        write_coreml(decoder, spec, replace(common, form=options), path)
+        write_coreml(decoder, spec, options, common, path)
 
     def open(
         self,
@@ -106,7 +106,7 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
     def reads(self, path: Path) -> bool:
         return path.suffix == self.suffix and path.is_dir()
 
-    def inspect(self, path: Path) -> tuple[Found, ...]:
+    def inspect(self, path: Path) -> tuple[ModelContents, ...]:
         from edgesw.inspect.coreml import inspect_coreml
         from edgesw.runtime.coreml_interface import packages
 
@@ -138,7 +138,9 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
 
     def options_to_dict(self, options: CoreMLLayout) -> dict[str, Any]:
         """The layout, and the functions that follow from it, for runtimes that would have to derive them."""
-        return {**super().options_to_dict(options), "functions": options.described_functions()}
+        functions = sorted(options.functions, key=lambda function: not function.corrected)
+        described = [{**asdict(each), "corrected": each.corrected} for each in functions]
+        return {**super().options_to_dict(options), "functions": described}
 
     def options_of(self, model: PackagedModel) -> CoreMLLayout:
         layout = {key: value for key, value in model.options.items() if key != "functions"}

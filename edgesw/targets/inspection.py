@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError, UnreadableError, UnsupportedError
-from edgesw.inspect.contents import Found
+from edgesw.inspect.contents import ModelContents
 from edgesw.package.manifest import MANIFEST, Manifest, read_manifest
 from edgesw.package.publish import check_files
 from edgesw.targets.registry import TARGETS
@@ -18,7 +18,7 @@ class Inspection:
     """What a package or a model file contains."""
 
     path: Path
-    models: tuple[Found, ...]
+    models: tuple[ModelContents, ...]
     manifest: Manifest | None
     """None for a model that is not in a package of edgesw."""
 

@@ -11,7 +11,7 @@ from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.formats.write_options import WriteOptions
-from edgesw.inspect.contents import Found
+from edgesw.inspect.contents import ModelContents
 from edgesw.package.manifest import Manifest
 from edgesw.progress import Progress
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices
@@ -57,7 +57,7 @@ class OnnxTarget(Target[OnnxOptions, OnnxOptions]):
     ) -> None:
         from edgesw.emit.onnx import write_onnx
 
-        write_onnx(decoder, spec, replace(common, portable=options.portable), path)
+        write_onnx(decoder, spec, options.portable, common, path)
 
     def open(
         self,
@@ -78,7 +78,7 @@ class OnnxTarget(Target[OnnxOptions, OnnxOptions]):
         zeroed = manifest.settings.activations is not None
         return OnnxMatrices(self.model_path(package, manifest), manifest.decoder, zeroed)
 
-    def inspect(self, path: Path) -> tuple[Found, ...]:
+    def inspect(self, path: Path) -> tuple[ModelContents, ...]:
         from edgesw.inspect.onnx import inspect_onnx
 
         return (inspect_onnx(path),)

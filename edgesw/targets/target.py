@@ -17,7 +17,7 @@ from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import EdgeswError, PackageError
 from edgesw.files.type_check import structure
 from edgesw.formats.write_options import WriteOptions
-from edgesw.inspect.contents import Found
+from edgesw.inspect.contents import ModelContents
 from edgesw.package.manifest import Manifest, PackagedModel
 from edgesw.progress import Progress
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices
@@ -108,7 +108,7 @@ class Target(ABC, Generic[Asked, Options]):
         return path.suffix == self.suffix and path.is_file()
 
     @abstractmethod
-    def inspect(self, path: Path) -> tuple[Found, ...]:
+    def inspect(self, path: Path) -> tuple[ModelContents, ...]:
         """The contents of a model of this format, whoever wrote it, from its headers. UnreadableError, PackageError or
         UnsupportedError for one that is damaged or not known."""
 

@@ -53,7 +53,7 @@ def test_what_cannot_be_inspected_is_one_line(tiny_llama: Path, tiny_package: Pa
     assert_one_line(edgesw("inspect", tiny_llama), 2, "is not a model that edgesw reads", ".mlpackage or .onnx")
     assert_one_line(edgesw("inspect", tiny_llama / "model.safetensors"), 2, "is not a model that edgesw reads")
     (tmp_path / "text.onnx").write_text("hello")
-    assert_one_line(edgesw("inspect", tmp_path / "text.onnx"), 2, "no ONNX model")
+    assert_one_line(edgesw("inspect", tmp_path / "text.onnx"), 2, "not an ONNX model")
     (tmp_path / "folder.onnx").mkdir()
     assert_one_line(edgesw("inspect", tmp_path / "folder.onnx"), 2, "is not a model that edgesw reads")
     (tmp_path / "empty.mlpackage").mkdir()

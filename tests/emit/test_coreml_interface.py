@@ -48,7 +48,7 @@ def save(folder: Path, window: int | None = None) -> tuple[Path, Any]:
     checkpoint = open_checkpoint(str(folder / "model"))
     path = folder / "model.mlpackage"
     weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, CoreMLTarget().capabilities(CoreMLLayout()), 8))
-    TARGETS["coreml"].write(weights, checkpoint.spec, WriteOptions(CONTEXT, "Tiny/Tiny"), path)
+    TARGETS["coreml"].write(weights, checkpoint.spec, CoreMLLayout(), WriteOptions(CONTEXT, "Tiny/Tiny"), path)
     return path, model
 
 

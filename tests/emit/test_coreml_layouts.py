@@ -1,4 +1,4 @@
-"""Core ML packages of every form: fixed lengths, several functions, convolutions, chunks. All are the same model.
+"""Core ML packages of every layout: fixed lengths, several functions, convolutions, chunks. All are the same model.
 
 The reference is transformers with the matrices that the package stands for, so that only the graph differs.
 """
@@ -32,7 +32,7 @@ from edgesw.targets.registry import TARGETS
 
 CONTEXT = 60
 IDS = np.random.default_rng(7).integers(0, 96, CONTEXT)
-FORMS = {
+LAYOUTS = {
     "fixed": CoreMLLayout("gpu", (16,)),
     "enumerated": CoreMLLayout("gpu", (1, 8, 32)),
     "cpu in 2 chunks": CoreMLLayout("cpu", chunks=2),
@@ -47,15 +47,15 @@ FORMS = {
 FAMILIES = ("llama", "llama-biased", "mistral", "qwen3", "gemma2", "olmo", "olmo2", "smollm3")
 
 
-def write(folder: Path, variant: str, form: CoreMLLayout, bits: int = 8, cluster_dim: int = 1) -> tuple[Path, Any]:
+def write(folder: Path, variant: str, layout: CoreMLLayout, bits: int = 8, cluster_dim: int = 1) -> tuple[Path, Any]:
     save(variant, folder / "model")
     checkpoint = open_checkpoint(str(folder / "model"))
     target = TARGETS["coreml"]
-    plan = make_plan(checkpoint.spec, target.capabilities(form), bits, cluster_dim=cluster_dim)
+    plan = make_plan(checkpoint.spec, target.capabilities(layout), bits, cluster_dim=cluster_dim)
     columns = {"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}
     weights = CompressedDecoder(checkpoint, plan, None, HoldOut(columns, ((0, 5, 7),), 0.01))
-    path = folder / target.path(form)
-    target.write(weights, checkpoint.spec, form, WriteOptions(CONTEXT, "tiny", 0.0), path)
+    path = folder / target.path(layout)
+    target.write(weights, checkpoint.spec, layout, WriteOptions(CONTEXT, "tiny", 0.0), path)
     return path, with_matrices(variant, {name: weights.tensor(name) for name, _ in plan.schemes})
 
 
@@ -70,11 +70,11 @@ def off(logits: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(logits - wanted).max() / np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_every_form_is_the_model(form: CoreMLLayout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_is_the_model(layout: CoreMLLayout, tmp_path: Path) -> None:
     """Prompts that fill a function's length, leave padding, and take several calls; then token by token. Padding that
     is counted, or a chunk that forgets where it stands, shows in what comes after it."""
-    path, model = write(tmp_path, "llama", form)
+    path, model = write(tmp_path, "llama", layout)
     decoder = open_coreml(path, CONTEXT, "float32")
     for prompt in (1, 16, 21, 45):
         decoder.reset()
@@ -101,15 +101,15 @@ def test_convolutions_are_the_model_for_every_family(variant: str, tmp_path: Pat
 
 def test_palettes_of_vectors_make_convolutions_too(tmp_path: Path) -> None:
     """Their palettes have another axis, and a convolution's weights two more: mixed up, every row would be another."""
-    path, model = write(tmp_path, "llama", FORMS["ane"], 4, cluster_dim=2)
+    path, model = write(tmp_path, "llama", LAYOUTS["ane"], 4, cluster_dim=2)
     decoder = open_coreml(path, CONTEXT, "float32")
     assert off(np.concatenate([decoder.step(IDS[at : at + 1]) for at in range(5)]), expected(model, 5)) < 0.03
 
 
-@pytest.mark.parametrize("form", ["enumerated", "ane with two prefills", "ane in 2 chunks", "cpu in 2 chunks"])
-def test_rolling_caches_move_on_by_what_is_no_padding(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["enumerated", "ane with two prefills", "ane in 2 chunks", "cpu in 2 chunks"])
+def test_rolling_caches_move_on_by_what_is_no_padding(layout: str, tmp_path: Path) -> None:
     """Two kinds of layers, one with a window of 7 tokens. Padding that is kept pushes tokens out of the window."""
-    path, model = write(tmp_path, "gemma2", FORMS[form])
+    path, model = write(tmp_path, "gemma2", LAYOUTS[layout])
     decoder = open_coreml(path, CONTEXT, "float32")
     for prompts in ((21, 3, 1, 9), (3, 5, 40), (1, 1, 33)):
         decoder.reset()
@@ -122,7 +122,7 @@ def test_rolling_caches_move_on_by_what_is_no_padding(form: str, tmp_path: Path)
 
 def test_states_of_mixed_layers_have_their_own_names(tmp_path: Path) -> None:
     """swift-transformers wants keyCache and valueCache, and makes whatever other states there are."""
-    path, _ = write(tmp_path, "gemma2", FORMS["ane"])
+    path, _ = write(tmp_path, "gemma2", LAYOUTS["ane"])
     for description in spec(path).description.functions:
         shapes = {state.name: tuple(state.type.stateType.arrayType.shape) for state in description.state}
         assert set(shapes) == {"keyCache", "valueCache", "keyWindow", "valueWindow"}
@@ -133,7 +133,7 @@ def spec(path: Path) -> Any:
     return ct.utils.load_spec(str(path))
 
 
-def test_the_neural_engine_form_keeps_to_what_it_takes(tmp_path: Path) -> None:
+def test_the_neural_engine_layout_keeps_to_what_it_takes(tmp_path: Path) -> None:
     """Static shapes, palettes, convolutions, padded states: what docs/formats.md gives sources for. Any one missing
     sends layers, or the whole model, back to the CPU."""
     path, _ = write(tmp_path, "llama", CoreMLLayout("ane", (1, 16)))
@@ -156,8 +156,8 @@ def test_the_neural_engine_form_keeps_to_what_it_takes(tmp_path: Path) -> None:
 def test_functions_share_their_weights(tmp_path: Path) -> None:
     """A package of two functions must not be twice as large."""
 
-    def size(form: CoreMLLayout) -> int:
-        path, _ = write(tmp_path / "-".join(map(str, form.lengths)), "llama", form)
+    def size(layout: CoreMLLayout) -> int:
+        path, _ = write(tmp_path / "-".join(map(str, layout.lengths)), "llama", layout)
         return (path / "Data" / "com.apple.CoreML" / "weights" / "weight.bin").stat().st_size
 
     one, three = size(CoreMLLayout("ane", (1,))), size(CoreMLLayout("ane", (1, 8, 32)))
@@ -213,15 +213,15 @@ ABLATIONS = {
 }
 
 
-@pytest.mark.parametrize("form", ABLATIONS.values(), ids=ABLATIONS)
-def test_an_ablation_is_the_model_without_what_is_held_out(form: CoreMLLayout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ABLATIONS.values(), ids=ABLATIONS)
+def test_an_ablation_is_the_model_without_what_is_held_out(layout: CoreMLLayout, tmp_path: Path) -> None:
     """Else the switch in the app shows something else than what super weights do; and an app that knows nothing of it
     must get the whole model, in a package that is no larger."""
     (tmp_path / "plain").mkdir()
-    plain, _ = write(tmp_path / "plain", "llama", replace(form, ablation=False))
-    path, model = write(tmp_path, "llama", form)
+    plain, _ = write(tmp_path / "plain", "llama", replace(layout, ablation=False))
+    path, model = write(tmp_path, "llama", layout)
     checkpoint = open_checkpoint(str(tmp_path / "model"))
-    plan = make_plan(checkpoint.spec, CoreMLTarget().capabilities(form), 8)
+    plan = make_plan(checkpoint.spec, CoreMLTarget().capabilities(layout), 8)
     bare = CompressedDecoder(
         checkpoint, plan, None, HoldOut({"layers.0.q_proj": (3, 9), "layers.1.down_proj": (5,)}, ((0, 5, 7),), 0.01)
     )
@@ -235,6 +235,7 @@ def test_an_ablation_is_the_model_without_what_is_held_out(form: CoreMLLayout, t
         weights = "Data/com.apple.CoreML/weights/weight.bin"
         assert (ours / weights).read_bytes() == (theirs / weights).read_bytes()
         description = ct.utils.load_spec(str(ours)).description
-        assert description.defaultFunctionName == next(iter(form.functions))
+        assert description.defaultFunctionName == layout.functions[0].name
         names = {function.name for function in description.functions}
-        assert names == {each + ending for each in form.functions for ending in ("", "_uncorrected")}
+        plain_names = {each.name for each in replace(layout, ablation=False).functions}
+        assert names == {each + ending for each in plain_names for ending in ("", "_uncorrected")}

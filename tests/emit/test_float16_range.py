@@ -55,7 +55,7 @@ def test_a_stream_that_float16_cannot_hold_still_gives_the_models_logits(variant
 
     def half(residual_max: float) -> np.ndarray:
         path = tmp_path / f"{residual_max:.0f}.mlpackage"
-        TARGETS["coreml"].write(weights, spec, WriteOptions(CONTEXT, "tiny", residual_max), path)
+        TARGETS["coreml"].write(weights, spec, CoreMLLayout(), WriteOptions(CONTEXT, "tiny", residual_max), path)
         return CoreMLDecoder(MilProgram(path, precision="float16"), CONTEXT, "interpreter").step(IDS)
 
     def right(logits: np.ndarray) -> int:

@@ -53,12 +53,12 @@ class Model:
     """A model with columns of every matrix held out, as transformers computes it and as packages do."""
 
     def __init__(
-        self, variant: str, folder: Path, target: str, form: CoreMLLayout | None = None, portable: bool = False
+        self, variant: str, folder: Path, target: str, layout: CoreMLLayout | None = None, portable: bool = False
     ) -> None:
         save(variant, folder)
         self.variant, self.folder, self.target = variant, folder, target
         self.portable = portable
-        self.options = (form or CoreMLLayout()) if target == "coreml" else OnnxOptions(portable)
+        self.options = (layout or CoreMLLayout()) if target == "coreml" else OnnxOptions(portable)
         checkpoint, entry = open_checkpoint(str(folder)), TARGETS[target]
         self.spec: DecoderSpec = checkpoint.spec
         self.columns = {name: (1, self.spec.matrix_shape(name)[1] - 1) for name in self.spec.matrices()}
@@ -70,7 +70,7 @@ class Model:
         bounds = static_bounds(self.extremes, self.columns) if ranges == "static" else {}
         entry = TARGETS[self.target]
         path = self.folder / entry.path(self.options)
-        common = WriteOptions(CONTEXT, "tiny", rounding=ActivationQuantization(ranges, bounds))
+        common = WriteOptions(CONTEXT, "tiny", activations=ActivationQuantization(ranges, bounds))
         entry.write(self.weights, self.spec, self.options, common, path)
         if self.target == "coreml":
             return entry.open(path, CONTEXT, precision="float32")
@@ -145,11 +145,11 @@ def test_onnx_rounds_what_transformers_layers_get(variant: str, ranges: str, por
         assert distance(np.concatenate(pieces), expected) < 0.3 * noise
 
 
-@pytest.mark.parametrize("form", [CoreMLLayout(), CoreMLLayout("ane", (1, 60))], ids=["gpu", "ane"])
-def test_core_ml_rounds_no_more_than_it_should(form: CoreMLLayout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", [CoreMLLayout(), CoreMLLayout("ane", (1, 60))], ids=["gpu", "ane"])
+def test_core_ml_rounds_no_more_than_it_should(layout: CoreMLLayout, tmp_path: Path) -> None:
     """Norms and scales are float16 constants, so which integer a value goes to differs, and only how far it goes can be
     compared."""
-    model = Model("llama-biased", tmp_path, "coreml", form)
+    model = Model("llama-biased", tmp_path, "coreml", layout)
     plain = model.logits(None)
     expected = model.logits(model.within("static"))
     noise = distance(expected, plain)

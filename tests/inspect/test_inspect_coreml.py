@@ -13,7 +13,7 @@ import pytest
 from tiny import edgesw
 
 from edgesw.errors import UnreadableError
-from edgesw.inspect.contents import REST, Found
+from edgesw.inspect.contents import REST, ModelContents
 from edgesw.inspect.coreml import inspect_coreml
 from edgesw.package.manifest import read_manifest
 from edgesw.targets.inspection import inspect
@@ -63,7 +63,7 @@ def sparse(model: Any) -> Any:
     return shrink.prune_weights(model, shrink.OptimizationConfig(chosen))
 
 
-def assert_whole(found: Found, package: Path) -> None:
+def assert_whole(found: ModelContents, package: Path) -> None:
     """Every byte on the disk is told once, and the blobs, laid out as the format has it, fill the weight file."""
     sizes = [path.stat().st_size for path in package.rglob("*") if path.is_file()]
     assert found.disk_bytes == sum(sizes) == sum(found.bytes_by_kind.values())
@@ -255,7 +255,7 @@ def test_a_neural_network_is_told_from_a_program(tmp_path: Path) -> None:
     builder = NeuralNetworkBuilder([("x", datatypes.Array(4))], [("y", datatypes.Array(2))])
     builder.add_inner_product("product", np.ones((2, 4)), None, 4, 2, False, "x", "y")
     ct.models.utils.save_spec(builder.spec, str(tmp_path / "network.mlpackage"))
-    with pytest.raises(UnreadableError, match=r"no ML program \(neuralNetwork\)") as error:
+    with pytest.raises(UnreadableError, match=r"not an ML program \(neuralNetwork\)") as error:
         inspect(tmp_path / "network.mlpackage")
     assert error.value.exit_code == 2 and "\n" not in str(error.value)
 

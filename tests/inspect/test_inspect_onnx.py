@@ -17,7 +17,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from tiny import edgesw
 
 from edgesw.errors import UnreadableError
-from edgesw.inspect.contents import Found, Weight
+from edgesw.inspect.contents import ModelContents, Weight
 from edgesw.inspect.onnx import inspect_onnx
 from edgesw.package.manifest import read_manifest
 
@@ -60,7 +60,7 @@ class Ids(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def by_name(found: Found) -> dict[str, Weight]:
+def by_name(found: ModelContents) -> dict[str, Weight]:
     assert len({weight.name for weight in found.weights}) == len(found.weights)
     return {weight.name: weight for weight in found.weights}
 
@@ -75,7 +75,7 @@ def held_bytes(tensor: TensorProto) -> int:
     return len(tensor.raw_data)
 
 
-def assert_whole(found: Found, files: list[Path]) -> None:
+def assert_whole(found: ModelContents, files: list[Path]) -> None:
     """Every byte of the files is told once."""
     size = sum(file.stat().st_size for file in files)
     assert found.disk_bytes == size == sum(found.bytes_by_kind.values())
@@ -288,9 +288,9 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder: cut(folder / "model.onnx"), "damaged or no ONNX model"),
+        (lambda folder: cut(folder / "model.onnx"), "damaged or not an ONNX model"),
         (lambda folder: (folder / "model.onnx").write_bytes(b""), "it has no graph"),
-        (lambda folder: (folder / "model.onnx").write_text("not a model"), "damaged or no ONNX model"),
+        (lambda folder: (folder / "model.onnx").write_text("not a model"), "damaged or not an ONNX model"),
         (lambda folder: cut(folder / "model.onnx.data"), "model.onnx.data is cut short"),
         (lambda folder: (folder / "model.onnx.data").unlink(), "model.onnx.data is missing"),
     ],

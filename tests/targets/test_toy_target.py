@@ -22,7 +22,7 @@ from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import PackageError
 from edgesw.files.type_check import structure
 from edgesw.formats.write_options import WriteOptions
-from edgesw.inspect.contents import CODES, Found, Piece, Weight
+from edgesw.inspect.contents import CODES, ModelContents, Piece, Weight
 from edgesw.package.manifest import Manifest, read_manifest
 from edgesw.package.publish import check_files
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices, check_room, last_logits
@@ -122,7 +122,7 @@ class ToyTarget(Target[NoOptions, NoOptions]):
     def matrices(self, package: Path, manifest: Manifest) -> PackageMatrices:
         return Halves(self.model_path(package, manifest))
 
-    def inspect(self, path: Path) -> tuple[Found, ...]:
+    def inspect(self, path: Path) -> tuple[ModelContents, ...]:
         weights = []
         with safe_open(str(path), "np") as file:
             for name in sorted(file.keys()):
@@ -130,7 +130,7 @@ class ToyTarget(Target[NoOptions, NoOptions]):
                 size = 2 * int(np.prod(shape))
                 weights.append(Weight(name, shape, "float16", (Piece(CODES, (path.name, name), size),)))
         size = path.stat().st_size
-        return (Found(path, "safetensors", {}, tuple(weights), (), {}, (), size),)
+        return (ModelContents(path, "safetensors", {}, tuple(weights), (), {}, (), size),)
 
     def usage(self, manifest: Manifest) -> str:
         return "Run it in torch, if you like toys."
