@@ -69,7 +69,7 @@ JOINED = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_text(parser, 8)
     add_model(parser)
-    parser.add_argument("--rows", choices=("all", "ours", "peers"), default="all", help="which to measure (all)")
+    parser.add_argument("--rows", choices=("all", "edgesw", "peers"), default="all", help="which to measure (all)")
     parser.add_argument("--only", default="", metavar="WORDS", help="rows whose title has these words, or one of A|B")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to FILE, and print all that it has")
 
@@ -95,7 +95,7 @@ def run(model: str, text: Text, count: int, which: str, only: list[str], path: P
             package = Package(bench, settings, folder / "package")
             rows += [*package_rows(bench, package, settings), *own_rows(bench)]
             headline += headline_rows(bench) if bench.super_weights.values else []
-        if which != "ours":
+        if which != "edgesw":
             rows += peer_rows(bench, PEERS, folder)
             notes += _peer_notes()
         picked = [row for row in rows if any(words in row.title for words in only)]
