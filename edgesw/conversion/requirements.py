@@ -1,4 +1,4 @@
-"""What a conversion of a model takes of this machine, beside what is free."""
+"""The memory and disk that converting a model takes, compared with what is free on this machine."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ FETCHED_BYTES = 2  # a weight on the hub: float16 or bfloat16
 
 @dataclass(frozen=True)
 class Fit:
-    """What converting to one target with the defaults takes, and the verdict."""
+    """The requirements of converting to one target with the defaults, and the verdict."""
 
     target: str
     memory_bytes: int
     output_bytes: int
     verdict: str
-    """`fits`, or what there is too little of, or why this target cannot have the model."""
+    """`fits`, or what is short, or why this target cannot store the model."""
     to_do: str | None = None
 
 
 @dataclass(frozen=True)
 class ModelFit:
-    """All targets of one model."""
+    """The requirements of one model for all targets."""
 
     origin: str
     fetch_bytes: int
-    """What is still to be fetched from the hub, estimated."""
+    """Bytes still to be fetched from the hub, estimated."""
     targets: tuple[Fit, ...]
     fetch_to_do: str | None = None
 
     @property
     def to_do(self) -> tuple[str, ...]:
-        """What is too little, each with what to do. Empty: every target fits."""
+        """What is short, each with what to do. Empty: every target fits."""
         return tuple(each for each in (self.fetch_to_do, *(fit.to_do for fit in self.targets)) if each)
 
 
 def fit_model(name: str, found: Diagnosis) -> ModelFit:
-    """Of the model only its config is read, and of one on the hub only that is fetched. Raises as `read_spec`."""
+    """Checks whether converting a model fits. Only its config is read or fetched. Raises as `read_spec`."""
     source, spec = read_spec(name)
     fetch, free, to_do = _fetch_bytes(source, spec), free_disk(source.path), None
     if fetch > free:

@@ -27,12 +27,12 @@ class Copied:
 
 
 def copy_into_app(package: Path, app: Path, *, force: bool, progress: Progress) -> Copied:
-    """Put the Core ML part of a package into the app's folder `app`: checked first, and there only when it is whole.
+    """Copies the Core ML part of a package into the app's folder `app`, checked first, complete or not at all.
 
-    The copy is a package of its own, whose manifest names no other target's model. Files are hard links where the disk
-    allows it, so that gigabytes are not kept twice. UsageError where `app` is not the demo, where the package has no
+    The copy is a package of its own, whose manifest lists only the Core ML model. Files are hard links where the disk
+    allows it, so that gigabytes are not stored twice. UsageError where `app` is not the demo, where the package has no
     Core ML model, or where the app has a package of this name and `force` is not given; PackageError for a package
-    that is not as it was written.
+    whose files are missing or altered.
     """
     project = app / PROJECT
     if not project.is_dir():

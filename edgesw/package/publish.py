@@ -1,4 +1,4 @@
-"""Files of a package: their checksums, and an output folder that appears at its path only when all is there."""
+"""The files of a package: their checksums, and an output folder that appears at its path only when it is complete."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ KEPT = ".compressed"
 def check_files(
     package: Path, manifest: Manifest, *, contents: bool = False, extra: bool = False, progress: Progress | None = None
 ) -> None:
-    """Raises PackageError when a file of the package is missing or has another size than the manifest says.
+    """Raises PackageError when a file of the package is missing or differs in size from the manifest.
 
-    `contents` reads the files and holds them to their SHA-256 too: seconds for gigabytes, of which `progress` is told.
-    `extra` refuses files that the manifest does not name, but for hidden ones, which systems leave in folders.
+    `contents` also reads the files and compares their SHA-256: seconds per gigabyte, reported to `progress`. `extra`
+    refuses files that the manifest does not list, except hidden ones, which systems leave in folders.
     """
     for name, expected in manifest.files.items():
         path = package / name
@@ -47,7 +47,7 @@ def check_files(
 
 
 def list_files(package: Path) -> dict[str, PackagedFile]:
-    """SHA-256 and size of each file below `package`, by relative path; the manifest itself is not among them."""
+    """SHA-256 and size of each file below `package` except the manifest, by relative path."""
     files = {}
     for path in sorted(package.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
@@ -57,18 +57,18 @@ def list_files(package: Path) -> dict[str, PackagedFile]:
 
 
 def check_output(final: Path, force: bool, instead: str = "choose another -o") -> None:
-    """Raises UsageError when something is at `final` that must not be replaced, or its folder cannot be written.
-    `instead` is what to do about it."""
+    """Raises UsageError when `final` exists and must not be replaced, or its folder cannot be written to. `instead` is
+    what the message tells the user to do."""
     if final.exists() or final.is_symlink():
         if not force:
             raise UsageError(f"'{final}' exists: {instead}, or replace it with --force.")
         if not _is_package(final) and not (final.is_dir() and not any(final.iterdir())):
-            raise UsageError(f"'{final}' is not a package of ours, so --force does not replace it: {instead}.")
+            raise UsageError(f"'{final}' is not an edgesw package, so --force does not replace it: {instead}.")
     check_writable_folder(final.parent, instead)
 
 
 def _is_package(folder: Path) -> bool:
-    """Whether a manifest of ours, of any format, is in the folder: browsers and others use the file's name too."""
+    """Whether the folder has an edgesw manifest of any format: browsers and others use the file's name too."""
     try:
         values = read_json(folder / MANIFEST)
     except (OSError, ValueError):
@@ -127,7 +127,7 @@ def _interrupted(final: Path) -> Path:
 
 
 def _keep_cache(cache: Path, folder: Path) -> bool:
-    """Moves the cache into a folder of its own and removes everything beside it. False where it is empty."""
+    """Moves the cache to a folder of its own and removes the rest of the hidden folder. False if the cache is empty."""
     if not any(path.is_file() for path in cache.glob("*/*")):
         return False
     try:
@@ -148,7 +148,7 @@ def _key(kept: Path) -> str | None:
 
 
 def _put(staging: Path, final: Path) -> None:
-    """Move `staging` to `final`, over what is there."""
+    """Moves `staging` to `final` and replaces what is there."""
     if not final.exists():
         staging.rename(final)
         return

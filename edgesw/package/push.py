@@ -15,8 +15,8 @@ REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def files_to_push(package: Path) -> tuple[Manifest, dict[str, int]]:
-    """The package's files by path, with their bytes: those of its manifest and the manifest, nothing else that lies
-    there. PackageError for one that is missing or not as it was written."""
+    """The manifest and the size in bytes of each file to upload: the manifest and the files it lists, nothing else.
+    PackageError for a file that is missing or altered."""
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
@@ -24,12 +24,12 @@ def files_to_push(package: Path) -> tuple[Manifest, dict[str, int]]:
 
 
 def push(package: Path, repo: str, *, private: bool, progress: Progress) -> str:
-    """Upload in one commit, into a repository that is made where there is none; the commit's address.
+    """Uploads the package in one commit and returns the commit's URL. The repository is created where it is missing.
 
-    UsageError for a name that is none, EdgeswError with what the hub says where it refuses or cannot be reached.
+    UsageError for an invalid name, EdgeswError with the hub's own words where it refuses or cannot be reached.
     """
     if not REPO.fullmatch(repo):
-        raise UsageError(f"'{repo}' is no repository: give OWNER/NAME.")
+        raise UsageError(f"'{repo}' is not a valid repo id: give OWNER/NAME.")
     progress("Checking", package.name, 0, 1)
     _, sizes = files_to_push(package)
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -50,5 +50,5 @@ def push(package: Path, repo: str, *, private: bool, progress: Progress) -> str:
         said = first_line(error)
         status = getattr(getattr(error, "response", None), "status_code", None)
         login = " Log in with `hf auth login`, or set HF_TOKEN." if status in (401, 403) or "token" in said else ""
-        raise EdgeswError(f"the hub did not take it: {said}.{login}") from error
+        raise EdgeswError(f"upload failed: {said}.{login}") from error
     return str(commit.commit_url)

@@ -1,4 +1,4 @@
-"""Processes that work for this one, and end with it."""
+"""Worker processes that end with the process that started them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 
 @contextlib.contextmanager
 def worker_processes(count: int) -> Iterator[Executor]:
-    """An executor of so many processes. What has not begun when the block ends is dropped."""
+    """An executor of `count` processes. Tasks that have not begun when the block ends are dropped."""
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_become_worker)
     try:
         yield pool
@@ -23,7 +23,7 @@ def worker_processes(count: int) -> Iterator[Executor]:
 
 
 def _become_worker() -> None:
-    """Ctrl-C reaches the whole group, and the parent answers it; a parent that is killed takes its workers along."""
+    """Ignores Ctrl-C, which reaches the whole process group and is the parent's to handle, and ends with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

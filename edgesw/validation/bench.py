@@ -1,4 +1,4 @@
-"""How fast a package is: loading, reading a prompt, writing tokens, and the memory it takes."""
+"""Timings of a package: loading, reading a prompt, generating tokens, and the memory it takes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from edgesw.targets.registry import TARGETS, open_decoder
 
 @dataclass(frozen=True)
 class Speed:
-    """With a prompt of `prompt` tokens before what is written."""
+    """Speed after a prompt of `prompt` tokens."""
 
     prompt: int
     first_token_seconds: float
-    """From the prompt to the logits of what comes next."""
+    """From the prompt to the logits of the first token."""
     prefill_per_second: float
     decode_per_second: float
 
 
 @dataclass(frozen=True)
 class Benched:
-    """What one model of a package did on one choice of units, in a process of its own."""
+    """The timings of one model of a package on one choice of compute units, in a process of its own."""
 
     target: str
     compute: str | None
     runtime: str
     load_seconds: float
     peak_bytes: int
-    """Resident memory of the process at most, libraries included."""
+    """Peak resident memory of the process, libraries included."""
     speeds: tuple[Speed, ...]
     unit_shares: dict[str, float] | None
-    """The share of operations on each unit; only Core ML tells."""
+    """The share of operations on each compute unit; only Core ML reports it."""
 
     @property
     def title(self) -> str:
@@ -56,7 +56,8 @@ def bench(
     prompts: tuple[int, ...],
     tokens: int,
 ) -> Iterator[Benched]:
-    """Times `target`, Core ML on each of `units` (none: what the package is made for), over each length of prompt.
+    """Times a target over each length of prompt, on each of `units` where it has compute units (empty: the ones the
+    package is built for).
 
     UsageError for a prompt that leaves no room in the package's context.
     """
@@ -67,7 +68,7 @@ def bench(
                 "Ask for fewer."
             )
     for compute in units if TARGETS[target].units and units else (None,):
-        # A process of its own: peak memory is one for the whole life of a process.
+        # A process of its own: peak memory is counted over the whole life of a process.
         with worker_processes(1) as process:
             yield process.submit(_bench_one, package, manifest, target, compute, prompts, tokens).result()
 
@@ -86,7 +87,7 @@ def _bench_one(
 
 
 def measure_speed(decoder: PackagedDecoder, prompt: np.ndarray, tokens: int) -> Speed:
-    """Feed `prompt` (tokens,) twice, the first time to warm up, then write `tokens` tokens one by one."""
+    """Feeds `prompt` (tokens,) twice, the first time to warm up, then generates `tokens` tokens one by one."""
     for _ in range(2):
         decoder.reset()
         began = time.perf_counter()

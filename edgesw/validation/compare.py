@@ -1,4 +1,4 @@
-"""Packages of one model side by side: size, quality, speed."""
+"""Comparison of packages of one model: size, quality, speed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Compared:
     """Per weight of the layers' matrices, without corrections."""
     agreement: Agreement
     prefill_per_second: float | None
-    """None where the target does not run at its own speed here."""
+    """None where the target's own runtime is not available."""
     decode_per_second: float | None
 
     @property
@@ -43,8 +43,8 @@ class Compared:
 def compare(
     packages: list[Path], text: Text, *, against: str | None, count: int, speed: bool, progress: Progress
 ) -> list[Compared]:
-    """Each model of each package beside the float model, over the same windows. The float model runs once; speeds are
-    each in a process of its own, one after the other.
+    """Compares each model of each package with the float model, over the same windows. The float model runs once; each
+    speed is measured in a process of its own, one after the other.
 
     UsageError for packages of different models.
     """

@@ -1,4 +1,4 @@
-"""The float model's side of a validation, kept: a second package of the same model need not run it again."""
+"""A cache of the float model's side of a validation: a second package of the same model does not run it again."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edgesw.files.checksums import content_hash
 from edgesw.runtime.torch import FloatLogits
 from edgesw.system.machine import own_cache
 
-# How many passes are kept: the latest.
+# How many passes are cached: the latest ones.
 KEPT = 16
-# Of what the decoder computes: raised when that changes, so that passes of older versions are not taken.
+# Raised when what the decoder computes changes, so that passes of older versions are not used.
 VERSION = 1
 
 
@@ -28,7 +28,7 @@ def float_logits(checkpoint: Checkpoint, ids: np.ndarray, progress: Callable[[in
     digest = hashlib.sha256(f"{VERSION} {content_hash(checkpoint.source.path)} {ids.shape}".encode())
     digest.update(np.ascontiguousarray(ids).tobytes())
     path = cache_folder() / f"{digest.hexdigest()}.npy"
-    with contextlib.suppress(OSError, ValueError):  # none, or one that was damaged: computed again
+    with contextlib.suppress(OSError, ValueError):  # missing or damaged: computed again
         hidden = np.load(path, allow_pickle=False)
         if hidden.shape == (*ids.shape, spec.hidden_size):
             path.touch()

@@ -1,4 +1,4 @@
-"""Which matrix of a package hurts most: the error of each product, on the inputs that the float model gives it."""
+"""The error of each matrix of a package: of its product, on the inputs that it gets in the float model."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edgesw.runtime.torch import TorchOps, residual_stream
 
 @dataclass(frozen=True)
 class MatrixError:
-    """Of one matrix in one model of a package."""
+    """The error of one matrix in one model of a package."""
 
     target: str
     name: str
     error: float
-    """What the product is off by, root mean square over tokens and rows, beside what it is."""
+    """Root mean square of the product's error over tokens and rows, relative to that of the product."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -35,9 +35,9 @@ def matrix_errors(
     stored: Mapping[str, PackageMatrices],
     progress: Callable[[int], None],
 ) -> tuple[MatrixError, ...]:
-    """One streamed float pass over windows of ids (windows, tokens): each matrix is multiplied with the input that it
-    gets there, and so is the one that each package stores. Errors of the inputs themselves are no part of it, nor is
-    the rounding of inputs."""
+    """Multiplies each matrix, and the one that each package stores in its place, with the input that it gets in one
+    streamed float pass over windows of ids (windows, tokens). Errors of the inputs themselves do not count, nor does
+    their quantization."""
     found: list[MatrixError] = []
 
     def observe(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:

@@ -15,7 +15,7 @@ from edgesw.runtime.packaged_decoder import PackagedDecoder, feed
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a decoder does beside the float model, over all predicted positions."""
+    """How a decoder compares with the float model, over all predicted positions."""
 
     runtime: str
     perplexity: float
@@ -44,7 +44,7 @@ class Agreement:
 
 
 class _Sums:
-    """What Agreement reports, window after window."""
+    """Sums of what `Agreement` reports, window by window."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -84,7 +84,7 @@ class _Sums:
 def measure(
     ids: np.ndarray, reference: Iterable[np.ndarray], decoders: list[PackagedDecoder]
 ) -> Iterator[list[Agreement]]:
-    """After each window of `ids` (windows, tokens), the agreement of each decoder so far.
+    """Yields, after each window of `ids` (windows, tokens), the agreement of each decoder so far.
 
     `reference` gives the float model's logits of each window, (tokens, vocabulary). The first token of a window is not
     predicted, so it does not count.

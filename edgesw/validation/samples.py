@@ -1,4 +1,4 @@
-"""What the float model writes and what a package writes, side by side."""
+"""Samples of text: greedy continuations by the float model and by a package."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PROMPTS = ("The capital of France is", "To make tea, first", "The three primary 
 
 @dataclass(frozen=True)
 class Sample:
-    """Greedy continuations of one prompt: the float model's, and by target the package's."""
+    """Greedy continuations of one prompt, by the float model and by each target of the package."""
 
     prompt: str
     float_text: str
     texts: dict[str, str]
     same_tokens: dict[str, int]
-    """How many tokens a target writes as the float model does, before the first that differs."""
+    """How many tokens of a target are the float model's, before the first that differs."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -43,7 +43,8 @@ def samples(
     most: int,
     progress: Callable[[int], None],
 ) -> tuple[Sample, ...]:
-    """Of each of PROMPTS up to `most` tokens; `progress` is told how many of the float model's are known."""
+    """Continues each of PROMPTS by up to `most` tokens. `progress` receives the number of the float model's tokens
+    known so far."""
     prompts = [tokenizer.encode(prompt, bos=True) for prompt in PROMPTS]
     stop = tokenizer.eos_ids or spec.eos_token_ids
     written = {
@@ -70,9 +71,9 @@ def float_greedy(
     most: int,
     progress: Callable[[int], None],
 ) -> list[list[int]]:
-    """The most likely next `most` tokens after each prompt by the float model, up to one of `stop`, in a few streamed
-    passes instead of one a token: a package drafts them, and a pass over all prompts takes what is right and the first
-    token that is not (speculative decoding, arXiv 2211.17192, for greedy texts)."""
+    """The float model's greedy continuation of each prompt, up to `most` tokens or one of `stop`, in a few streamed
+    passes instead of one per token: a package drafts tokens, and a pass over all prompts accepts those that are right
+    and corrects the first that is not (speculative decoding, arXiv 2211.17192, for greedy decoding)."""
     weights = CachedWeights(weights, ("lm_head",))
     texts: list[list[int]] = [[] for _ in prompts]
     ended = [most == 0] * len(prompts)
@@ -83,7 +84,7 @@ def float_greedy(
         ]
         rows = [prompt + text + more for prompt, text, more in zip(prompts, texts, drafts, strict=True)]
         longest = max(map(len, rows))
-        # What stands behind a row is not seen by it.
+        # The padding after a row is not visible to it.
         ids = np.array([row + [0] * (longest - len(row)) for row in rows], np.int64)
         ops = TorchOps(spec, weights, ids)
         for x in residual_stream(ops):

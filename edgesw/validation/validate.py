@@ -43,9 +43,9 @@ class ValidationReport:
     """Size of each target's files."""
     samples: tuple[Sample, ...] = ()
     matrices: tuple[MatrixError, ...] = ()
-    """With details: of each target the layers' matrices in forward order."""
+    """The layers' matrices of each target in forward order; only with details."""
     uncorrected: dict[str, Agreement] = field(default_factory=dict)
-    """Of targets with an ablation: the model without what is held out, which no verdict depends on."""
+    """The models of targets with an ablation, run without what is held out; no verdict depends on them."""
 
     @property
     def measured_on(self) -> str:
@@ -76,13 +76,14 @@ class ValidationReport:
         }
 
     def worst(self, target: str, count: int = 5) -> list[MatrixError]:
-        """The matrices of a target that are furthest off."""
+        """The matrices of a target with the largest errors."""
         own = (matrix for matrix in self.matrices if matrix.target == target)
         return sorted(own, key=lambda matrix: -matrix.error)[:count]
 
 
 def float_model(manifest: Manifest, against: str | None) -> Checkpoint:
-    """The float model: `against`, or what the manifest names. UsageError when that is not enough or another model."""
+    """The float model: `against`, or the one the manifest names. UsageError where that is not enough, or is another
+    model."""
     source = manifest.source
     if against is None and source.origin.startswith("local"):
         raise UsageError(f"the package was made from a {source.origin} ('{source.name}'): name it with --against.")
@@ -110,10 +111,12 @@ def validate(
     cpus: tuple[str, ...] = (),
     details: bool = False,
 ) -> ValidationReport:
-    """Measure `targets` (default: all in the package) over `count` windows of `tokens` tokens. On a Mac Core ML runs on
-    the units `compute`, None for those that the package is made for. The ONNX model runs on each of the ARM processors
-    `cpus` too: see `edgesw.runtime.arm_machine`. With `details` also what each model writes and how far off each matrix
-    is: some more passes of the float model, over few tokens."""
+    """Measures `targets` (default: all in the package) over `count` windows of `tokens` tokens.
+
+    `compute` are the compute units for Core ML on a Mac, None for the ones the package is built for. Targets that can
+    also run on each of the ARM processors `cpus` (see `edgesw.runtime.arm_machine`). `details` adds samples of text and
+    the error of each matrix: some more passes of the float model, over few tokens.
+    """
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
     checkpoint = float_model(manifest, against)

@@ -92,7 +92,7 @@ def test_force_never_replaces_other_folders(copy: Path, app: Path) -> None:
     (app / "Packages" / "tiny-4bit").mkdir(parents=True)
     (app / "Packages" / "tiny-4bit" / "notes.txt").write_text("mine")
     with unchanged(app):
-        assert_one_line(edgesw("demo-app", copy, "--app", app, "--force"), 2, "not a package of ours", "another name")
+        assert_one_line(edgesw("demo-app", copy, "--app", app, "--force"), 2, "not an edgesw package", "another name")
 
 
 def test_a_damaged_package_does_not_get_into_the_app(copy: Path, app: Path) -> None:

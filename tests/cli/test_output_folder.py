@@ -64,7 +64,7 @@ def test_force_never_replaces_what_is_not_ours(manifest: str | None, tiny_llama:
     if manifest is not None:
         (folder / "manifest.json").write_text(manifest)
     with unchanged(tmp_path):
-        assert_one_line(edgesw(*convert(tiny_llama, folder, "--force")), 2, "not a package of ours", "-o")
+        assert_one_line(edgesw(*convert(tiny_llama, folder, "--force")), 2, "not an edgesw package", "-o")
 
 
 def test_force_never_replaces_a_file_or_a_link(tiny_llama: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_force_never_replaces_a_file_or_a_link(tiny_llama: Path, tmp_path: Path)
     with unchanged(tmp_path):
         for name in ("notes", "link"):
             assert_one_line(edgesw(*convert(tiny_llama, tmp_path / name)), 2, f"{name}' exists")
-            assert_one_line(edgesw(*convert(tiny_llama, tmp_path / name, "--force")), 2, "not a package of ours")
+            assert_one_line(edgesw(*convert(tiny_llama, tmp_path / name, "--force")), 2, "not an edgesw package")
     assert_one_line(edgesw(*convert(tiny_llama, tmp_path / "notes" / "x")), 2, "cannot be written to")
 
 

@@ -124,7 +124,7 @@ def test_a_hub_that_refuses_says_why_in_one_line(hub: tuple[str, type[Hub]], tin
     endpoint, found = hub
     ran = push(endpoint, "hf_wrong", tiny_package, REPO)
     assert ran.returncode == 1
-    assert ran.stderr.startswith("Error: the hub did not take it: ") and ran.stderr.count("\n") == 1, ran.stderr
+    assert ran.stderr.startswith("Error: upload failed: ") and ran.stderr.count("\n") == 1, ran.stderr
     assert "hf auth login" in ran.stderr
     assert found.committed == {}
 
