@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import tiny
 
+from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.text.tokenizer import Tokenizer
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -118,6 +119,17 @@ def tiny_compressed(tiny_llama: Path, tiny_package: Path, make_once: MakeOnce) -
 def tokenizer(tiny_llama: Path) -> Tokenizer:
     """The tiny model's."""
     return Tokenizer.from_folder(tiny_llama)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Checkpoint:
+    """The real model, SmolLM2-135M."""
+    return open_checkpoint("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer(smollm2: Checkpoint) -> Tokenizer:
+    return Tokenizer.from_files(smollm2.tokenizer_files())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tiny import unrounded
 
 import edgesw.emit.coreml as coreml
 from edgesw.calibration.calibrate import calibrate, calibration_text
-from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
@@ -40,14 +40,9 @@ SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487)]
 
 
 @pytest.fixture(scope="module")
-def smollm2() -> Checkpoint:
-    return open_checkpoint("smollm2-135m")
-
-
-@pytest.fixture(scope="module")
-def ids(smollm2: Checkpoint) -> np.ndarray:
+def ids(smollm2_tokenizer: Tokenizer) -> np.ndarray:
     """Eight windows of 512 tokens of the shipped text."""
-    return windows(shipped_text("validation"), Tokenizer.from_files(smollm2.tokenizer_files()), 8, 512)
+    return windows(shipped_text("validation"), smollm2_tokenizer, 8, 512)
 
 
 @pytest.fixture(scope="module")

@@ -44,19 +44,19 @@ def metadata(pre: str = "gpt-2", **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in {**base, **changes}.items() if value is not None}
 
 
-def tokenizer(**changes: Any) -> Tokenizer:
+def from_gguf(**changes: Any) -> Tokenizer:
     return Tokenizer.from_files(tokenizer_from_gguf(metadata(**changes), "m.gguf"))
 
 
 def pieces(text: str, pre: str) -> list[str]:
-    made = tokenizer(pre=pre)
+    made = from_gguf(pre=pre)
     return [made.decode([number], special=True) for number in made.encode(text, bos=False)]
 
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("pre", sorted(PRE_TOKENIZERS))
 def test_no_byte_is_lost(text: str, pre: str) -> None:
-    made = tokenizer(pre=pre)
+    made = from_gguf(pre=pre)
     assert made.decode(made.encode(text, bos=False), special=True) == text
 
 
@@ -122,8 +122,8 @@ def test_words_are_split_as_in_llama_cpp(tmp_path: Path, trained: tuple[list[str
 
 def test_qwen_composes_characters() -> None:
     """A letter and a separate accent are one character to the model, as in its own tokenizer."""
-    assert tokenizer(pre="qwen2").encode("u\u0308", bos=False) == tokenizer(pre="qwen2").encode("ü", bos=False)
-    assert tokenizer(pre="llama-bpe").encode("u\u0308", bos=False) != tokenizer(pre="llama-bpe").encode("ü", bos=False)
+    assert from_gguf(pre="qwen2").encode("u\u0308", bos=False) == from_gguf(pre="qwen2").encode("ü", bos=False)
+    assert from_gguf(pre="llama-bpe").encode("u\u0308", bos=False) != from_gguf(pre="llama-bpe").encode("ü", bos=False)
 
 
 def test_a_word_in_the_vocabulary_becomes_that_token() -> None:
@@ -131,12 +131,12 @@ def test_a_word_in_the_vocabulary_becomes_that_token() -> None:
     tokens = [*metadata()["tokenizer.ggml.tokens"], "zebra"]
     changes = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": None}
     zebra = len(tokens) - 1
-    assert tokenizer(pre="llama-bpe", **changes).encode("zebra", bos=False) == [zebra]
-    assert zebra not in tokenizer(pre="dbrx", **changes).encode("zebra", bos=False)
+    assert from_gguf(pre="llama-bpe", **changes).encode("zebra", bos=False) == [zebra]
+    assert zebra not in from_gguf(pre="dbrx", **changes).encode("zebra", bos=False)
 
 
 def test_control_and_user_defined_tokens_stay_whole() -> None:
-    made = tokenizer()
+    made = from_gguf()
     ids = made.encode("ab<|end|><think>ab", bos=False)
     assert ids[1:3] == [0, 1]
     assert made.eos_ids == (0,)

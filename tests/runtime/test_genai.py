@@ -24,11 +24,6 @@ TOKENS = 60
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_package: Path) -> Tokenizer:
-    return Tokenizer.from_folder(tiny_package)
-
-
-@pytest.fixture(scope="module")
 def model(tiny_package: Path) -> Any:
     return og.Model(str(tiny_package))
 

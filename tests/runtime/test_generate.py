@@ -29,11 +29,6 @@ GAP = {"onnx": 1e-3, "coreml": 0.05}
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_package: Path) -> Tokenizer:
-    return Tokenizer.from_folder(tiny_package)
-
-
-@pytest.fixture(scope="module")
 def long_ids(tokenizer: Tokenizer) -> list[int]:
     """Text for more than the whole context."""
     return tokenizer.encode(shipped_text("validation").content[: 4 * CONTEXT], bos=True)

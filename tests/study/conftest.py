@@ -18,11 +18,6 @@ from edgesw.text.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="session")
-def tokenizer(tiny_llama: Path) -> Tokenizer:
-    return Tokenizer.from_folder(tiny_llama)
-
-
-@pytest.fixture(scope="session")
 def ids(tokenizer: Tokenizer) -> np.ndarray:
     """Windows with the token in them that makes the planted super activation."""
     made = windows(shipped_text("validation"), tokenizer, 6, 64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.outliers.detect import find_outliers
 from edgesw.study import activations, blocks, prune, scale, stopwords
 from edgesw.study.evaluation import Evaluation
@@ -16,15 +16,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_files(open_checkpoint("smollm2-135m").tokenizer_files())
-
-
-@pytest.fixture(scope="module")
-def evaluation(tokenizer: Tokenizer) -> Evaluation:
-    smollm2 = open_checkpoint("smollm2-135m")
-    ids = windows(shipped_text("validation"), tokenizer, 2, 256)
-    return Evaluation(smollm2.spec, smollm2, ids, find_outliers(smollm2, tokenizer, lambda *_: None))
+def evaluation(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> Evaluation:
+    ids = windows(shipped_text("validation"), smollm2_tokenizer, 2, 256)
+    return Evaluation(smollm2.spec, smollm2, ids, find_outliers(smollm2, smollm2_tokenizer, lambda *_: None))
 
 
 def test_two_scalars_carry_the_model_and_a_thousand_larger_ones_do_not(evaluation: Evaluation) -> None:
@@ -47,9 +41,9 @@ def test_smaller_super_weights_ruin_and_somewhat_larger_ones_do_no_harm(evaluati
     assert by_factor[2.0] < 1.1 * by_factor[1.0]
 
 
-def test_stop_words_do_not_take_over_as_a_class(evaluation: Evaluation, tokenizer: Tokenizer) -> None:
+def test_stop_words_do_not_take_over_as_a_class(evaluation: Evaluation, smollm2_tokenizer: Tokenizer) -> None:
     """Where this model departs from the paper. Should it ever follow it, the docs are wrong."""
-    rows = {row["condition"]: row for row in stopwords.run(evaluation, tokenizer).rows}
+    rows = {row["condition"]: row for row in stopwords.run(evaluation, smollm2_tokenizer).rows}
     assert rows["' the'"]["ratio"] < 2.5 and rows["','"]["ratio"] < 2.5
     assert rows["all of these"]["ratio"] < 0.5
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from chat_templates import CHATML, HEADERS, TEMPLATES, WITHOUT_SYSTEM
-from test_tokenizer import CONFIG, byte_level, tokenizer
+from test_tokenizer import CONFIG, built, byte_level
 
 from edgesw.files.type_check import structure
 from edgesw.text.chat_format import ChatFormat
@@ -126,7 +126,7 @@ def test_a_template_that_slots_cannot_express_has_no_format(template: str) -> No
 
 
 def test_a_model_without_template_has_no_format() -> None:
-    assert tokenizer().chat_format() is None
+    assert built().chat_format() is None
 
 
 def test_dates_are_those_of_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:

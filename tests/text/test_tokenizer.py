@@ -42,7 +42,7 @@ def sentencepiece() -> bytes:
 CONFIG: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
-def tokenizer(kind: Any = byte_level, config: dict[str, Any] | None = None, **files: bytes) -> Tokenizer:
+def built(kind: Any = byte_level, config: dict[str, Any] | None = None, **files: bytes) -> Tokenizer:
     config = CONFIG if config is None else config
     named = {"tokenizer.json": kind(), "tokenizer_config.json": json.dumps(config).encode()}
     return Tokenizer.from_files({**named, **{name.replace("__", "."): content for name, content in files.items()}})
@@ -50,7 +50,7 @@ def tokenizer(kind: Any = byte_level, config: dict[str, Any] | None = None, **fi
 
 @pytest.mark.parametrize("kind", [byte_level, sentencepiece])
 def test_text_round_trips_and_bos_is_added_once(kind: Any) -> None:
-    made = tokenizer(kind)
+    made = built(kind)
     ids = made.encode(TEXT, bos=True)
     assert ids[0] == made.bos_id
     assert ids.count(made.bos_id) == 1, "tokenizer.json adds BOS of its own"
@@ -59,19 +59,19 @@ def test_text_round_trips_and_bos_is_added_once(kind: Any) -> None:
 
 
 def test_bos_is_not_doubled_before_a_rendered_chat() -> None:
-    made = tokenizer()
+    made = built()
     assert made.encode("<s>a", bos=True) == made.encode("a", bos=True)
 
 
 def test_a_model_without_bos_gets_none() -> None:
-    made = tokenizer(config={"eos_token": "</s>", "bos_token": None})
+    made = built(config={"eos_token": "</s>", "bos_token": None})
     assert made.bos_id is None
     assert made.encode("ab", bos=True) == made.encode("ab", bos=False)
 
 
 def test_special_tokens_are_recognised_and_are_not_text() -> None:
     for kind in (byte_level, sentencepiece):
-        made = tokenizer(kind)
+        made = built(kind)
         ids = made.encode("a</s>", bos=False)
         assert ids[-1] == made.eos_ids[0], "the model would be fed the letters of its end token"
         assert made.decode(ids) == "a"
@@ -80,14 +80,14 @@ def test_special_tokens_are_recognised_and_are_not_text() -> None:
 
 def test_end_tokens_come_from_both_files() -> None:
     """A chat model ends turns and texts with different tokens; without both, generation does not stop."""
-    made = tokenizer(generation_config__json=json.dumps({"eos_token_id": [257, 258]}).encode())
+    made = built(generation_config__json=json.dumps({"eos_token_id": [257, 258]}).encode())
     assert made.eos_ids == (257, 258)
     assert made.vocab_size == 259
-    assert tokenizer(generation_config__json=b'{"eos_token_id": 258}').eos_ids == (257, 258)
+    assert built(generation_config__json=b'{"eos_token_id": 258}').eos_ids == (257, 258)
 
 
 def test_tokens_spelled_as_tables_and_in_the_old_map() -> None:
-    made = tokenizer(config={"bos_token": {"content": "<s>"}}, special_tokens_map__json=b'{"eos_token": "</s>"}')
+    made = built(config={"bos_token": {"content": "<s>"}}, special_tokens_map__json=b'{"eos_token": "</s>"}')
     assert made.bos_id == 256
     assert made.eos_ids == (257,)
 
@@ -95,7 +95,7 @@ def test_tokens_spelled_as_tables_and_in_the_old_map() -> None:
 @pytest.mark.parametrize("kind", [byte_level, sentencepiece])
 @pytest.mark.parametrize("special", [False, True])
 def test_a_stream_adds_up_and_never_splits_a_character(kind: Any, special: bool) -> None:
-    made = tokenizer(kind)
+    made = built(kind)
     ids = [*made.encode("<s>" + TEXT, bos=False), *made.encode("</s>", bos=False), *made.encode("🎉 é", bos=False)]
     stream = made.stream(special=special)
     parts = [stream.push(number) for number in ids]
@@ -105,7 +105,7 @@ def test_a_stream_adds_up_and_never_splits_a_character(kind: Any, special: bool)
 
 
 def test_a_stream_survives_special_tokens_inside_a_character() -> None:
-    made = tokenizer()
+    made = built()
     emoji = made.encode("🎉", bos=False)
     stream = made.stream()
     parts = [stream.push(number) for number in (256, 257, *emoji[:2], 258, *emoji[2:])]
@@ -114,7 +114,7 @@ def test_a_stream_survives_special_tokens_inside_a_character() -> None:
 
 
 def test_a_stream_is_not_held_up_by_bytes_that_never_become_a_character() -> None:
-    made = tokenizer()
+    made = built()
     lone = made.encode("é", bos=False)[1]
     stream = made.stream()
     text = "".join(stream.push(number) for number in [*made.encode("ab", bos=False), *[lone] * 9])
@@ -124,7 +124,7 @@ def test_a_stream_is_not_held_up_by_bytes_that_never_become_a_character() -> Non
 
 
 def test_an_unfinished_character_at_the_end_is_returned() -> None:
-    made = tokenizer()
+    made = built()
     stream = made.stream()
     assert stream.push(made.encode("é", bos=False)[0]) == ""
     assert stream.end() == "\ufffd"
@@ -164,11 +164,11 @@ def test_chats_are_rendered_as_transformers_renders_them(tmp_path: Path, generat
     "template", ["{{ bos_token }}!", [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "<s>!"}]]
 )
 def test_templates_in_the_config(template: Any) -> None:
-    assert tokenizer(config={**CONFIG, "chat_template": template}).chat_prompt(MESSAGES) == "<s>!"
+    assert built(config={**CONFIG, "chat_template": template}).chat_prompt(MESSAGES) == "<s>!"
 
 
 def test_the_file_takes_precedence_over_the_config() -> None:
-    made = tokenizer(config={**CONFIG, "chat_template": "old"}, chat_template__jinja=b"new")
+    made = built(config={**CONFIG, "chat_template": "old"}, chat_template__jinja=b"new")
     assert made.chat_prompt(MESSAGES) == "new"
 
 
@@ -185,14 +185,14 @@ def test_the_file_takes_precedence_over_the_config() -> None:
 )
 def test_a_template_that_refuses_or_misbehaves_is_one_line(template: str, said: str) -> None:
     """A template is downloaded code: it may fail, and must not reach the machine."""
-    made = tokenizer(chat_template__jinja=template.encode())
+    made = built(chat_template__jinja=template.encode())
     with pytest.raises(UsageError, match=f"chat template refuses these messages: .*{said}"):
         made.chat_prompt([{"role": "tool", "content": "x"}])
 
 
 def test_a_model_without_template_says_so() -> None:
     with pytest.raises(UsageError, match="no chat template"):
-        tokenizer().chat_prompt(MESSAGES)
+        built().chat_prompt(MESSAGES)
 
 
 @pytest.mark.parametrize(
