@@ -117,7 +117,7 @@ def _print_super_activations(found: SuperOutliers) -> None:
 def _print_columns(found: SuperOutliers) -> None:
     """The strongest; matrices that read one tensor share a line."""
     lines: dict[tuple[int, int, float, int], tuple[float, list[str]]] = {}
-    for spike in found.spiking_columns:
+    for spike in found.outlier_channels:
         name = TensorName.parse(spike.matrix)
         assert name.layer is not None
         line = lines.setdefault((name.layer, spike.column, spike.input, spike.token), (spike.times_mean, []))
@@ -127,7 +127,7 @@ def _print_columns(found: SuperOutliers) -> None:
     strongest = sorted(lines.items(), key=lambda line: -line[1][0])[:MOST_COLUMNS]
     click.echo()
     print_table(
-        f"Columns whose input spikes: {len(found.spiking_columns)}, the strongest",
+        f"Columns whose input spikes: {len(found.outlier_channels)}, the strongest",
         ("layer", "matrices", "column", "input", "token", "times the mean square"),
         [
             (str(layer), ", ".join(kinds), str(column), f"{largest:,.1f}", str(token), f"{times:,.0f}")

@@ -7,7 +7,7 @@ from edgesw.decoder.ops import Ops, Tensor
 
 
 def decoder_layer(ops: Ops[Tensor], layer: int, x: Tensor) -> Tensor:
-    """One layer: attention and gated MLP, each normed before, after or both, and added to the residual stream."""
+    """One layer: attention and gated MLP, each with a norm before or after it or both, added to the residual stream."""
     spec = ops.spec
 
     def named(kind: str) -> str:
@@ -36,13 +36,13 @@ def decoder_head(ops: Ops[Tensor], x: Tensor) -> Tensor:
 
 
 def decoder(ops: Ops[Tensor]) -> Tensor:
-    """The whole decoder, from the token ids that `ops` was made for to the logits."""
+    """The whole decoder: token ids, which `ops` holds, -> logits."""
     return decoder_part(ops, range(ops.spec.layers), None)
 
 
 def decoder_part(ops: Ops[Tensor], layers: range, x: Tensor | None) -> Tensor:
-    """Some layers: from the residual stream `x` before them, None for the first, which begin at the token ids, to the
-    one after them, or to the logits."""
+    """Some of the layers: the residual stream `x` before them -> the stream after them, or the logits for the last
+    layers. `x` is None for the first layers, which begin at the token ids."""
     x = ops.embedding("embed_tokens") if x is None else x
     for layer in layers:
         x = decoder_layer(ops, layer, x)

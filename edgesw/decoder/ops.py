@@ -1,4 +1,4 @@
-"""The words a decoder layer is written in. An interpreter gives them a meaning: runs them, or writes a graph."""
+"""Ops: the operations that the decoder is written in. Interpreters implement them: they run them or write a graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Ops(Protocol[Tensor]):
     spec: DecoderSpec
 
     def embedding(self, name: str) -> Tensor:
-        """Rows of the matrix `name` for the token ids at hand, times the embedding's scale: (..., tokens, hidden)."""
+        """Rows of the matrix `name` for the token ids, times the embedding's scale: (..., tokens, hidden)."""
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         """Norm over the last axis: x / rms(x) times the vector `name`, or a layer norm without weights."""
@@ -55,10 +55,10 @@ class Ops(Protocol[Tensor]):
 
 
 class Weights(Protocol):
-    """Where an interpreter that runs gets its float weights from: a checkpoint, or a compressed decoder."""
+    """The float weights of an interpreter that runs the decoder: a checkpoint's, or a compressed decoder's."""
 
     def tensor(self, name: str) -> np.ndarray:
         """The whole tensor, float32."""
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Only these rows of a matrix, float32 (len(rows), columns)."""
+        """These rows of a matrix, float32 (len(rows), columns)."""

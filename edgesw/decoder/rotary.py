@@ -1,4 +1,4 @@
-"""Rotary position embedding: the angles, which every interpreter takes from here."""
+"""Rotary position embedding: the table of angles that every interpreter uses."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from edgesw.decoder.spec import Rotary
 def rotary_tables(rotary: Rotary, positions: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and sines, float32 (positions, head_dim / 2), of position * frequency (arXiv 2104.09864).
 
-    `positions` is the length of the sequence, or the longest that a package is made for: it decides between the short
-    and the long frequencies of a LongRoPE, for all positions.
+    `positions` is the length of the sequence, or the context of a package: it decides between the short and the long
+    frequencies of a LongRoPE, for all positions.
     """
     long = rotary.long_frequencies and positions > rotary.long_from
     frequencies = np.array(rotary.long_frequencies if long else rotary.frequencies)

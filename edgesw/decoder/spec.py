@@ -1,4 +1,4 @@
-"""DecoderSpec: what a decoder is, in numbers and switches. What stands right of the checkpoint reads only this."""
+"""DecoderSpec: a decoder in numbers and switches, which is all that later stages know of an architecture."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ LAYER_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"
 
 @dataclass(frozen=True)
 class Rotary:
-    """A rotary position embedding (arXiv 2104.09864), whatever its scaling, as what it comes to."""
+    """A rotary position embedding (arXiv 2104.09864), with any scaling worked into its frequencies."""
 
     frequencies: tuple[float, ...]
-    """Radians a position, for each of the head_dim / 2 pairs of channels; pairs with zero come last and stay as they
-    are."""
+    """Radians per position, for each of the head_dim / 2 pairs of channels; pairs with zero come last and are not
+    rotated."""
     scale: float = 1.0
-    """Cosines and sines are multiplied by it."""
+    """The factor of cosines and sines."""
     long_frequencies: tuple[float, ...] = ()
-    """Taken instead, for every position, where there are more than `long_from` positions. Empty: never."""
+    """Used instead, for every position, when there are more than `long_from` positions. Empty: never."""
     long_from: int = 0
 
     @property
     def still(self) -> int:
-        """How many pairs of a head are not rotated."""
+        """The number of pairs of a head that are not rotated."""
         return self.frequencies.count(0.0)
 
 
@@ -39,7 +39,7 @@ class DecoderSpec:
     the norms `attention_norm`, `q_norm`, `k_norm`, `attention_output_norm`, `mlp_norm`, `mlp_output_norm`. Matrices are
     (rows, columns) = (output channels, input channels), as stored by Hugging Face, rotary halves not interleaved. Where
     only some channels of a head are rotated, those come first in each half.
-    Norms are what the normalised channels are multiplied by.
+    The tensor of a norm holds the factors of the normalized channels.
     """
 
     family: str
@@ -63,17 +63,17 @@ class DecoderSpec:
     norm: Literal["rms", "layer"] = "rms"
     """Root mean square norms with weights, or layer norms without any."""
     norm_before: bool = True
-    """Norms before attention and MLP."""
+    """Whether there are norms before attention and MLP."""
     norm_after: bool = False
-    """Norms after attention and MLP, before they are added to the residual stream."""
+    """Whether there are norms after attention and MLP, before these are added to the residual stream."""
     qk_norm: Literal["none", "head", "whole"] = "none"
     """Norms of queries and keys before they are rotated: head by head, or all heads as one."""
     biased: tuple[str, ...] = ()
-    """Kinds of matrices with a bias."""
+    """The kinds of matrices with a bias."""
     activation: Literal["silu", "gelu_tanh"] = "silu"
     embedding_scale: float = 1.0
     attention_scale: float | None = None
-    """What scores are multiplied by; None for head_dim^-0.5."""
+    """The factor of attention scores; None for head_dim^-0.5."""
     attention_softcap: float | None = None
     """Scores s become c * tanh(s / c)."""
     logit_softcap: float | None = None
@@ -82,16 +82,16 @@ class DecoderSpec:
 
     @property
     def score_scale(self) -> float:
-        """What attention multiplies the products of queries and keys by."""
+        """The factor of the products of queries and keys."""
         return self.head_dim**-0.5 if self.attention_scale is None else self.attention_scale
 
     def rotary(self, layer: int) -> Rotary | None:
-        """The position embedding of a layer, None where it has none."""
+        """The position embedding of a layer, or None."""
         index = self.layer_rotary[layer]
         return None if index is None else self.rotaries[index]
 
     def shape(self, name: str) -> tuple[int, ...] | None:
-        """(rows, columns) of a matrix, (channels,) of a norm or bias; None where this decoder has no such tensor."""
+        """(rows, columns) of a matrix, (channels,) of a norm or bias; None for a tensor that the decoder lacks."""
         kind = TensorName.parse(name).kind
         if kind.endswith(".bias"):
             matrix = kind.removesuffix(".bias")
@@ -101,11 +101,11 @@ class DecoderSpec:
         if kind in ("q_norm", "k_norm"):
             heads = self.heads if kind == "q_norm" else self.kv_heads
             return {"none": None, "head": (self.head_dim,), "whole": (heads * self.head_dim,)}[self.qk_norm]
-        there = {"norm": True, "attention_norm": self.norm_before, "mlp_norm": self.norm_before}
-        return (self.hidden_size,) if self.norm == "rms" and there.get(kind, self.norm_after) else None
+        exists = {"norm": True, "attention_norm": self.norm_before, "mlp_norm": self.norm_before}
+        return (self.hidden_size,) if self.norm == "rms" and exists.get(kind, self.norm_after) else None
 
     def matrix_shape(self, name: str) -> tuple[int, int]:
-        """(rows, columns) of the matrix with this canonical name. KeyError for a name that is no matrix."""
+        """(rows, columns) of the matrix with this canonical name. KeyError for a name that is not a matrix's."""
         hidden, inner = self.hidden_size, self.intermediate_size
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return {
@@ -121,5 +121,5 @@ class DecoderSpec:
         }[TensorName.parse(name).kind]
 
     def matrices(self) -> list[str]:
-        """Canonical names of all matrices of the layers, in forward order (without embedding and head)."""
+        """Canonical names of all matrices of the layers in forward order, without embedding and head."""
         return [str(TensorName(layer, kind)) for layer in range(self.layers) for kind in LAYER_MATRICES]

@@ -1,4 +1,4 @@
-"""Effect: how far zeroing scalars of `down_proj` moves the next-token distribution, all in one streamed pass."""
+"""Ablation: the KL divergence from zeroing scalars of `down_proj`, for many sets of scalars in one streamed pass."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Removal = frozenset[Coordinates]
 
 
 class _Variants(TorchOps):
-    """TorchOps over copies of one prompt, each without some scalars of `down_proj`.
+    """TorchOps on copies of one prompt, each without some scalars of `down_proj`.
 
-    The copies share every read but those of the matrices that differ.
+    The copies share all reads except those of the matrices that differ.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class _Variants(TorchOps):
         return torch.stack([y[copy] for copy in range(len(self._removals))])
 
 
-class _Slice:
-    """Weights whose head is only these rows."""
+class _HeadRows:
+    """`Weights` whose head has only these rows."""
 
     def __init__(self, weights: Weights, rows: np.ndarray) -> None:
         self._weights, self._rows = weights, rows
@@ -75,9 +75,9 @@ def divergences(
     dtype: torch.dtype = torch.float32,
     progress: Callable[[int], None] | None = None,
 ) -> dict[Removal, np.ndarray]:
-    """KL divergence in nats of the float model's next-token distribution from that without each removal's scalars.
+    """KL divergence in nats of the float model's next-token distribution from that without the scalars, by removal.
 
-    Float64 (tokens,), one for each position of the prompt `ids` (tokens,). `stream` is the float model's residual
+    Float64 (tokens,), one value per position of the prompt `ids` (tokens,). `stream` is the float model's residual
     stream, (1, tokens, hidden) before each layer and after the last: the pass begins at the first layer that differs.
     """
     removals = list(dict.fromkeys(removals))
@@ -94,8 +94,8 @@ def divergences(
 def _from_first(ops: TorchOps, hidden: torch.Tensor) -> np.ndarray:
     """KL divergence of the first copy's next-token distribution from each other's: float64 (copies - 1, tokens).
 
-    The head is read a slice at a time, of the size of a layer's matrix, so that it never is in memory as a whole. With
-    a, b the logits: KL = sum(exp(a) (a - b)) / sum(exp(a)) - logsumexp(a) + logsumexp(b), each sum kept over slices.
+    The head is read in slices of the size of a layer's matrix, so that it is never in memory as a whole. With logits a,
+    b: KL = sum(exp(a) (a - b)) / sum(exp(a)) - logsumexp(a) + logsumexp(b), where each sum runs over the slices.
     """
     copies, tokens, _ = hidden.shape
     whole, size = ops.weights, ops.spec.intermediate_size
@@ -103,7 +103,7 @@ def _from_first(ops: TorchOps, hidden: torch.Tensor) -> np.ndarray:
     weighted = torch.zeros(copies, tokens, dtype=torch.float64)  # sum of exp(a) (a - b), over exp(total[0])
     with torch.inference_mode():
         for start in range(0, ops.spec.vocab_size, size):
-            ops.weights = _Slice(whole, np.arange(start, min(start + size, ops.spec.vocab_size)))
+            ops.weights = _HeadRows(whole, np.arange(start, min(start + size, ops.spec.vocab_size)))
             logits = decoder_head(ops, hidden).double()
             grown = torch.logaddexp(total, logits.logsumexp(-1))
             share = (logits[0] - grown[0][:, None]).exp()

@@ -1,4 +1,4 @@
-"""RecipeAgreement: what a recipe says of a model's super weights, beside what detection finds in it."""
+"""RecipeAgreement: the super weights that a recipe names, compared with those that detection finds in the model."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from edgesw.recipes.recipes import Recipe
 
 @dataclass(frozen=True)
 class RecipeAgreement:
-    """The coordinates (layer, row, column) of recipe and detection, sorted by who has them. Each is in one place."""
+    """The coordinates (layer, row, column) of recipe and detection, by who names them. Each is in one of the fields."""
 
     recipe: str
     """The recipe's name."""
     agreed: tuple[Coordinates, ...]
-    """Both have them."""
+    """Named by both."""
     only_recipe: tuple[Coordinates, ...] = ()
-    """The recipe has them, detection has not."""
+    """Named by the recipe and not detected."""
     only_detected: tuple[Coordinates, ...] = ()
-    """Detection has them, the recipe has not."""
+    """Detected and not named by the recipe."""
     disputed: tuple[Coordinates, ...] = ()
-    """Detection has not found them, and the recipe says itself that they are disputed: no contradiction."""
+    """Not detected, and disputed by the recipe itself, so that they do not contradict it."""
     outside: tuple[Coordinates, ...] = ()
-    """The recipe has them, and the model has no such place: it is not the recipe's model."""
+    """Named by the recipe and outside the model's matrices: it is not the recipe's model."""
 
     @property
     def contradicts(self) -> bool:
@@ -45,7 +45,7 @@ class RecipeAgreement:
         return words + "."
 
     def warning(self) -> str | None:
-        """One line that names both sets of coordinates where they differ, or None."""
+        """One line with both sets of coordinates where they differ, else None."""
         if not self.contradicts:
             return None
         claimed, found = (*self.agreed, *self.only_recipe, *self.outside), (*self.agreed, *self.only_detected)
@@ -64,7 +64,7 @@ class RecipeAgreement:
 
 
 def compare(recipe: Recipe | None, found: SuperOutliers, spec: DecoderSpec) -> RecipeAgreement | None:
-    """How far the recipe's super weights are those that were found; None where no recipe names any."""
+    """Compares a recipe's super weights with those that were found; None without a recipe that names any."""
     if recipe is None or not recipe.super_weights:
         return None
     detected = {weight.coordinates for weight in found.super_weights}

@@ -1,4 +1,4 @@
-"""Candidates: the scalars behind the spikes of a streamed pass."""
+"""Candidates: the scalars that cause the spikes of a streamed pass."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from dataclasses import dataclass
 
 import torch
 
-from edgesw.outliers.activations import is_massive, makes, massive, median, stays, taken_out
+from edgesw.outliers.activations import cancelled_share, is_massive, makes, massive, median, persists
 from edgesw.outliers.results import Scalar
 from edgesw.outliers.streamed_pass import Part, Run, Spike
 from edgesw.recipes.coordinates import Coordinates
 
-# One scalar brings at least this share of what down_proj gives. Below that there is no scalar to hold out.
+# A candidate contributes at least this share of down_proj's output. Below that no single scalar is worth holding out.
 SCALAR_SHARE = 0.1
-# A scalar cancels a super activation when it takes at least this share of it away.
+# A scalar cancels a super activation when it subtracts at least this share of it.
 CANCELLED_SHARE = 0.25
-# Spikes above this many times the median of the stream are reported, though nothing massive comes of them.
+# Spikes above this many times the median of the stream are reported even if they make nothing massive.
 WATCHED_RATIO = 100.0
 MOST_SUPER_WEIGHTS = 32
 MOST_WATCHED = 8
-# Once its usual input is gone a neuron may fire wildly, and write to every channel: after so many scalars of a layer
-# that make a super activation only then, the layer is left alone.
-MOST_ONLY_THEN = 4
+# Without its usual input a neuron may fire wildly and write to every channel: a layer is skipped after this many of its
+# scalars made a super activation only where others were zeroed.
+MOST_INDUCED = 4
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Scalars by what the float model's stream says of them; only effects tell which are super weights."""
+    """Scalars by their part in the float model's residual stream; only their effects show which are super weights."""
 
     made: tuple[Scalar, ...]
-    """Make a super activation that stays, in the order in which they were found."""
+    """Make a super activation that persists, in the order in which they were found."""
     passing: tuple[Scalar, ...]
-    """Make a massive value in the stream that does not stay, or is made too late to tell."""
+    """Make a massive value that does not persist, or too late for that to show."""
     cancelling: tuple[Scalar, ...]
-    """Take a super activation out again."""
+    """Cancel a super activation."""
     ruled_out: tuple[tuple[Scalar, str], ...]
-    """Make a spike that is no super activation of the float model, and why it is not."""
-    behind: frozenset[Coordinates] = frozenset()
-    """All scalars with a large part in a spike of the above: none of them is ordinary."""
+    """Make a spike that is not a super activation of the float model, with the reason why not."""
+    involved: frozenset[Coordinates] = frozenset()
+    """All scalars with a large part in any of these spikes: none of them is an ordinary scalar."""
 
 
 def find_candidates(run: Run) -> tuple[Candidates, Run]:
@@ -49,37 +49,37 @@ def find_candidates(run: Run) -> tuple[Candidates, Run]:
     made (arXiv 2411.07191, section 3.1).
     """
     stream = run.stream_of(0)
-    spikes = [run.seen[layer].spikes[0] for layer in sorted(run.seen)]
+    spikes = [run.layers[layer].spikes[0] for layer in sorted(run.layers)]
     cancelling = _cancelling(stream, spikes)
     cancels_at = {scalar.coordinates for scalar in cancelling}
     made: list[Scalar] = []
-    only_then: list[Scalar] = []
+    induced: list[Scalar] = []
     removed: list[Coordinates] = []
     while len(removed) < MOST_SUPER_WEIGHTS:
-        wild = {layer for layer, count in Counter(s.layer for s in only_then).items() if count >= MOST_ONLY_THEN}
-        spike = first_made(run, 0, wild)
+        skipped = {layer for layer, count in Counter(s.layer for s in induced).items() if count >= MOST_INDUCED}
+        spike = first_made(run, 0, skipped)
         if spike is None:
             break
         scalar = _scalar(spike, spike.parts[0])
         removed.append(scalar.coordinates)
         if scalar.coordinates not in cancels_at:
-            (made if is_massive(spike, stream) else only_then).append(scalar)
+            (made if is_massive(spike, stream) else induced).append(scalar)
         run = run.repeat(spike.layer, removed)
     known = {*removed, *cancels_at}
     passing, watched = _others(stream, spikes, known)
     why = "makes a super activation only where others are zeroed"
-    ruled_out = (*((scalar, why) for scalar in only_then), *watched)
-    behind = {scalar.coordinates for scalar in passing} | {scalar.coordinates for scalar, _ in watched}
-    return Candidates(tuple(made), tuple(passing), tuple(cancelling), ruled_out, frozenset(known | behind)), run
+    ruled_out = (*((scalar, why) for scalar in induced), *watched)
+    others = {scalar.coordinates for scalar in passing} | {scalar.coordinates for scalar, _ in watched}
+    return Candidates(tuple(made), tuple(passing), tuple(cancelling), ruled_out, frozenset(known | others)), run
 
 
 def first_made(run: Run, prompt: int, without: Collection[int] = ()) -> Spike | None:
-    """The spike of the first layer that makes a super activation out of one scalar on this prompt, or None. `without`:
-    layers to pass over."""
+    """The spike of the first layer in which a single scalar makes a super activation on this prompt, or None.
+    `without`: layers to skip."""
     stream = run.stream_of(prompt)
-    for layer in sorted(run.seen.keys() - set(without)):
-        spike = run.seen[layer].spikes[prompt]
-        if spike.share(spike.parts[0]) >= SCALAR_SHARE and makes(spike, stream) and stays(spike, stream):
+    for layer in sorted(run.layers.keys() - set(without)):
+        spike = run.layers[layer].spikes[prompt]
+        if spike.share(spike.parts[0]) >= SCALAR_SHARE and makes(spike, stream) and persists(spike, stream):
             return spike
     return None
 
@@ -89,14 +89,14 @@ def _cancelling(stream: Sequence[torch.Tensor], spikes: Sequence[Spike]) -> list
         _scalar(spike, part)
         for spike in spikes
         for part in spike.parts
-        if taken_out(spike, stream) * spike.share(part) >= CANCELLED_SHARE
+        if cancelled_share(spike, stream) * spike.share(part) >= CANCELLED_SHARE
     ]
 
 
 def _others(
     stream: Sequence[torch.Tensor], spikes: Sequence[Spike], known: set[Coordinates]
 ) -> tuple[list[Scalar], list[tuple[Scalar, str]]]:
-    """Scalars that make a massive value which the loop passed over, and those whose spike is large but not massive."""
+    """Scalars that make a massive value and are not `known`, and those whose spike is large but not massive."""
     passing: list[Scalar] = []
     watched: list[tuple[float, Scalar]] = []
     for spike in spikes:
@@ -108,7 +108,7 @@ def _others(
         elif ratio > WATCHED_RATIO:
             watched += [(ratio, scalar) for scalar in parts]
     most = sorted(watched, key=lambda entry: -entry[0])[:MOST_WATCHED]
-    why = "no super activation: its spike is {:,.0f} times the median"
+    why = "not a super activation: its spike is {:,.0f} times the median"
     by_layer = sorted(most, key=lambda entry: entry[1].layer)
     return passing, [(scalar, why.format(ratio)) for ratio, scalar in by_layer]
 

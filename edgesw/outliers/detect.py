@@ -60,53 +60,54 @@ def detect(
     confirm: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> SuperOutliers:
-    """Super outliers that the prompt `ids`, int (tokens,), brings out. Weights are streamed: one at a time in memory.
+    """The super outliers that the prompt `ids`, int (tokens,), activates. Weights are streamed, one in memory at once.
 
     A super weight is the scalar of `down_proj` with the largest part in a super activation that its layer makes, found
-    by zeroing it and passing again from its layer until none is made; and zeroing it changes the next-token
-    distribution far more than zeroing the largest ordinary scalars of the same matrix does. `confirm=False` leaves the
-    second half out. `dtype` is what the decoder computes in. `progress(stage, layer)` is called after each layer.
+    by zeroing it and repeating the pass from its layer until none is made; and zeroing it changes the next-token
+    distribution far more than zeroing the largest ordinary scalars of the same matrix. `confirm=False` leaves out the
+    second condition. The decoder computes in `dtype`. `progress(stage, layer)` is called after each layer.
     """
     changed = _first_tokens(ids, spec)
     float_run = first_run(Inputs(spec, weights, np.stack([ids, *changed.values()]), dtype, progress))
     candidates, last_run = find_candidates(float_run)
     stream = float_run.stream_of(0)
-    told = (lambda layer: progress("confirming", layer)) if progress else None
-    effects = measure(spec, weights, ids, stream, candidates, dtype, told) if confirm else {}
-    found = tuple(_super_weights(candidates, effects, confirm))
+    on_layer = (lambda layer: progress("confirming", layer)) if progress else None
+    effects = measure(spec, weights, ids, stream, candidates, dtype, on_layer) if confirm else {}
+    weights_found = tuple(_super_weights(candidates, effects, confirm))
     return SuperOutliers(
-        found,
-        super_activations(stream, found),
+        weights_found,
+        super_activations(stream, weights_found),
         tuple(CancellingScalar(**_fields(scalar, effects)) for scalar in candidates.cancelling),
         tuple(_rejected(candidates, effects, confirm)),
-        tuple(float_run.seen[layer].peak for layer in sorted(float_run.seen)),
+        tuple(float_run.layers[layer].peak for layer in sorted(float_run.layers)),
         tuple(
-            _check_first_token(how, prompt, float_run, last_run, candidates, found)
+            _check_first_token(how, prompt, float_run, last_run, candidates, weights_found)
             for prompt, how in enumerate(changed, start=1)
         ),
         confirm,
-        tuple(column for layer in sorted(float_run.seen) for column in float_run.seen[layer].columns),
+        tuple(channel for layer in sorted(float_run.layers) for channel in float_run.layers[layer].outlier_channels),
     )
 
 
 def _super_weights(candidates: Candidates, effects: dict[Scalar, Effect], confirmed: bool) -> list[SuperWeight]:
-    chosen = [scalar for scalar in (*candidates.made, *candidates.passing) if confirmed and _counts(effects[scalar])]
+    scalars = (*candidates.made, *candidates.passing)
+    chosen = [scalar for scalar in scalars if confirmed and _is_significant(effects[scalar])]
     return [SuperWeight(**_fields(scalar, effects)) for scalar in (chosen if confirmed else candidates.made)]
 
 
-def _counts(effect: Effect) -> bool:
+def _is_significant(effect: Effect) -> bool:
     return effect.margin >= TIMES_NULL
 
 
 def _rejected(candidates: Candidates, effects: dict[Scalar, Effect], confirmed: bool) -> list[RejectedCandidate]:
     rejected = []
     for scalar in (*candidates.made, *candidates.passing):
-        if confirmed and not _counts(effects[scalar]):
+        if confirmed and not _is_significant(effects[scalar]):
             margin = effects[scalar].margin
             why = f"{margin:.1f} times its null: {TIMES_NULL:.0f} are needed"
             rejected.append(RejectedCandidate(**_fields(scalar, effects), why=why))
         elif not confirmed and scalar in candidates.passing:
-            why = "massive value that does not stay, effect not measured"
+            why = "massive value that does not persist, effect not measured"
             rejected.append(RejectedCandidate(**_fields(scalar, effects), why=why))
     rejected += [RejectedCandidate(**_fields(scalar, effects), why=why) for scalar, why in candidates.ruled_out]
     return rejected
@@ -117,7 +118,7 @@ def _fields(scalar: Scalar, effects: dict[Scalar, Effect]) -> dict[str, Any]:
 
 
 def _first_tokens(ids: np.ndarray, spec: DecoderSpec) -> dict[str, np.ndarray]:
-    """How the prompt's first token can be changed -> the changed prompt, as long as the prompt itself."""
+    """Prompts with another first token, of the prompt's own length, by how they were changed."""
     bos = spec.bos_token_id
     own = ids[1:] if len(ids) and ids[0] == bos else ids
     if len(own) < 3:
@@ -133,7 +134,7 @@ def _first_tokens(ids: np.ndarray, spec: DecoderSpec) -> dict[str, np.ndarray]:
 def _check_first_token(
     how: str, prompt: int, before: Run, after: Run, candidates: Candidates, found: tuple[SuperWeight, ...]
 ) -> FirstTokenCheck:
-    """Whether the super weights make their activations on another prompt, and nothing is left to make one there."""
+    """Whether the super weights make their activations on another prompt too, and nothing else makes one there."""
     missing = tuple(w.coordinates for w in found if not is_massive_at(before, prompt, w.layer, w.row))
     known = {scalar.coordinates for scalar in (*candidates.made, *candidates.passing)}
     spike = first_made(after, prompt)

@@ -17,7 +17,7 @@ from edgesw.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Detection:
-    """What was found in a model."""
+    """The result of a detection."""
 
     model: str
     """As it was asked for."""
@@ -30,8 +30,8 @@ class Detection:
 
     def to_dict(self) -> dict[str, Any]:
         """The detection as JSON values."""
-        told = {"model": self.model, "origin": self.source.origin, "revision": self.source.revision}
-        return {**told, **self.outliers.to_dict(), "agreement": self.agreement.to_dict() if self.agreement else None}
+        source = {"model": self.model, "origin": self.source.origin, "revision": self.source.revision}
+        return {**source, **self.outliers.to_dict(), "agreement": self.agreement.to_dict() if self.agreement else None}
 
 
 def detect_model(model: str, revision: str | None, *, confirm: bool, progress: Progress) -> Detection:

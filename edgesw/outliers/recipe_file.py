@@ -1,4 +1,4 @@
-"""Writes a recipe: what detection found in a model, as a file that `read_recipes` takes."""
+"""Writes the result of a detection as a recipe file, which `read_recipes` reads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from edgesw.recipes.recipes import Recipe, SuperWeight
 
 
 def measured_recipe(name: str, source: Source, found: SuperOutliers, prompt: str) -> Recipe:
-    """A recipe for the model at `source` whose super weights are those that `prompt` brought out.
+    """A recipe for the model at `source` with the super weights that `prompt` activated.
 
-    It holds no path of this machine: a model from a local folder has no hub id in it, unless a recipe knew one.
+    It contains no path of this machine: a model from a local folder gets a hub id only from a known recipe.
     """
     known = source.recipe
     origin = f"{source.origin}, revision {source.revision}" if source.revision else source.origin
@@ -37,7 +37,7 @@ def measured_recipe(name: str, source: Source, found: SuperOutliers, prompt: str
 
 
 def recipe_yaml(recipe: Recipe) -> str:
-    """The recipe as YAML, which `read_recipes` reads back as it was."""
+    """The recipe as YAML, which `read_recipes` reads back unchanged."""
     values: dict[str, Any] = {
         "name": recipe.name,
         "hub_id": recipe.hub_id,
@@ -65,7 +65,7 @@ def check_recipe_path(path: Path) -> None:
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
-    """Write `recipe` to a new file. UsageError when there is one already."""
+    """Writes `recipe` to a new file. UsageError if the file exists."""
     check_recipe_path(path)
     with staged(path) as (partial,):
         partial.write_text(recipe_yaml(recipe), encoding="utf-8")

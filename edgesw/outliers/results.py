@@ -1,4 +1,4 @@
-"""SuperOutliers: what detection finds."""
+"""SuperOutliers: the results of detection."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from edgesw.recipes.coordinates import Coordinates
 
 @dataclass(frozen=True)
 class Effect:
-    """What zeroing a scalar does to the next-token distribution.
+    """The effect of zeroing a scalar on the next-token distribution.
 
-    KL divergences from the float model's, in nats: means over the positions after the super activation's own.
+    KL divergences from the float model's distribution, in nats: means over the positions after the super activation's.
     """
 
     alone: float
-    """With this scalar zeroed and no other."""
+    """With only this scalar zeroed."""
     joint: float
-    """With all candidates zeroed that make a super activation of the same token, this one among them."""
+    """With all candidates zeroed that make a super activation of the same token, including this one."""
     on_top: float
-    """The most that zeroing this scalar brought on top of others among them; 0 where that decided nothing."""
+    """The largest increase from zeroing this scalar in addition to others of them; 0 where it decides nothing."""
     null: float
-    """With as many of the largest ordinary scalars of the same matrices zeroed; the floor where that is more."""
+    """With as many of the largest ordinary scalars of the same matrices zeroed, and at least the floor."""
     null_on_top: float
-    """How much these move it on top of all candidates; the floor where that is more."""
+    """The change from zeroing these in addition to all candidates, and at least the floor."""
 
     @property
     def margin(self) -> float:
-        """How many times its null it is, alone or on top of others."""
+        """The ratio to the null, alone or in addition to others, whichever is larger."""
         return max(self.alone / self.null, self.on_top / self.null_on_top)
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """A scalar of `layers[layer].mlp.down_proj.weight`, with the activations that it links on the prompt."""
+    """A scalar of `layers[layer].mlp.down_proj.weight`, with the activations that it connects on the prompt."""
 
     layer: int
     row: int
@@ -53,17 +53,17 @@ class Scalar:
 
 @dataclass(frozen=True)
 class SuperWeight(Scalar):
-    """A scalar that makes a super activation and whose loss changes what the model says."""
+    """A scalar that makes a super activation, and without which the model predicts something else."""
 
 
 @dataclass(frozen=True)
 class CancellingScalar(Scalar):
-    """A scalar that takes a super activation out of the residual stream again. Not a super weight."""
+    """A scalar that cancels a super activation in the residual stream. Not a super weight."""
 
 
 @dataclass(frozen=True)
 class RejectedCandidate(Scalar):
-    """A scalar behind a spike, but not a super weight; `why` says what speaks against it."""
+    """A scalar that causes a spike but is not a super weight; `why` says why not."""
 
     why: str = ""
 
@@ -83,7 +83,7 @@ class SuperActivation:
 
 @dataclass(frozen=True)
 class LayerPeak:
-    """The largest activations around one layer's `down_proj`, and the scalar behind the layer's residual spike."""
+    """The largest activations around one layer's `down_proj`, and the scalar that causes its residual spike."""
 
     layer: int
     input: float  # largest |down_proj input|, ...
@@ -98,8 +98,9 @@ class LayerPeak:
 
 
 @dataclass(frozen=True)
-class SpikingColumn:
-    """A column of a layer's matrix whose input spikes, so that a rounding error in it counts more than in others."""
+class OutlierChannel:
+    """An input channel of a layer's matrix that is far larger than others, so that a rounding error in its column
+    counts more."""
 
     matrix: str  # canonical name
     column: int
@@ -110,11 +111,11 @@ class SpikingColumn:
 
 @dataclass(frozen=True)
 class FirstTokenCheck:
-    """The same prompt with another first token. Where `missing` and `others` are empty, the set is the same."""
+    """Detection on the same prompt with another first token: the same set if `missing` and `others` are empty."""
 
     prompt: str  # how the prompt was changed
-    missing: tuple[Coordinates, ...]  # super weights behind no super activation there
-    others: tuple[Coordinates, ...]  # scalars that make a super activation there beside the super weights
+    missing: tuple[Coordinates, ...]  # super weights that make no super activation there
+    others: tuple[Coordinates, ...]  # other scalars that make a super activation there
 
     @property
     def same(self) -> bool:
@@ -123,9 +124,9 @@ class FirstTokenCheck:
 
 @dataclass(frozen=True)
 class SuperOutliers:
-    """Super weights in the order in which they were found, super activations by first layer, and what was ruled out.
+    """Super weights in the order in which they were found, super activations by first layer, and rejected candidates.
 
-    `confirmed`: the super weights' effects were measured. Without that, they are what magnitude alone suggests.
+    `confirmed`: the super weights' effects were measured. Otherwise they are those that magnitude alone suggests.
     """
 
     super_weights: tuple[SuperWeight, ...]
@@ -135,8 +136,8 @@ class SuperOutliers:
     peaks: tuple[LayerPeak, ...] = ()
     first_token: tuple[FirstTokenCheck, ...] = ()
     confirmed: bool = False
-    spiking_columns: tuple[SpikingColumn, ...] = ()
-    """In forward order, on the prompt. A conversion judges anew, on its calibration text."""
+    outlier_channels: tuple[OutlierChannel, ...] = ()
+    """In forward order, on the prompt. A conversion finds its own, on its calibration text."""
 
     @property
     def cancels_at(self) -> tuple[Coordinates, ...]:
@@ -147,7 +148,7 @@ class SuperOutliers:
         return not all(check.same for check in self.first_token)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, texts, lists and dicts, for JSON."""
+        """The results as JSON values."""
         plain: dict[str, Any] = _listed(asdict(self))
         scalars = (*self.super_weights, *self.cancelling, *self.rejected)
         written = (*plain["super_weights"], *plain["cancelling"], *plain["rejected"])
@@ -158,7 +159,7 @@ class SuperOutliers:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SuperOutliers:
-        """What `to_dict` gave. KeyError or TypeError for anything else."""
+        """The inverse of `to_dict`. KeyError or TypeError for anything else."""
         return cls(
             super_weights=tuple(SuperWeight(**_scalar(v)) for v in values["super_weights"]),
             super_activations=tuple(SuperActivation(**_tupled(v)) for v in values["super_activations"]),
@@ -167,7 +168,7 @@ class SuperOutliers:
             peaks=tuple(LayerPeak(**_tupled(v)) for v in values["peaks"]),
             first_token=tuple(FirstTokenCheck(**_tupled(v)) for v in values["first_token"]),
             confirmed=values["confirmed"],
-            spiking_columns=tuple(SpikingColumn(**v) for v in values["spiking_columns"]),
+            outlier_channels=tuple(OutlierChannel(**v) for v in values["outlier_channels"]),
         )
 
 

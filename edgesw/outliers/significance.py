@@ -1,4 +1,4 @@
-"""Which candidates are super weights: those whose loss changes what the model says, far more than that of others."""
+"""Significance: the effect of zeroing each candidate, compared with that of zeroing ordinary scalars."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from edgesw.outliers.results import Effect, Scalar
 TIMES_NULL = 5.0
 # The null is at least this, in nats, so that rounding alone never looks like an effect.
 NULL_FLOOR = 0.005
-# What a scalar brings on top of others counts when it is at least this share of what all bring: a model that others
-# have destroyed says something else again after any further change.
+# The effect of a scalar in addition to others counts when it is at least this share of the joint effect: a model that
+# is already destroyed predicts something else after any further change.
 DECIDING_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Candidates that act on the same token and may stand in for each other, and as many ordinary scalars."""
+    """Candidates that act on the same token and may replace each other, and as many ordinary scalars."""
 
     scalars: tuple[Scalar, ...]
     positions: tuple[int, ...]
     ordinary: Removal
 
     def removals(self) -> list[Removal]:
-        """All that is measured: each alone, all, all but one, the first few, the last few, and the null."""
+        """The sets to measure: each scalar alone, all, all but one, the first few, the last few, and the null."""
         places = [scalar.coordinates for scalar in self.scalars]
         count = range(len(places))
         chosen = [{places[i]} for i in count] + [{*places[:i], *places[i + 1 :]} for i in count]
@@ -79,7 +79,7 @@ def measure(
     sets = [*together.values(), *((scalar,) for scalar in single)]
     if not sets:
         return {}
-    ordinary = _largest_ordinary(weights, sets, candidates.behind)
+    ordinary = _largest_ordinary(weights, sets, candidates.involved)
     groups = [
         _Group(scalars, _later({scalar.row for scalar in scalars}, stream), null)
         for scalars, null in zip(sets, ordinary, strict=True)
@@ -91,21 +91,21 @@ def measure(
 
 def _later(channels: Iterable[int], stream: Sequence[torch.Tensor]) -> tuple[int, ...]:
     """The positions at which an effect counts: those after the first that carries a super activation in these channels,
-    without those that carry one. There the scalar acts on what the model makes of a text; at the carrier it also
-    decides what follows the carrier alone, and so does any scalar that takes the activation out again. All positions,
-    where none is left."""
+    except carriers. There the scalar affects how the model continues a text; at a carrier it also decides what follows
+    that token alone, as does any scalar that cancels the activation. All positions if none are left."""
     tokens = len(stream[0])
     carrying = set().union(*(carriers(channel, stream) for channel in channels))
     later = [token for token in range(min(carrying, default=-1) + 1, tokens) if token not in carrying]
     return tuple(later or range(tokens))
 
 
-def _largest_ordinary(weights: Weights, sets: Sequence[Sequence[Scalar]], behind: Removal) -> list[Removal]:
-    """For each set of candidates, equally many scalars of the same matrices: the largest that are behind no spike."""
+def _largest_ordinary(weights: Weights, sets: Sequence[Sequence[Scalar]], involved: Removal) -> list[Removal]:
+    """For each set of candidates, as many scalars of the same matrices: the largest that are not `involved` in a
+    spike."""
     chosen: list[set[tuple[int, int, int]]] = [set() for _ in sets]
     for layer in sorted({scalar.layer for scalars in sets for scalar in scalars}):
         values = np.abs(weights.tensor(down_proj(layer)))
-        for _, row, column in (place for place in behind if place[0] == layer):
+        for _, row, column in (place for place in involved if place[0] == layer):
             values[row, column] = 0
         counts = [sum(scalar.layer == layer for scalar in scalars) for scalars in sets]
         most = min(max(counts), values.size)

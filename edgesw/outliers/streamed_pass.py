@@ -1,4 +1,4 @@
-"""A streamed pass over a few prompts at once, with some scalars of `down_proj` zeroed, and what it saw."""
+"""Run: a streamed pass over a few prompts at once, with some scalars of `down_proj` zeroed, and its observations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from edgesw.decoder.names import TensorName
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.decoder.weights import places_of, scaled
-from edgesw.outliers.results import LayerPeak, SpikingColumn
+from edgesw.outliers.results import LayerPeak, OutlierChannel
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.runtime.torch import TorchOps, residual_stream
 
-# How many scalars of a layer are looked at as parts of its spike.
+# How many scalars of a layer are recorded as parts of its spike.
 PARTS = 8
 
 
@@ -36,53 +36,53 @@ class Part:
 
 @dataclass(frozen=True)
 class Spike:
-    """Where a layer's MLP adds most to the residual stream of one prompt, and which scalars that comes from."""
+    """The place where a layer's MLP adds most to the residual stream of one prompt, and the scalars that cause it."""
 
     layer: int
     token: int
     row: int
     added: float
-    """What reaches the residual stream, behind a norm where the decoder has one there."""
+    """The value added to the residual stream, after the decoder's output norm if it has one."""
     output: float
-    """What `down_proj` gives."""
+    """The output of `down_proj`."""
     parts: tuple[Part, ...]
     """The scalars of the row with the largest products, largest first."""
 
     def share(self, part: Part) -> float:
+        """The share of the output that a part contributes."""
         return abs(part.product / self.output) if self.output else 0.0
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one layer showed: the spike of each prompt, and of the first the largest activations and the columns whose
-    input spikes."""
+class LayerObservation:
+    """The spike of each prompt in one layer, and the largest activations and outlier channels of the first prompt."""
 
     spikes: tuple[Spike, ...]
     peak: LayerPeak
-    columns: tuple[SpikingColumn, ...]
+    outlier_channels: tuple[OutlierChannel, ...]
 
 
 class Recorder(TorchOps):
-    """TorchOps that looks at the inputs of a layer's matrices, at its `down_proj` and at what its MLP adds to the
-    residual stream.
+    """TorchOps that observes the inputs of a layer's matrices, its `down_proj`, and what its MLP adds to the residual
+    stream.
 
-    A norm may stand between the two, so the row of a spike is read where it meets the stream. Until then the matrix is
-    kept: nothing but that norm is read in between.
+    A norm may come between the last two, so the row of a spike is taken where it is added to the stream. The matrix
+    stays in memory until then: only that norm is read in between.
     """
 
     def __init__(
         self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, dtype: torch.dtype = torch.float32
     ) -> None:
-        super().__init__(spec, weights, ids, self._look, dtype=dtype)
-        self.seen: dict[int, Seen] = {}
+        super().__init__(spec, weights, ids, self._observe, dtype=dtype)
+        self.layers: dict[int, LayerObservation] = {}
         self._pending: tuple[int, torch.Tensor, torch.Tensor, torch.Tensor] | None = None
-        self._columns: list[SpikingColumn] = []
+        self._outlier_channels: list[OutlierChannel] = []
 
-    def _look(self, name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
+    def _observe(self, name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
         own = TensorName.parse(name)
         if own.layer is None:
             return
-        self._columns += _spiking_columns(name, x[0])
+        self._outlier_channels += _outlier_channels(name, x[0])
         if own.kind == "down_proj":
             self._pending = own.layer, x, weight, y
 
@@ -92,18 +92,19 @@ class Recorder(TorchOps):
             layer, x, weight, y = self._pending
             self._pending = None
             spikes = tuple(_spike(layer, *of_prompt, weight) for of_prompt in zip(b, x, y, strict=True))
-            self.seen[layer] = Seen(spikes, _peak(layer, x[0], y[0], total[0], spikes[0]), tuple(self._columns))
-            self._columns = []
+            peak = _peak(layer, x[0], y[0], total[0], spikes[0])
+            self.layers[layer] = LayerObservation(spikes, peak, tuple(self._outlier_channels))
+            self._outlier_channels = []
         return total
 
 
-def _spiking_columns(name: str, x: torch.Tensor) -> list[SpikingColumn]:
-    """Those of a matrix with the input `x` (tokens, columns)."""
+def _outlier_channels(name: str, x: torch.Tensor) -> list[OutlierChannel]:
+    """The outlier channels of a matrix with the input `x` (tokens, columns)."""
     magnitudes = x.abs().float().numpy()
     mean_squares = np.square(magnitudes).mean(0)
     tokens, mean = magnitudes.argmax(0), float(mean_squares.mean())
     return [
-        SpikingColumn(
+        OutlierChannel(
             *(name, column, float(magnitudes[tokens[column], column])),
             *(int(tokens[column]), float(mean_squares[column]) / mean),
         )
@@ -142,7 +143,7 @@ def _largest(x: torch.Tensor) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every pass of one detection has in common."""
+    """What all passes of a detection have in common."""
 
     spec: DecoderSpec
     weights: Weights
@@ -155,21 +156,20 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Run:
-    """One pass: the prompts' residual streams before each layer and after the last, and what each layer showed."""
+    """One pass: the prompts' residual streams before each layer and after the last, and the observations per layer."""
 
     inputs: Inputs
     number: int
     """Which pass of the detection it is, from 1."""
     streams: tuple[torch.Tensor, ...]
     """(prompts, tokens, hidden) each."""
-    seen: Mapping[int, Seen]
-    """By layer."""
+    layers: Mapping[int, LayerObservation]
 
     def repeat(self, first: int, removed: Sequence[Coordinates]) -> Run:
-        """The next pass, without the `removed` scalars, from layer `first` on: what is before it is taken from this
-        one."""
-        streams, seen = _pass(self.inputs, self.number + 1, first, self.streams[first], removed)
-        return Run(self.inputs, self.number + 1, (*self.streams[:first], *streams), {**self.seen, **seen})
+        """The next pass, without the `removed` scalars, from layer `first` on; earlier layers are copied from this
+        pass."""
+        streams, layers = _pass(self.inputs, self.number + 1, first, self.streams[first], removed)
+        return Run(self.inputs, self.number + 1, (*self.streams[:first], *streams), {**self.layers, **layers})
 
     def stream_of(self, prompt: int) -> list[torch.Tensor]:
         """One prompt's residual stream, (tokens, hidden) each."""
@@ -183,12 +183,13 @@ def first_run(inputs: Inputs) -> Run:
 
 def _pass(
     inputs: Inputs, number: int, first: int, start: torch.Tensor | None, removed: Sequence[Coordinates]
-) -> tuple[tuple[torch.Tensor, ...], dict[int, Seen]]:
-    """The streams before layer `first`, which is `start`, and after each layer from it on; what these layers showed."""
+) -> tuple[tuple[torch.Tensor, ...], dict[int, LayerObservation]]:
+    """The streams before layer `first`, which is `start`, and after each layer from it on; the observations of these
+    layers."""
     ops = Recorder(inputs.spec, scaled(inputs.weights, places_of(removed), 0), inputs.ids, inputs.dtype)
     streams = []
     for layer, x in enumerate(residual_stream(ops, first, start), start=first):
         streams.append(x)
         if inputs.progress:
             inputs.progress(f"pass {number}", layer)
-    return tuple(streams), ops.seen
+    return tuple(streams), ops.layers

@@ -1,4 +1,4 @@
-"""What to do about a program that cannot be read or run."""
+"""Advice for programs that cannot be read or run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgesw.errors import PackageError, UnsupportedError
 
 @contextmanager
 def advised() -> Iterator[None]:
-    """Add what to do next to errors that come from deep inside a program, and say only what is wrong there."""
+    """Adds what to do next to errors from deep inside a program, which only say what is wrong there."""
     try:
         yield
     except UnsupportedError as error:

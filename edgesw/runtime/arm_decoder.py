@@ -1,4 +1,4 @@
-"""Arm64Decoder: an ONNX model that runs on another machine, token ids in and logits out through pipes."""
+"""Arm64Decoder: an ONNX model that runs on another machine; token ids and logits go through pipes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edgesw.runtime.packaged_decoder import check_room, last_logits
 
 
 class Arm64Decoder:
-    """A `PackagedDecoder`: `guest.py serve` on a machine, for as long as this lives."""
+    """A `PackagedDecoder`: `arm_guest.py serve` on a machine, which ends with this object."""
 
     def __init__(self, path: Path, context: int, machine: Machine) -> None:
         """Raises PackageError when the machine's onnxruntime cannot load the model."""
         self.context, self._path = context, path
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process runs)
         self._process = subprocess.Popen(
             machine.arguments("serve", str(path)),
             env=machine.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
@@ -61,9 +61,9 @@ class Arm64Decoder:
     def _fail(self) -> None:
         self._process.wait()
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().splitlines() or ["it ended without a word"]
+        lines = self._errors.read().decode(errors="replace").strip().splitlines() or ["it ended without a message"]
         raise PackageError(
-            f"{self._path}: the emulated onnxruntime cannot run it: {said[-1].rstrip('.')}. Leave out --runtime."
+            f"{self._path}: the emulated onnxruntime cannot run it: {lines[-1].rstrip('.')}. Leave out --runtime."
         )
 
 

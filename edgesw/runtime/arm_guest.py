@@ -1,8 +1,8 @@
-"""Runs ONNX models with nothing but onnxruntime and numpy: on another machine, or an emulated one.
+"""Runs ONNX models with onnxruntime and numpy alone, on another machine or an emulated one.
 
-guest.py cases FOLDER SUFFIX [KEY=VALUE ...]: each NAME.onnx in FOLDER on its input NAME.npy, to NAME.SUFFIX.npy; with
-session options.
-guest.py serve MODEL: a decoder whose tokens come on stdin and whose logits go to stdout, see `serve`.
+arm_guest.py cases FOLDER SUFFIX [KEY=VALUE ...]: runs each NAME.onnx in FOLDER on its input NAME.npy and writes
+NAME.SUFFIX.npy; with session options.
+arm_guest.py serve MODEL: a decoder that reads tokens from stdin and writes logits to stdout, see `serve`.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ def cases(folder: str, suffix: str, *settings: str) -> None:
 
 
 def serve(model: str) -> None:
-    """A message is a count, int64, and so many token ids, int64; the answer is (tokens, vocabulary), int64, and the
-    logits, float32. A count of 0 forgets all tokens. First of all comes the length of onnxruntime's version, int64, and
-    the version."""
+    """Writes the length of onnxruntime's version, int64, and the version; then answers messages.
+
+    A message is N, int64, and N token ids, int64; the answer is (tokens, vocabulary), int64, and the logits, float32.
+    A message with N = 0 forgets all tokens and has no answer.
+    """
     run = session(Path(model))
     version = onnxruntime.__version__.encode()
     answer(np.int64(len(version)).tobytes() + version)
     past = [value for value in run.get_inputs() if value.name.startswith("past_key_values.")]
     names = ["logits", *(value.name.replace("past_key_values", "present") for value in past)]
     empty = {value.name: np.zeros((1, value.shape[1], 0, value.shape[3]), np.float32) for value in past}
-    chooses = any(value.name == "logits_offsets" for value in run.get_overridable_initializers())
-    caches, seen = empty, 0
+    takes_offsets = any(value.name == "logits_offsets" for value in run.get_overridable_initializers())
+    caches, total = empty, 0
     while header := sys.stdin.buffer.read(8):
         count = int(np.frombuffer(header, np.int64)[0])
         if not count:
-            caches, seen = empty, 0
+            caches, total = empty, 0
             continue
         ids = np.frombuffer(sys.stdin.buffer.read(8 * count), np.int64)[None]
-        seen += count
-        feeds = {"input_ids": ids, "attention_mask": np.ones((1, seen), np.int64), **caches}
-        if chooses:
+        total += count
+        feeds = {"input_ids": ids, "attention_mask": np.ones((1, total), np.int64), **caches}
+        if takes_offsets:
             feeds["logits_offsets"] = np.arange(1 - count, 1)
         logits, *present = run.run(names, feeds)
         caches = dict(zip(caches, present, strict=True))

@@ -1,4 +1,4 @@
-"""Machines that run onnxruntime's kernels for ARM: this one, or processors that QEMU emulates."""
+"""Machines that run onnxruntime's ARM kernels: this one, or processors that QEMU emulates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgesw.progress import Progress
 from edgesw.system.machine import own_cache
 
 CPUS = {
-    "max": "all that QEMU knows: int8 products (dot products, i8mm), bfloat16, SVE, SME",
+    "max": "everything that QEMU has: int8 products (dot products, i8mm), bfloat16, SVE, SME",
     "neoverse-n1": "int8 dot products, no i8mm: ARM servers and phones since about 2018",
     "cortex-a53": "no int8 dot products: Raspberry Pi 3, older phones",
 }
@@ -27,18 +27,18 @@ NUMPY = "2.4.6"  # for the emulated Python 3.11
 
 @dataclass(frozen=True)
 class Machine:
-    """What runs `guest.py`: a command that takes its path and arguments."""
+    """A machine that runs `arm_guest.py`, by a command that takes the script's path and arguments."""
 
     name: str
     command: tuple[str, ...]
 
     def arguments(self, *given: str) -> list[str]:
-        """The command line of `guest.py` with these arguments."""
+        """The command line that runs `arm_guest.py` with these arguments."""
         return [*self.command, str(GUEST), *given]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Idle threads that wait busily cost an emulated processor more than the work."""
+        """The environment. Idle threads that spin cost an emulated processor more than the work does."""
         return {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -55,13 +55,13 @@ def can_be_emulated() -> bool:
 
 
 def arm64(cpu: str, progress: Progress) -> Machine:
-    """An ARM machine: this one if it is one (`cpu` is what it is then), else an emulated `cpu` of CPUS, set up when it
-    is wanted first, in a minute.
+    """An ARM machine: this one if it is one, whatever the `cpu`, else an emulated `cpu` of CPUS, which is set up in a
+    minute the first time.
 
-    Raises UsageError for another `cpu`, EdgeswError where neither can be.
+    UsageError for a `cpu` not in CPUS, EdgeswError where ARM processors cannot be emulated.
     """
     if cpu not in CPUS:
-        raise UsageError(f"'{cpu}' is no ARM processor that can be emulated: choose from {', '.join(CPUS)}.")
+        raise UsageError(f"'{cpu}' is not an ARM processor that can be emulated: choose from {', '.join(CPUS)}.")
     if is_native():
         return this_machine()
     if not can_be_emulated():
@@ -75,7 +75,7 @@ def arm64(cpu: str, progress: Progress) -> Machine:
 
 
 def _set_up(progress: Progress) -> Path:
-    """The folder with the emulator and an ARM Linux's Python; made beside its final place, to be there whole or not."""
+    """The folder with the emulator and an ARM Linux's Python; it appears at its final path only when complete."""
     onnxruntime = importlib.metadata.version("onnxruntime")
     cache = own_cache()
     folder = cache / f"arm64-onnxruntime-{onnxruntime}"
@@ -91,8 +91,8 @@ def _set_up(progress: Progress) -> Path:
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            said = [line for line in done.stderr.splitlines() if line.strip()] or ["arm_setup.sh failed"]
-            raise EdgeswError(f"ARM emulation cannot be set up ({said[-1].rstrip('.')}): mend that, or do without ARM.")
+            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["arm_setup.sh failed"]
+            raise EdgeswError(f"ARM emulation cannot be set up ({lines[-1].rstrip('.')}): fix that, or do without ARM.")
         with contextlib.suppress(OSError):  # another process was faster
             making.rename(folder)
     finally:

@@ -13,10 +13,10 @@ from edgesw.runtime.packaged_decoder import PackagedDecoder
 def generate(decoder: PackagedDecoder, prompt: list[int], stop: tuple[int, ...], most: int) -> Iterator[int]:
     """The most likely next tokens after `prompt`, until one of `stop`, `most` tokens or a full context.
 
-    UsageError, at once, for a prompt that is empty or leaves no room in the context.
+    UsageError, before anything is computed, for a prompt that is empty or fills the context.
     """
     if not prompt:
-        raise UsageError("the prompt is empty: give one of a token at least.")
+        raise UsageError("the prompt is empty: give at least one token.")
     if len(prompt) >= decoder.context:
         raise UsageError(f"the prompt has {len(prompt)} tokens and the package holds {decoder.context}: shorten it.")
     return _tokens(decoder, prompt, stop, most)

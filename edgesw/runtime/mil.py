@@ -1,6 +1,6 @@
-"""Runs the ML program of an .mlpackage on any machine, so that what was written can be checked where it was written.
+"""MilProgram: runs the ML program of an .mlpackage on any machine, so that packages are checked where they are written.
 
-The interface is that of `coremltools.models.MLModel`, whose place `MilProgram` takes where there is no Core ML.
+It has the interface of `coremltools.models.MLModel`, which it replaces where there is no Core ML.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Environment = dict[str, torch.Tensor]
 
 
 class MilState:
-    """The state buffers of one conversation, each of the shape `MilProgram.states` gives; zeros at first."""
+    """The state buffers of one conversation, with the shapes in `MilProgram.states`; zeros at first."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         self._values = dict(values)
-        # Each buffer belongs to its state alone: `MilProgram` copies what it stores unless it made it for that purpose.
+        # A buffer belongs to its state alone: `MilProgram` copies a value into it unless it made the value for it.
         self.buffers: Environment = {
             name: torch.zeros([n or 0 for n in v.shape], dtype=v.dtype.storage) for name, v in values.items()
         }
@@ -38,7 +38,7 @@ class MilState:
         return _to_numpy(self.buffers[name], self._values[name])
 
     def write_state(self, name: str, value: Array) -> None:
-        """Replaces the state by a copy of `value`, which must have its shape."""
+        """Replaces the state with a copy of `value`, which must have its shape."""
         self._check(name)
         if value.shape != tuple(self.buffers[name].shape):
             raise UsageError(f"state '{name}' has shape {tuple(self.buffers[name].shape)}, got {value.shape}.")
@@ -58,8 +58,8 @@ class MilProgram:
     beyond 65504 to infinity; values declared float32 stay float32. Inside one op (matmul, softmax, reductions,
     attention) sums are carried in float32 and the op's result is rounded, where hardware may round sooner.
 
-    Raises PackageError if the package is damaged and UnsupportedError, naming it, if the program uses an op, a dtype or
-    a parameter that is not known; both on loading, before anything runs.
+    Loading raises PackageError for a damaged package, and UnsupportedError for a program with an unknown op, dtype or
+    parameter, which it names; nothing has run then.
     """
 
     def __init__(self, package: Path, *, precision: str = "float16", function: str = "main") -> None:
@@ -168,16 +168,16 @@ class MilProgram:
         return self._plan.constants[arg].value if found is None else found
 
     def _only_holder(self, name: str, values: Environment, buffers: Environment) -> bool:
-        """True if the memory of the state value `name` is seen by no other live value and by no second state.
+        """Whether no other live value and no second state shares the memory of the state value `name`.
 
-        The plan knows which values live on, but not which of them are views (a reshape may copy or not); torch does.
+        The plan knows which values live on, but only torch knows which of them are views: a reshape may copy or not.
         """
         memory = values[name].untyped_storage().data_ptr()
         shared = (v.untyped_storage().data_ptr() == memory for other, v in values.items() if other != name)
         return not any(shared) and sum(b.untyped_storage().data_ptr() == memory for b in buffers.values()) <= 1
 
     def _settle(self, step: Step, value: Value, result: torch.Tensor) -> torch.Tensor:
-        """The result as its declared type has it: checked, in the type ops compute with, and on its grid."""
+        """The result, checked against its declared type, in the type that ops compute with, rounded to its grid."""
         if result.is_floating_point() != value.dtype.is_float or not _fits(value.shape, tuple(result.shape)):
             got = f"{result.dtype} {tuple(result.shape)}"
             raise PackageError(f"{step} gives {got} where the program declares {value.dtype.name} {value.shape}.")
@@ -195,7 +195,7 @@ class MilProgram:
 
 
 def _to_numpy(tensor: torch.Tensor, value: Value) -> Array:
-    with np.errstate(over="ignore"):  # a float32 run may exceed what a float16 output can hold: infinity, as declared
+    with np.errstate(over="ignore"):  # a float32 run may exceed a float16 output's range: infinity
         return np.array(tensor.numpy(), dtype=value.dtype.array)
 
 

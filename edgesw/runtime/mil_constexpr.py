@@ -1,4 +1,5 @@
-"""The constexpr ops of iOS 18: compressed weights, decoded on first use. Semantics: the coremltools op reference."""
+"""The constexpr ops of iOS 18: compressed weights, decoded when they are first used. Semantics: coremltools' op
+reference."""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ from edgesw.errors import PackageError, UnsupportedError
 from edgesw.runtime.mil_weights import Array, Constant, DType, Shape
 
 LONGEST_VECTOR = 64
-"""Values that one index may stand for: a small file could claim so many as to decode to any size."""
-_DECODE_CHUNK = 1 << 20  # elements looked up at a time: keeps the 8-byte indices numpy wants small and in the cache
+"""The most values that one index may decode to: without a limit a small file could decode to any size."""
+_DECODE_CHUNK = 1 << 20  # elements looked up at a time: keeps numpy's 8-byte indices few enough for the cache
 
 
 class Constexpr:
-    """The result of a constexpr op: (dtype, shape), decoded on first use and kept in the type ops compute with.
+    """The result of a constexpr op, decoded when it is first used and cached in the type that ops compute with.
 
-    `half` rounds what was computed, not merely looked up, to the float16 grid when the op's result is float16.
+    `half` rounds values that are computed, not only looked up, to the float16 grid where the op's result is float16.
     """
 
     def __init__(
@@ -30,11 +31,11 @@ class Constexpr:
         self._decode, required, optional, infer = _CONSTEXPR[op]
         unknown = set(args) - set(required) - set(optional)
         if unknown or not set(required) <= set(args):
-            raise UnsupportedError(f"{where}: parameters {sorted(args)} are not a form of {op} that is supported.")
+            raise UnsupportedError(f"{where}: parameters {sorted(args)} are not a variant of {op} that is supported.")
         self._args = args
         self._half = half and dtype.name == "fp16" and op == "constexpr_blockwise_shift_scale"
         if any(arg.dtype is None for arg in args.values()):
-            raise PackageError(f"{where}: a string is no parameter of {op}.")
+            raise PackageError(f"{where}: a parameter of {op} is a string.")
         inferred = infer(args)
         if inferred != shape:
             raise PackageError(f"{where}: {op} declares shape {shape}; its parameters give {inferred}.")
@@ -44,7 +45,7 @@ class Constexpr:
 
     @cached_property
     def value(self) -> torch.Tensor:
-        """What an op receives: float32 for float results, 8-bit integers otherwise."""
+        """The value that other ops receive: float32 for float results, 8-bit integers otherwise."""
         value = torch.from_numpy(self._decode(**self._args))
         return value.half().float() if self._half else value
 
@@ -53,7 +54,7 @@ Argument = Constant | Constexpr
 
 
 def _lut_shape(args: dict[str, Argument]) -> Shape | None:
-    """None (which no declared shape equals) when the palettes do not fit the indices."""
+    """The result's shape; None, which equals no declared shape, when the palettes do not fit the indices."""
     indices, lut = args["indices"], args["lut"]
     rank, size = len(indices.shape), lut.shape[-1] if lut.shape else 0
     groups = lut.shape[:rank]
@@ -78,7 +79,7 @@ def _lut_to_dense(indices: Argument, lut: Argument, vector_axis: Argument | None
     if palettes.dtype == np.float16:
         palettes = palettes.astype(np.float32)
     *groups, entries, size = palettes.shape
-    first: Array = np.zeros((1,) * codes.ndim, np.int32)  # where in the flat table the palette of an element starts
+    first: Array = np.zeros((1,) * codes.ndim, np.int32)  # where an element's palette starts in the flat table
     for axis, (length, count) in enumerate(zip(codes.shape, groups, strict=True)):
         if count > 1:
             along = np.arange(length, dtype=np.int32) // (length // count) * (math.prod(groups[axis + 1 :]) * entries)

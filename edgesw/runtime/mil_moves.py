@@ -1,6 +1,6 @@
-"""The MIL ops that only move values: slices, reshapes, gathers. Semantics: the coremltools op reference, iOS 18.
+"""The MIL ops that only move values: slices, reshapes, gathers. Semantics: coremltools' op reference, iOS 18.
 
-What they return was in their inputs, so it needs no rounding; it may share memory with them.
+Their results need no rounding, as every value was in an input; results may share memory with inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def ints(value: Tensor) -> list[int]:
 
 
 def listed(values: Tensor | list[Tensor]) -> list[Tensor]:
-    """A tuple parameter; on disk a tuple of one looks like its only element."""
+    """A tuple parameter; in a file a tuple of one looks like its only element."""
     return values if isinstance(values, list) else [values]
 
 
@@ -46,7 +46,7 @@ def expand_dims(x: Tensor, axes: Tensor) -> Tensor:
 
 
 def squeeze(x: Tensor, axes: Tensor | None = None) -> Tensor:
-    """Axes that are not of length one stay, as in PyTorch."""
+    """Keeps axes that are not of length one, as PyTorch does."""
     return x.squeeze() if axes is None else x.squeeze(tuple(ints(axes)))
 
 
@@ -100,7 +100,7 @@ def gather(
     x: Tensor, indices: Tensor, axis: Tensor | None = None, batch_dims: Tensor | None = None,
     validate_indices: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Slices of `x` along `axis`; the shape of `indices` takes the axis' place.
+    """Slices of `x` along `axis`; the shape of `indices` replaces the axis.
 
     An index outside the axis, since iOS 17 also a negative one, is undefined behaviour on a device: an error here.
     """
@@ -166,7 +166,7 @@ def slice_update_in_place(
     x: Tensor, update: Tensor, begin: Tensor, end: Tensor, stride: Tensor | None = None,
     begin_mask: Tensor | None = None, end_mask: Tensor | None = None, squeeze_mask: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Writes `update` into the slice of `x` itself; only for an `x` that nobody else will read."""
+    """Writes `update` into the slice of `x` itself; only for an `x` that is not read afterwards."""
     window, flips, squeezes = _window(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)
     shape = tuple(n for axis, n in enumerate(window.shape) if axis not in squeezes)
     if shape != tuple(update.shape):

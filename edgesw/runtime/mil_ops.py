@@ -1,8 +1,8 @@
-"""The MIL ops, each one small function of tensors. Semantics: the coremltools op reference, iOS 18.
+"""The MIL ops, one small function of tensors each. Semantics: coremltools' op reference, iOS 18.
 
-A function's parameters are named as the op's, and its defaults are the op's: a program is loaded only if every
-parameter it uses is one the function has. Floats arrive as float32 whatever MIL calls them, so every accumulation
-inside an op is float32; who calls rounds the result. Adding an op is one function and one line in `OPS`.
+A function has the op's parameters and defaults: a program is loaded only if the function has every parameter that the
+program uses. Floats of any MIL type are float32 here, so that sums inside an op are float32; the caller rounds the
+result. An op is added by one function and one line in `OPS`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def softmax(x: Tensor, axis: Tensor | None = None) -> Tensor:
 
 
 def l2_norm(x: Tensor, epsilon: Tensor | None = None) -> Tensor:
-    """Over the last three axes together; what stands before them is batch."""
+    """Over the last three axes together; the axes before them are batch axes."""
     if x.ndim < 3:
         raise UnsupportedError(f"l2_norm of rank {x.ndim} is not supported: the op wants rank 3 or more.")
     return x / torch.sqrt(x.square().sum((-3, -2, -1), keepdim=True) + _number(epsilon, 1e-6))
@@ -177,8 +177,8 @@ def conv(
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     """softmax(query keyᵀ / sqrt(E) + mask) value, over (batch, ..., length, E); a bool mask is true where attended.
 
-    Written out rather than left to torch's fused kernel, whose answer for a row masked everywhere is 0 where the op's
-    formula (and a device) gives NaN.
+    Written out instead of torch's fused kernel, which returns 0 for a row masked everywhere, where the op's formula
+    (and a device) gives NaN.
     """
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
     if attn_mask is not None:
@@ -217,7 +217,7 @@ def scatter(
     data: Tensor, indices: Tensor, updates: Tensor, axis: Tensor | None = None, mode: str = "add",
     validate_indices: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """`data` with each of the `updates` added along `axis` where its index says; an index outside is an error here."""
+    """`data` with each of the `updates` added at its index along `axis`; an index outside the axis is an error here."""
     if mode != "add":
         raise UnsupportedError(f"scatter with mode '{mode}' is not supported.")
     place = (0 if axis is None else int(axis)) % data.ndim
@@ -251,4 +251,4 @@ OPS: dict[str, Callable[..., Any]] = {
     "linear": linear, "matmul": matmul, "conv": conv, "scaled_dot_product_attention": scaled_dot_product_attention,
 }  # fmt: skip
 EXACT = frozenset(MOVES)
-"""The ops whose results need no rounding because every value was an input's."""
+"""The ops whose results need no rounding because every value was in an input."""

@@ -1,4 +1,4 @@
-"""From an .mlpackage on disk to a plan that can be run: typed steps, constants, and how long each value lives."""
+"""Plan: a function of an .mlpackage, ready to run: typed steps, constants, and the lifetime of each value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgesw.system.log_filter import coremltools
 
 Dims = tuple[int | None, ...]
 READ, WRITE = "read_state", "write_state"
-"""The state ops as serialised: a `coreml_update_state` of the builder is stored as a write and, if used, a read."""
+"""The state ops in a file, where a builder's `coreml_update_state` is a write and, if its result is used, a read."""
 
 _STATE_OPS: dict[str, tuple[str, ...]] = {READ: ("input",), WRITE: ("input", "data")}
 
@@ -35,9 +35,9 @@ class Value:
 
 @dataclass(frozen=True)
 class Input(Value):
-    """An input and the shapes it may take: any in `ranges` (lowest, highest or None), or one of `choices`.
+    """An input and the shapes it may have: any in `ranges` (lowest, highest or None), or one of `choices`.
 
-    One that may be left out has a `default`: the shape that it then takes, and the number that fills it.
+    An optional input has a `default`: its shape when it is left out, and the number that fills it.
     """
 
     ranges: tuple[tuple[int, int | None], ...] = ()
@@ -47,7 +47,7 @@ class Input(Value):
 
 @dataclass(frozen=True)
 class Step:
-    """One op. `frees` are the values nobody reads after it; `in_place`: a slice_update that may overwrite its `x`."""
+    """One op. `frees` are the values that are not read after it; `in_place`: a slice_update may overwrite its `x`."""
 
     op: str
     name: str
@@ -175,7 +175,7 @@ class _Loader:
 
     def _read(self, proto_value: Any, where: str) -> Constant:
         constant = read_constant(proto_value, self._weights, where)
-        if proto_value.WhichOneof("value") == "blobFileValue":  # one object a blob: a tied matrix is decoded once
+        if proto_value.WhichOneof("value") == "blobFileValue":  # one object per blob: a tied matrix is decoded once
             blob = proto_value.blobFileValue
             constant = self._blobs.setdefault((blob.fileName, blob.offset, constant.dtype, constant.shape), constant)
         return constant
@@ -281,7 +281,7 @@ def _check_parameters(op: str, args: dict[str, Any], where: str) -> None:
 
 
 def _with_lifetimes(steps: list[Step], outputs: set[str]) -> list[Step]:
-    """Marks where each value is read last, and which slice updates of a state may write into the state itself."""
+    """The steps with the values that each frees, and with the slice updates that may write into their state itself."""
     last: dict[str, int] = {}
     for number, step in enumerate(steps):
         for name in (*step.reads(), *(value.name for value in step.outputs)):
@@ -300,7 +300,7 @@ def _with_lifetimes(steps: list[Step], outputs: set[str]) -> list[Step]:
 
 
 def _may_write_in_place(step: Step, later: list[Step], made_by: dict[str, Step], dies: list[str]) -> bool:
-    """True if `x` is read from a state, is read by nobody else, and the result is what that state holds next."""
+    """Whether `x` is read from a state and nowhere else, and the result is written to that state next."""
     x = step.args["x"]
     source = made_by.get(str(x))
     if source is None or source.op != READ or x not in dies or list(step.reads()).count(str(x)) != 1:

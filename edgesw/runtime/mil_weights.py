@@ -1,6 +1,6 @@
 """The constants of a MIL program as stored: immediate values and `weight.bin`, which is memory-mapped.
 
-Whatever a blob says about itself is checked against the file and against the program before a byte of its data is read.
+A blob's metadata is checked against the file and against the program before a byte of its data is read.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class WeightFile:
         size = path.stat().st_size if path.is_file() else 0
         if size < ALIGNMENT:
             raise PackageError(f"{path}: missing or too short to be a weight file.")
-        # Copy-on-write only so that numpy calls it writable, which torch wants before it shares memory; nobody writes.
+        # Copy-on-write, so that the array counts as writable: torch shares memory only with such. Nothing writes to it.
         self.bytes: Array = np.memmap(path, np.uint8, "c")
         _, version = HEADER.unpack_from(self.bytes.data)
         if version != VERSION:
@@ -128,7 +128,7 @@ class WeightFile:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A constant tensor or string. `packed` is either the bytes as stored or the plain list of an immediate value."""
+    """A constant tensor or string. `packed` is either the stored bytes or the list of an immediate value."""
 
     dtype: DType | None  # None: a string
     shape: Shape
@@ -143,20 +143,20 @@ class Constant:
 
     @cached_property
     def value(self) -> torch.Tensor | str:
-        """What an op receives; decoded on first use and kept."""
+        """The value that ops receive; decoded when it is first used, then cached."""
         if self.dtype is None:
             return str(self.packed[0])
         array = self.numpy()
         if self.dtype.array is np.uint16:
             array = array.astype(np.int32)
-        # A copy, so that what is cached neither pins nor depends on the mapped file.
+        # A copy, so that the cached value neither holds nor depends on the mapped file.
         return torch.from_numpy(array).to(self.dtype.storage, copy=True)
 
 
 def read_constant(proto_value: Any, weights: Callable[[str], WeightFile], where: str) -> Constant:
-    """A `MIL.proto` Value as a `Constant`; `weights` opens the file a BlobFileValue names.
+    """The `Constant` of a `MIL.proto` Value; `weights` opens the file that a BlobFileValue names.
 
-    Raises UnsupportedError for a dtype or kind of value not known, PackageError when sizes do not match.
+    UnsupportedError for an unknown dtype or kind of value, PackageError when sizes do not match.
     """
     if proto_value.type.WhichOneof("type") != "tensorType":
         raise UnsupportedError(f"{where}: a constant of kind '{proto_value.type.WhichOneof('type')}' is not supported.")

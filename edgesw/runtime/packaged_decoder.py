@@ -1,4 +1,4 @@
-"""What runs a packaged decoder: one small interface over every runtime."""
+"""PackagedDecoder and PackageMatrices: the interfaces of every runtime and of every reader of a package's matrices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from edgesw.errors import UsageError
 
-# Longest piece of a text that is given to a runtime at once: it bounds the logits in memory.
+# The longest piece of a text that a runtime gets at once: it bounds the logits in memory.
 CHUNK = 512
 
 
@@ -17,18 +17,19 @@ class PackagedDecoder(Protocol):
     """A decoder in a package, with the key/value cache of one conversation."""
 
     runtime: str
-    """What runs it, for people."""
+    """The name of what runs it, for people."""
     context: int
-    """Most tokens that the cache holds."""
+    """How many tokens the cache holds at most."""
 
     def reset(self) -> None:
-        """Forget all tokens."""
+        """Forgets all tokens."""
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        """Feed the next tokens, int (tokens,), and return their logits, float32 (tokens, vocabulary)."""
+        """Feeds the next tokens, int (tokens,), and returns their logits, float32 (tokens, vocabulary)."""
 
     def prefill(self, ids: np.ndarray) -> np.ndarray:
-        """Feed the next tokens, int (tokens,), as fast as can be: the last one's logits, float32 (vocabulary,)."""
+        """Feeds the next tokens, int (tokens,), as fast as possible; returns the logits of the last one, float32
+        (vocabulary,)."""
 
 
 class PackageMatrices(Protocol):
@@ -39,20 +40,20 @@ class PackageMatrices(Protocol):
 
 
 def check_room(past: int, ids: np.ndarray, context: int) -> int:
-    """How many tokens there are with `ids` (tokens,) after `past` others. UsageError for more than the cache holds."""
+    """The number of tokens with `ids` (tokens,) after `past` others. UsageError for more than the cache holds."""
     if past + len(ids) > context:
         raise UsageError(f"the package holds {context} tokens; convert with a larger --context.")
     return past + len(ids)
 
 
 def pieces(ids: np.ndarray) -> Iterator[np.ndarray]:
-    """Tokens (tokens,) in pieces that can be given to a runtime at once."""
+    """Tokens (tokens,) in pieces that a runtime gets at once."""
     for at in range(0, len(ids), CHUNK):
         yield ids[at : at + CHUNK]
 
 
 def last_logits(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:
-    """Feed tokens (tokens,) piece by piece; the last one's logits, float32 (vocabulary,)."""
+    """Feeds tokens (tokens,) piece by piece; returns the logits of the last one, float32 (vocabulary,)."""
     for piece in pieces(ids):
         logits = decoder.step(piece)
     last: np.ndarray = logits[-1]
@@ -60,5 +61,5 @@ def last_logits(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:
 
 
 def feed(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:
-    """Feed tokens (tokens,) piece by piece; all their logits, float32 (tokens, vocabulary)."""
+    """Feeds tokens (tokens,) piece by piece; returns all logits, float32 (tokens, vocabulary)."""
     return np.concatenate([decoder.step(piece) for piece in pieces(ids)])

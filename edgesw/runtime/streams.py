@@ -1,4 +1,4 @@
-"""Streams: windows of a text at one place in the decoder, made batch by batch, so that many fit in memory."""
+"""Streams: windows of a text at one point of the decoder, computed batch by batch, so that many fit in memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.torch import TorchOps
 
-# Tokens computed on at a time: enough to keep the cores busy, and their attention scores small.
+# Tokens in a batch: enough to keep the cores busy, few enough for small attention scores.
 BATCH_TOKENS = 1024
 
 
 class Stream:
-    """Float32 (windows, tokens, channels) in batches of windows. A batch is computed whenever it is asked for, from the
-    streams that it depends on, unless the stream is kept."""
+    """Float32 (windows, tokens, channels) in batches of windows. A batch is computed each time it is read, from the
+    streams that it depends on, unless the stream is cached."""
 
     def __init__(self, sizes: tuple[int, ...], make: Callable[[int], torch.Tensor]) -> None:
         """`sizes` are the windows of each batch."""
@@ -30,14 +30,14 @@ class Stream:
         """The stream of change(batch, tensor)."""
         return Stream(self._sizes, lambda batch: change(batch, self._make(batch)))
 
-    def with_(self, other: Stream, join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Stream:
+    def combine(self, other: Stream, join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Stream:
         """The stream of join(tensor, tensor of `other`)."""
         return Stream(self._sizes, lambda batch: join(self._make(batch), other._make(batch)))
 
-    def kept(self) -> Stream:
-        """This stream, computed now and kept in memory; what it depends on is let go."""
+    def cached(self) -> Stream:
+        """This stream, computed now and held in memory; what it depends on is released."""
         first = self._make(0)
-        # One large block: many small ones that stay would pin what was freed between them, gigabytes in the end.
+        # One large block: many small ones would keep the memory freed between them, gigabytes in the end.
         parts = torch.empty((sum(self._sizes), *first.shape[1:])).split(self._sizes)
         parts[0].copy_(first)
         for batch in range(1, len(parts)):
@@ -46,11 +46,11 @@ class Stream:
 
 
 class StreamOps:
-    """`Ops` on streams. The residual stream and what attention gives are kept; the rest, the wide tensors of the MLP
-    among them, is computed when it is used: memory does not grow with the width of the MLP times the text."""
+    """`Ops` on streams. The residual stream and the output of attention are cached; the rest, including the wide
+    tensors of the MLP, is computed when it is used: memory does not grow with the width of the MLP times the text."""
 
     def __init__(self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, copies: int = 1) -> None:
-        """`ids` are int64 (windows, tokens). A batch has its windows `copies` times, one copy after the other."""
+        """`ids` are int64 (windows, tokens). A batch holds its windows `copies` times, one copy after the other."""
         self.spec = spec
         each = max(1, BATCH_TOKENS // ids.shape[1])
         batches = [np.tile(ids[first : first + each], (copies, 1)) for first in range(0, len(ids), each)]
@@ -58,7 +58,7 @@ class StreamOps:
         self._sizes = tuple(map(len, batches))
 
     def embedding(self, name: str) -> Stream:
-        return Stream(self._sizes, lambda batch: self._ops[batch].embedding(name)).kept()
+        return Stream(self._sizes, lambda batch: self._ops[batch].embedding(name)).cached()
 
     def norm(self, x: Stream, name: str) -> Stream:
         return x.map(lambda batch, part: self._ops[batch].norm(part, name))
@@ -73,15 +73,15 @@ class StreamOps:
         return tuple(self.linear(x, name) for name in names)
 
     def attention(self, layer: int, parts: tuple[Stream, ...]) -> Stream:
-        batches = zip(*parts, strict=True)  # each batch of them is used once, so none is kept
-        return Stream(self._sizes, lambda batch: self._ops[batch].attention(layer, next(batches))).kept()
+        batches = zip(*parts, strict=True)  # each batch is used once, so it is not cached
+        return Stream(self._sizes, lambda batch: self._ops[batch].attention(layer, next(batches))).cached()
 
     def gated(self, parts: tuple[Stream, ...]) -> Stream:
         gate, up = parts
-        return gate.with_(up, lambda *each: self._ops[0].gated(each))
+        return gate.combine(up, lambda *each: self._ops[0].gated(each))
 
     def add(self, a: Stream, b: Stream) -> Stream:
-        return a.with_(b, self._ops[0].add).kept()
+        return a.combine(b, self._ops[0].add).cached()
 
     def clip(self, x: Stream, bound: float) -> Stream:
         return x.map(lambda _, part: part.clamp(-bound, bound))

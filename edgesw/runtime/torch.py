@@ -1,4 +1,4 @@
-"""TorchOps: runs the decoder one matrix at a time. The float reference, and the pass that detects."""
+"""TorchOps: runs the decoder one matrix at a time. The float reference, and the pass that detection observes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Observer = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
 class TorchOps:
-    """`Ops` on torch tensors for token ids (batch, tokens). Weights are read when used and dropped after.
+    """`Ops` on torch tensors for token ids (batch, tokens). Weights are read when they are used, and dropped.
 
-    `observe(name, x, weight, y)` is called after each linear, with its input, weight and output. `dtype` is what is
-    computed in; weights come in float32 and are rounded to it.
+    `observe(name, x, weight, y)` is called after each linear, with its input, weight and output. The decoder computes
+    in `dtype`; weights are read in float32 and rounded to it.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class TorchOps:
     ) -> None:
         self.spec, self.weights, self.ids, self.observe, self.dtype = spec, weights, ids, observe, dtype
         tables = (rotary_tables(rotary, ids.shape[1]) for rotary in spec.rotaries)
-        # Both halves of a head turn by the same angles.
-        self._turns = [tuple(torch.from_numpy(np.tile(table, 2)).to(dtype) for table in pair) for pair in tables]
+        # Both halves of a head rotate by the same angles.
+        self._rope_tables = [tuple(torch.from_numpy(np.tile(table, 2)).to(dtype) for table in pair) for pair in tables]
         self._masks: dict[int | None, torch.Tensor] = {}
 
     def embedding(self, name: str) -> torch.Tensor:
@@ -44,7 +44,7 @@ class TorchOps:
         return x * self.spec.embedding_scale if self.spec.embedding_scale != 1 else x
 
     def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        wide = x.float()  # as transformers: norms in float32, whatever the rest is in
+        wide = x.float()  # like transformers: norms in float32, whatever the dtype
         if self.spec.norm == "layer":
             return F.layer_norm(wide, wide.shape[-1:], eps=self.spec.norm_eps).to(self.dtype)
         scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.spec.norm_eps)
@@ -61,7 +61,7 @@ class TorchOps:
         return y
 
     def bias(self, name: str) -> torch.Tensor | None:
-        """What a matrix's product is added to, (rows,), or None."""
+        """The bias of a matrix, (rows,), or None."""
         return None if self.spec.shape(f"{name}.bias") is None else self._tensor(f"{name}.bias")
 
     def linears(self, x: torch.Tensor, names: Sequence[str]) -> tuple[torch.Tensor, ...]:
@@ -69,17 +69,17 @@ class TorchOps:
 
     def attention(self, layer: int, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
         spec, rotary, window = self.spec, self.spec.layer_rotary[layer], self.spec.layer_windows[layer]
-        query, key, value = (self._heads(x) for x in parts)
+        query, key, value = (self._split_heads(x) for x in parts)
         if rotary is not None:
             query, key = self._rotate(query, rotary), self._rotate(key, rotary)
         tokens = self.ids.shape[1]
         if spec.attention_softcap is not None:
             out = self._capped(query, key, value, self._mask(window))
         else:
-            whole = window is None or window >= tokens
+            unlimited = window is None or window >= tokens
             out = F.scaled_dot_product_attention(
-                query, key, value, None if whole else self._mask(window),
-                is_causal=whole, enable_gqa=True, scale=spec.score_scale,
+                query, key, value, None if unlimited else self._mask(window),
+                is_causal=unlimited, enable_gqa=True, scale=spec.score_scale,
             )  # fmt: skip
         return out.transpose(1, 2).flatten(2)
 
@@ -99,24 +99,24 @@ class TorchOps:
     def _tensor(self, name: str) -> torch.Tensor:
         return torch.from_numpy(self.weights.tensor(name)).to(self.dtype)
 
-    def _heads(self, x: torch.Tensor) -> torch.Tensor:
+    def _split_heads(self, x: torch.Tensor) -> torch.Tensor:
         return x.unflatten(-1, (-1, self.spec.head_dim)).transpose(1, 2)
 
     def _rotate(self, x: torch.Tensor, rotary: int) -> torch.Tensor:
-        cos, sin = self._turns[rotary]
+        cos, sin = self._rope_tables[rotary]
         first, second = x.chunk(2, -1)
         return x * cos + torch.cat([-second, first], -1) * sin
 
     def _mask(self, window: int | None) -> torch.Tensor:
-        """Which keys (column) a query (row) attends to: itself and the `window` - 1 before it, or all before it."""
+        """The keys (columns) that a query (row) attends to: itself and the `window` - 1 before it, or all before it."""
         if window not in self._masks:
             back = torch.arange(self.ids.shape[1])[:, None] - torch.arange(self.ids.shape[1])
             self._masks[window] = (back >= 0) & (back < (window or self.ids.shape[1]))
         return self._masks[window]
 
     def _capped(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Attention with soft-capped scores, which torch's own does not offer. One window after the other: the scores
-        of all at once would be larger than everything else."""
+        """Attention with soft-capped scores, which torch's own attention does not offer. It goes window by window: the
+        scores of all windows would take more memory than everything else."""
         spec, each = self.spec, self.spec.heads // self.spec.kv_heads
         out = []
         for q, k, v in zip(query, key.repeat_interleave(each, 1), value.repeat_interleave(each, 1), strict=True):
@@ -127,9 +127,10 @@ class TorchOps:
 
 
 def residual_stream(ops: TorchOps, first: int = 0, x: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
-    """The residual stream (batch, tokens, hidden): `x` before layer `first` (default: embedding), then after each."""
-    # Not one block around all: the mode would reach whoever takes the tensors, and stay on if two of these end
-    # crosswise.
+    """The residual stream (batch, tokens, hidden): `x` before layer `first` (None: the embedding), then the stream
+    after each layer."""
+    # Not one block around everything: the mode would be on in the caller's code, and stay on if two of these generators
+    # end in the wrong order.
     if x is None:
         with torch.inference_mode():
             x = ops.embedding("embed_tokens")
@@ -141,7 +142,7 @@ def residual_stream(ops: TorchOps, first: int = 0, x: torch.Tensor | None = None
 
 
 class FloatLogits:
-    """Logits of windows of token ids (batch, tokens): one streamed pass for all, then the head window by window."""
+    """Logits of windows of token ids (batch, tokens): one streamed pass over all, then the head window by window."""
 
     def __init__(
         self,
@@ -151,10 +152,10 @@ class FloatLogits:
         progress: Callable[[int], None] | None = None,
         hidden: torch.Tensor | None = None,
     ) -> None:
-        """`hidden`: what the pass would give, float32 (batch, tokens, hidden), from an earlier one."""
+        """`hidden`: the result of an earlier pass, float32 (batch, tokens, hidden), which replaces this one's."""
         self._ops = TorchOps(spec, weights, ids)
         if hidden is None:
-            for layer, hidden in enumerate(residual_stream(self._ops)):  # noqa: B007 - the last one is what counts
+            for layer, hidden in enumerate(residual_stream(self._ops)):  # noqa: B007 - the last one is the result
                 if progress:
                     progress(layer)
         assert hidden is not None

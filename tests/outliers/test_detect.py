@@ -48,7 +48,7 @@ def test_both_super_weights_are_confirmed_by_effect(found: SuperOutliers) -> Non
 
 def test_the_columns_of_the_super_weights_spike(found: SuperOutliers) -> None:
     """Their inputs are what a rounding error anywhere in these columns is multiplied by."""
-    spikes = {(spike.matrix, spike.column): spike for spike in found.spiking_columns}
+    spikes = {(spike.matrix, spike.column): spike for spike in found.outlier_channels}
     for weight in found.super_weights:
         spike = spikes["layers.11.down_proj", weight.column]
         assert spike.input == pytest.approx(abs(weight.input_spike), rel=1e-5)
@@ -68,7 +68,7 @@ def test_tells_what_else_was_looked_at(found: SuperOutliers) -> None:
     rejected = {candidate.coordinates: candidate for candidate in found.rejected}
     early = rejected[1, 507, 83]
     assert early.effect and early.effect.alone == pytest.approx(1.08, rel=0.02)
-    assert early.why == "no super activation: its spike is 224 times the median"
+    assert early.why == "not a super activation: its spike is 224 times the median"
 
 
 def test_names_the_super_activation(found: SuperOutliers) -> None:

@@ -40,9 +40,9 @@ def test_a_stream_that_is_not_kept_is_made_when_asked_for() -> None:
 
     stream = streams.Stream((1, 1, 1), make).map(lambda batch, part: part + 10 * batch)
     assert made == []
-    kept = stream.kept()
+    cached = stream.cached()
     assert made == [0, 1, 2]
-    assert [part.item() for part in kept] == [0, 11, 22] == [part.item() for part in stream]
+    assert [part.item() for part in cached] == [0, 11, 22] == [part.item() for part in stream]
     assert made == [0, 1, 2, 0, 1, 2]
 
 
