@@ -15,7 +15,7 @@ from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
-from edgesw.compress.matrix_store import KeptMatrices
+from edgesw.compress.matrix_store import MatrixStore, Policy
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.plan import make_plan
 from edgesw.conversion.convert import compressed_decoder, convert
@@ -64,15 +64,15 @@ def package(smollm2: Checkpoint, text: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="module")
 def stands_for(
     smollm2: Checkpoint, text: Path, package: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory
-) -> KeptMatrices:
+) -> CompressedDecoder:
     """The matrices of the package, compressed anew; both targets have the same."""
     manifest = package[1]
     tokenizer = Tokenizer.from_files(smollm2.tokenizer_files())
     calibration = calibrate(smollm2, tokenizer, calibration_text(str(text)), lambda *_: None)
     hold_out = HoldOut({name: tuple(columns) for name, columns in manifest.held_out_columns.items()})
     plan = make_plan(smollm2.spec, CoreMLTarget().capabilities(CoreMLLayout()), 4)
-    decoder = compressed_decoder(smollm2, plan, calibration, hold_out)
-    return KeptMatrices(decoder, tmp_path_factory.mktemp("matrices"))
+    store = MatrixStore(tmp_path_factory.mktemp("matrices"), Policy.KEEP)
+    return compressed_decoder(smollm2, plan, calibration, hold_out, store)
 
 
 class Twin:
@@ -154,7 +154,7 @@ def test_package_equals_what_it_stands_for(
     target: str,
     smollm2: Checkpoint,
     ids: np.ndarray,
-    stands_for: KeptMatrices,
+    stands_for: CompressedDecoder,
     package: tuple[Path, Manifest],
 ) -> None:
     """With the dequantised weights in the float decoder the logits agree: the graph adds no error of its own."""

@@ -1,8 +1,9 @@
-"""StreamedDecoder: each matrix compressed for the inputs that a text gives it, past the layers before as stored."""
+"""StreamedDecoder: error compensation, layer by layer, for the inputs that the layers before give as stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from edgesw.compress.compensate import Hessian
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import NO_HOLD_OUT, HoldOut
 from edgesw.compress.matrix import CompressedMatrix
+from edgesw.compress.matrix_store import MatrixStore
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.decoder import decoder_layer
 from edgesw.decoder.names import TensorName
@@ -21,13 +23,14 @@ from edgesw.runtime.streams import Stream, StreamOps
 
 
 class StreamedDecoder(CompressedDecoder):
-    """A `CompressedDecoder` whose matrices make up for their own errors.
+    """A `CompressedDecoder` with error compensation.
 
-    The windows of `ids` run through one layer when a matrix of it is first asked for, past the float matrices and past
-    the compressed ones side by side: each matrix is compressed so that what it makes of the second comes near to what
-    the float one makes of the first. In memory are one layer's matrices and three times both residual streams, float32
-    (windows, tokens, hidden) each. In forward order each layer is run once; asking for a layer that has passed begins
-    anew. Embedding and head are compressed by themselves.
+    When a matrix of a layer is first asked for and is not in the store, the windows of `ids` run through the layer
+    twice, through the float matrices and through the compressed ones: each matrix is compressed so that its product
+    with the second input comes close to the float matrix's product with the first. In memory are one layer's compressed
+    matrices and three times both residual streams, float32 (windows, tokens, hidden) each. In forward order each layer
+    runs once; a matrix of an earlier layer that is not in the store starts over from the first layer. Embedding and
+    head are compressed without compensation.
     """
 
     def __init__(
@@ -37,19 +40,25 @@ class StreamedDecoder(CompressedDecoder):
         plan: CompressionPlan,
         ids: np.ndarray,
         hold_out: HoldOut = NO_HOLD_OUT,
+        store: MatrixStore | None = None,
+        on_matrix: Callable[[str], None] = lambda name: None,
     ) -> None:
         """As `CompressedDecoder`; `ids` are int64 (windows, tokens)."""
-        super().__init__(weights, plan, None, hold_out)
+        super().__init__(weights, plan, None, hold_out, store, on_matrix)
         self._ops = _CompressingOps(spec, weights, ids, self._compensated)
         self._stream: Stream | None = None
         self._layer = -1
         self._matrices: dict[str, CompressedMatrix] = {}
 
     def matrix(self, name: str) -> CompressedMatrix:
-        """The compressed matrix. CheckpointError for one that holds NaN or infinity."""
         layer = TensorName.parse(name).layer
         if layer is None:
             return super().matrix(name)
+        if layer == self._layer:
+            return self._matrices[name]
+        if (found := self._stored(name)) is not None:
+            self._announce(name)
+            return found
         if layer < self._layer:
             self._layer, self._stream = -1, None
         while self._layer < layer:
@@ -63,34 +72,39 @@ class StreamedDecoder(CompressedDecoder):
             self._stream = decoder_layer(self._ops, self._layer + 1, stream)
         self._layer += 1
 
-    def _compensated(self, name: str, hessian: Hessian) -> tuple[np.ndarray, np.ndarray]:
-        """Compress a matrix and keep it; the float matrix and what it stands for now, float32 (rows, columns)."""
-        self._matrices[name] = matrix = self._compressed(name, hessian)
-        return self._weights.tensor(name), matrix.dequantize()
+    def _compensated(self, name: str, hessian: Callable[[], Hessian]) -> tuple[np.ndarray, np.ndarray]:
+        """Compresses a matrix of the next layer, or finds it in the store. Returns the float matrix and the one that
+        the compressed matrix represents, float32 (rows, columns)."""
+        self._announce(name)
+        matrix, weights = self._stored(name), self._finite(name)
+        if matrix is None:
+            matrix = self._compressed(name, weights, hessian())
+        self._matrices[name] = matrix
+        return weights, matrix.dequantize()
 
 
 class _CompressingOps(StreamOps):
-    """Runs a layer on matrices that are compressed when their input is known. Each batch holds its windows twice: in
-    the first half past the float layers, in the second past the compressed ones."""
+    """Runs a layer on matrices that are compressed once their input is known. Each batch has its windows twice: the
+    first half has been through the float layers, the second through the compressed ones."""
 
     def __init__(
         self,
         spec: DecoderSpec,
         weights: Weights,
         ids: np.ndarray,
-        compress: Callable[[str, Hessian], tuple[np.ndarray, np.ndarray]],
+        compress: Callable[[str, Callable[[], Hessian]], tuple[np.ndarray, np.ndarray]],
     ) -> None:
         super().__init__(spec, weights, ids, copies=2)
         self._compress = compress
 
     def linear(self, x: Stream, name: str) -> Stream:
-        return self._product(x, name, input_hessian(x))
+        return self.linears(x, (name,))[0]
 
     def linears(self, x: Stream, names: Sequence[str]) -> tuple[Stream, ...]:
-        hessian = input_hessian(x)
+        hessian = cache(lambda: input_hessian(x))  # shared by the matrices with this input
         return tuple(self._product(x, name, hessian) for name in names)
 
-    def _product(self, x: Stream, name: str, hessian: Hessian) -> Stream:
+    def _product(self, x: Stream, name: str, hessian: Callable[[], Hessian]) -> Stream:
         # Copies, as torch aligns them: the last bits of a product depend on that, and with them the package.
         both = tuple(torch.tensor(matrix) for matrix in self._compress(name, hessian))
         bias = self._ops[0].bias(name)
@@ -102,7 +116,8 @@ class _CompressingOps(StreamOps):
 
 
 def input_hessian(x: Stream) -> Hessian:
-    """Of a stream whose batches hold the float windows and then the same windows past compressed layers."""
+    """The Hessian of a stream whose batches hold windows of the float layers and then the same of the compressed
+    ones."""
     own, cross, tokens = torch.zeros(()), torch.zeros(()), 0
     for batch in x:
         floating, compressed = (half.flatten(0, -2) for half in batch.chunk(2))

@@ -1,4 +1,4 @@
-"""A CompressedMatrix as a file, for another process, the next target, or the next try."""
+"""A CompressedMatrix as a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HELD_OUT = ("whole_columns", "whole_values", "rows", "columns", "values")
 
 
 def save_matrix(path: Path, matrix: CompressedMatrix) -> None:
-    """Write `path`, which is there only when it is complete. It takes a byte for each weight."""
+    """Writes `path`, which appears only when it is complete."""
     arrays = matrix.dense.arrays
     if (whole := matrix.held_out_columns) is not None:
         arrays |= {"whole_columns": whole.columns, "whole_values": whole.values}
@@ -26,7 +26,16 @@ def save_matrix(path: Path, matrix: CompressedMatrix) -> None:
     partial.rename(path)
 
 
-def load_matrix(path: Path, scheme: Scheme) -> CompressedMatrix:
+def find_matrix(path: Path, scheme: Scheme) -> CompressedMatrix | None:
+    """Reads the matrix in `path`. None where it is missing, or damaged as after a loss of power, which the archive's
+    checksums show, or of another scheme."""
+    try:
+        return _load(path, scheme)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _load(path: Path, scheme: Scheme) -> CompressedMatrix:
     with np.load(path) as stored:
         whole = HeldOutColumns(stored["whole_columns"], stored["whole_values"]) if "whole_columns" in stored else None
         each = HeldOutScalars(stored["rows"], stored["columns"], stored["values"]) if "rows" in stored else None
@@ -34,15 +43,6 @@ def load_matrix(path: Path, scheme: Scheme) -> CompressedMatrix:
     return CompressedMatrix(scheme.restored(arrays), whole, each)
 
 
-def find_matrix(path: Path, scheme: Scheme) -> CompressedMatrix | None:
-    """The matrix in `path`, or None where there is none, or not all of it: a machine that lost its power has written
-    what it could. Archives carry checksums."""
-    try:
-        return load_matrix(path, scheme)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def kept_path(folder: Path, name: str) -> Path:
-    """Where in `folder` a matrix of this name is."""
+def matrix_path(folder: Path, name: str) -> Path:
+    """Where in `folder` the matrix with this name is stored."""
     return folder / f"{name}.npz"

@@ -1,36 +1,45 @@
-"""KeptMatrices: a decoder's compressed matrices kept in a folder, for the next target that has the same plan."""
+"""MatrixStore: a folder of compressed matrices, for other targets, for the next run and for worker processes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
-import numpy as np
-
-from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.matrix import CompressedMatrix
-from edgesw.compress.matrix_file import find_matrix, kept_path, save_matrix
+from edgesw.compress.matrix_file import find_matrix, matrix_path, save_matrix
+from edgesw.compress.scheme import Scheme
 
 
-class KeptMatrices(CompressedDecoder):
-    """What `decoder` compresses, each matrix once: to compensate a model's matrices takes minutes."""
+class Policy(Enum):
+    """Whether a matrix stays in the store once it has been read."""
 
-    def __init__(self, decoder: CompressedDecoder, folder: Path) -> None:
-        """`folder` is the caller's to remove, and holds matrices of this plan or none. It takes a byte for each
-        weight."""
-        self._decoder, self._folder = decoder, folder
-        self.plan, self.hold_out = decoder.plan, decoder.hold_out
-        self.progress = None
+    KEEP = "keep"
+    """It stays, for another target with the same plan, or for the next run where this one is interrupted."""
+    TAKE = "take"
+    """It is removed: worker processes put matrices there and each is read once, so few are on disk at a time."""
 
-    def matrix(self, name: str) -> CompressedMatrix:
-        if self.progress:
-            self.progress(name)
-        path = kept_path(self._folder, name)
-        if (kept := find_matrix(path, self.plan.scheme(name))) is not None:
-            return kept
-        matrix = self._decoder.matrix(name)
-        if not path.exists():
-            save_matrix(path, matrix)
+
+@dataclass(frozen=True)
+class MatrixStore:
+    """Compressed matrices by name, a byte per weight. All are of one plan; the folder is the caller's to remove."""
+
+    folder: Path
+    policy: Policy
+    fill: Callable[[str], None] = lambda name: None
+    """Called with a matrix's name before it is looked up; returns once worker processes have put it there."""
+
+    def find(self, name: str, scheme: Scheme) -> CompressedMatrix | None:
+        """The matrix, or None where the store does not have it."""
+        self.fill(name)
+        path = matrix_path(self.folder, name)
+        matrix = find_matrix(path, scheme)
+        if matrix is not None and self.policy is Policy.TAKE:
+            path.unlink()
         return matrix
 
-    def vector(self, name: str) -> np.ndarray:
-        return self._decoder.vector(name)
+    def add(self, name: str, matrix: CompressedMatrix) -> None:
+        """Stores a matrix that was compressed in this process, where the policy is to keep it."""
+        if self.policy is Policy.KEEP:
+            save_matrix(matrix_path(self.folder, name), matrix)

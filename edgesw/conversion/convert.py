@@ -18,8 +18,8 @@ from edgesw.compress.compensated import StreamedDecoder
 from edgesw.compress.compression import prepare
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
-from edgesw.compress.matrix_store import KeptMatrices
-from edgesw.compress.parallel import AheadMatrices
+from edgesw.compress.matrix_store import MatrixStore, Policy
+from edgesw.compress.parallel import MatrixWorkers, matrix_tasks
 from edgesw.compress.plan import CompressionPlan, Schemes
 from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.model_card import model_card
@@ -94,7 +94,7 @@ def convert(
         if plans.mixed:
             plans = plans.measured(checkpoint, calibration, hold_out, progress)
             decided(plans)
-        again = free > plans.output_bytes + plans.cache_bytes
+        policy = Policy.KEEP if free > plans.output_bytes + plans.cache_bytes else Policy.TAKE
         residual_max = max(super_weights.residual_max, calibration.residual_max)
         common = WriteOptions(
             plans.context,
@@ -104,7 +104,7 @@ def convert(
             stop_ids=tokenizer.eos_ids,
             activations=_activations(settings.activations, calibration, hold_out),
         )
-        files = _write_targets(checkpoint, common, plans, calibration, hold_out, folder, progress, again)
+        files = _write_targets(checkpoint, common, plans, calibration, hold_out, folder, progress, policy)
         if file_times(source) != read:
             raise CheckpointError(
                 f"'{checkpoint.source.name}' was changed while it was being converted: convert again."
@@ -127,32 +127,28 @@ def _write_targets(
     hold_out: HoldOut,
     folder: Path,
     progress: Progress,
-    again: bool,
+    policy: Policy,
 ) -> dict[str, tuple[str, ...]]:
     """Compresses and writes the targets one after the other; returns the files of each. Those of the same plan share
-    their compressed matrices, which are cached for the next try too if `again`."""
-    decoders: dict[Schemes, CompressedDecoder] = {}
+    their compressed matrices; by `policy` these are kept for the next run too."""
+    stores: dict[Schemes, MatrixStore] = {}
     written: dict[str, tuple[str, ...]] = {}
-    with contextlib.ExitStack() as stack:
-        # With error compensation matrices are compressed one after the other, in this process.
-        workers = plans.settings.workers
-        apart = workers > 1 and calibration.ids is None
-        executor = stack.enter_context(worker_processes(workers)) if apart else None
+    workers = plans.settings.workers  # never with error compensation: the plans refuse that
+    with worker_processes(workers) if workers > 1 else contextlib.nullcontext() as executor:
         for name, plan in plans.compressions.items():
-            if plan.schemes not in decoders:
-                decoder = compressed_decoder(checkpoint, plan, calibration, hold_out)
+            if plan.schemes not in stores:
                 shared = [other.schemes for other in plans.compressions.values()].count(plan.schemes) > 1
-                own = folder / KEPT / hashlib.sha256(repr(plan.schemes).encode()).hexdigest()[:16]
-                own.mkdir(exist_ok=True)
-                decoder.kept_in = own if again else None
+                cache = folder / KEPT / hashlib.sha256(repr(plan.schemes).encode()).hexdigest()[:16]
+                cache.mkdir(exist_ok=True)
+                store = MatrixStore(cache, Policy.KEEP if shared else policy)
                 if executor is not None:
-                    keep = shared or again
-                    decoder = AheadMatrices(decoder, checkpoint.source.path, executor, workers, own, keep)
-                elif shared:
-                    decoder = KeptMatrices(decoder, own)
-                decoders[plan.schemes] = decoder
-            decoder, target, options = decoders[plan.schemes], TARGETS[name], plans.targets[name].options
-            decoder.progress = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
+                    mean_squares = calibration.mean_squares
+                    tasks = matrix_tasks(checkpoint.source.path, plan, mean_squares, hold_out, cache, workers)
+                    store = replace(store, fill=MatrixWorkers(executor, workers, tasks).finish)
+                stores[plan.schemes] = store
+            target, options = TARGETS[name], plans.targets[name].options
+            watch = StepProgress(progress, f"Writing {target.title}", len(plan.matrices))
+            decoder = compressed_decoder(checkpoint, plan, calibration, hold_out, stores[plan.schemes], watch)
             before = _files(folder)
             target.write(decoder, checkpoint.spec, options, common, folder / target.path(options))
             written[name] = tuple(sorted(_files(folder) - before))
@@ -173,12 +169,17 @@ def _activations(granularity: str | None, calibration: Calibration, hold_out: Ho
 
 
 def compressed_decoder(
-    checkpoint: Checkpoint, plan: CompressionPlan, calibration: Calibration, hold_out: HoldOut
+    checkpoint: Checkpoint,
+    plan: CompressionPlan,
+    calibration: Calibration,
+    hold_out: HoldOut,
+    store: MatrixStore | None = None,
+    on_matrix: Callable[[str], None] = lambda name: None,
 ) -> CompressedDecoder:
     """The decoder's matrices, with error compensation where the calibration has windows for that."""
     if calibration.ids is None:
-        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, hold_out)
-    return StreamedDecoder(checkpoint.spec, checkpoint, plan, calibration.ids, hold_out)
+        return CompressedDecoder(checkpoint, plan, calibration.mean_squares, hold_out, store, on_matrix)
+    return StreamedDecoder(checkpoint.spec, checkpoint, plan, calibration.ids, hold_out, store, on_matrix)
 
 
 def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:

@@ -128,7 +128,7 @@ def _interrupted(final: Path) -> Path:
 
 def _keep_cache(cache: Path, folder: Path) -> bool:
     """Moves the cache to a folder of its own and removes the rest of the hidden folder. False if the cache is empty."""
-    if not any(path.is_file() for path in cache.glob("*/*")):
+    if not any(path.is_file() for path in cache.glob("*/*.npz")):
         return False
     try:
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix import CompressedMatrix
+from edgesw.compress.matrix_store import MatrixStore, Policy
 from edgesw.compress.plan import make_plan
+from edgesw.decoder.ops import Weights
 from edgesw.formats.coreml_layout import CoreMLLayout
 from edgesw.runtime.torch import FloatLogits
 from edgesw.targets.coreml import CoreMLTarget
@@ -93,8 +96,7 @@ def test_no_more_than_one_layer_is_in_memory(tiny_llama: Path) -> None:
 
     gc.collect()
     before = sum(type(thing) is CompressedMatrix for thing in gc.get_objects())
-    ours = decoder(tiny_llama)
-    ours.progress = count
+    ours = decoder(tiny_llama, on_matrix=count)
     for name in open_checkpoint(str(tiny_llama)).spec.matrices():
         ours.matrix(name)
     assert len(alive) == 14, "seven matrices a layer, each compressed once"
@@ -126,3 +128,52 @@ def test_what_is_held_out_is_held_out_of_a_streamed_matrix_too(tiny_llama: Path)
     assert np.abs(exact[:, 3] - matrix.held_out_columns.values[0]).max() < 1e-3, "not on the 2-bit grid"
     correction = ours.matrix("layers.1.up_proj").corrections().columns
     assert correction is not None and correction.columns.tolist() == [7]
+
+
+class Counted:
+    """Weights that count how often each tensor is read."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights, self.reads = weights, Counter[str]()
+
+    def tensor(self, name: str) -> np.ndarray:
+        self.reads[name] += 1
+        return self._weights.tensor(name)
+
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self._weights.rows(name, rows)
+
+
+def test_a_matrix_is_read_once_and_from_the_store_not_at_all(tiny_llama: Path, tmp_path: Path) -> None:
+    """Reading is what a conversion of a large model waits for; a second target must not wait again."""
+    checkpoint, folder = open_checkpoint(str(tiny_llama)), tmp_path / "store"
+    folder.mkdir()
+    plan, names = decoder(tiny_llama).plan, checkpoint.spec.matrices()
+    made, announced = [], list[str]()
+    for _ in range(2):
+        weights = Counted(checkpoint)
+        store = MatrixStore(folder, Policy.KEEP)
+        ours = StreamedDecoder(
+            checkpoint.spec, weights, plan, token_ids(tiny_llama), store=store, on_matrix=announced.append
+        )
+        made.append([ours.matrix(name).dense.codes for name in names])
+        reads = [weights.reads[name] for name in names]
+        assert reads == [1 - len(made) // 2] * len(names)
+    assert all(np.array_equal(one, other) for one, other in zip(*made, strict=True))
+    assert announced == 2 * names
+
+
+def test_a_matrix_that_the_store_has_lost_is_compressed_again(tiny_llama: Path, tmp_path: Path) -> None:
+    """After a crash a file may be damaged: the others around it are good, and it must come out as before."""
+    checkpoint, announced = open_checkpoint(str(tiny_llama)), list[str]()
+    names, name = checkpoint.spec.matrices(), "layers.1.k_proj"
+    store = MatrixStore(tmp_path, Policy.KEEP)
+    before = decoder(tiny_llama, store=store)
+    first = [before.matrix(each).dense.codes for each in names]
+    (tmp_path / f"{name}.npz").write_bytes(b"PK not an archive")
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    ours = decoder(tiny_llama, store=store, on_matrix=announced.append)
+    assert all(np.array_equal(ours.matrix(each).dense.codes, codes) for each, codes in zip(names, first, strict=True))
+    changed = {path.name for path in tmp_path.iterdir() if path.stat().st_mtime_ns != kept[path.name]}
+    assert changed == {f"{name}.npz"}
+    assert sorted(announced) == sorted(names), "each once, or the progress bar runs past its end"

@@ -18,7 +18,9 @@ import tiny
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
-from edgesw.compress.parallel import AheadMatrices, MatrixTask
+from edgesw.compress.matrix import CompressedMatrix
+from edgesw.compress.matrix_store import MatrixStore, Policy
+from edgesw.compress.parallel import MatrixTask, MatrixWorkers, matrix_tasks
 from edgesw.compress.plan import make_plan
 from edgesw.errors import CheckpointError, EdgeswError
 from edgesw.system.workers import worker_processes
@@ -60,42 +62,65 @@ class Watched(ThreadPoolExecutor):
         return super().submit(work, *arguments, **named)
 
 
-def made(model: Path, folder: Path, executor: Any, workers: int = 1) -> AheadMatrices:
+def made(
+    model: Path, folder: Path, executor: Any = None, workers: int = 1, policy: Policy = Policy.TAKE
+) -> CompressedDecoder:
+    """A decoder whose matrices workers compress; without an executor one that compresses them itself."""
     checkpoint = open_checkpoint(str(model))
     plan = make_plan(checkpoint.spec, OnnxTarget().capabilities(OnnxOptions()), 4)
     importance = {
         name: np.arange(1, checkpoint.spec.matrix_shape(name)[1] + 1.0) for name in checkpoint.spec.matrices()
     }
-    decoder = CompressedDecoder(checkpoint, plan, importance, HoldOut({"layers.1.q_proj": (3,)}, ((0, 17, 101),)))
-    return AheadMatrices(decoder, checkpoint.source.path, executor, workers, folder, keep=False)
+    hold_out = HoldOut({"layers.1.q_proj": (3,)}, ((0, 17, 101),))
+    if executor is None:
+        return CompressedDecoder(checkpoint, plan, importance, hold_out)
+    tasks = matrix_tasks(checkpoint.source.path, plan, importance, hold_out, folder, workers)
+    store = MatrixStore(folder, policy, MatrixWorkers(executor, workers, tasks).finish)
+    return CompressedDecoder(checkpoint, plan, importance, hold_out, store)
 
 
-def all_of(ahead: AheadMatrices) -> None:
-    for matrix in ahead.plan.matrices:
-        ahead.matrix(matrix.name)
+def all_of(decoder: CompressedDecoder) -> None:
+    for matrix in decoder.plan.matrices:
+        decoder.matrix(matrix.name)
+
+
+def same(one: CompressedMatrix, other: CompressedMatrix) -> bool:
+    return np.array_equal(one.dense.codes, other.dense.codes) and np.array_equal(one.dequantize(), other.dequantize())
 
 
 def test_tasks_are_paths_and_places_and_few_are_under_way(tiny_llama: Path, tmp_path: Path) -> None:
     """A tensor in a task would be sent through a pipe, and too many tasks would fill the disk with results."""
+    alone = made(tiny_llama, tmp_path)
     with Watched() as executor:
         ahead = made(tiny_llama, tmp_path, executor)
         names = [matrix.name for matrix in ahead.plan.matrices]
         for done, name in enumerate(names, 1):
-            matrix, alone = ahead.matrix(name), ahead._decoder.matrix(name)
-            assert np.array_equal(matrix.dense.codes, alone.dense.codes) and np.array_equal(
-                matrix.dequantize(), alone.dequantize()
-            )
+            assert same(ahead.matrix(name), alone.matrix(name))
             assert len(executor.tasks) <= done + 2
-            assert len(list(tmp_path.glob("*.npz"))) <= 4, "with the importances"
+            assert len(list(tmp_path.glob("*.npz"))) <= 3
         assert [task.name for task in executor.tasks] == names
 
         def simple(value: Any) -> bool:
             return not isinstance(value, np.ndarray) and len(repr(value)) < 500
 
         assert all(simple(value) for task in executor.tasks for value in vars(task).values())
-        assert np.array_equal(ahead.matrix(names[0]).dense.codes, ahead._decoder.matrix(names[0]).dense.codes), (
-            "asked for again"
-        )
+        assert same(ahead.matrix(names[0]), alone.matrix(names[0])), "asked for again"
+        assert not list(tmp_path.glob("*.npz")), "what nobody will read is not left on the disk"
+
+
+def test_workers_leave_alone_what_is_in_the_store(tiny_llama: Path, tmp_path: Path) -> None:
+    """The next run goes on where the last one was interrupted."""
+    with Watched() as executor:
+        before = made(tiny_llama, tmp_path, executor, policy=Policy.KEEP)
+        names = [matrix.name for matrix in before.plan.matrices]
+        for name in names[:5]:
+            before.matrix(name)
+    stored = len(list(tmp_path.glob("*.npz")))
+    assert stored >= 5
+    with Watched() as executor:
+        again = made(tiny_llama, tmp_path, executor, policy=Policy.KEEP)
+        all_of(again)
+        assert [task.name for task in executor.tasks] == names[stored:]
 
 
 def test_an_error_in_a_worker_is_the_users_one_line(tmp_path: Path, tiny_llama: Path) -> None:
