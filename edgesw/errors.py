@@ -1,4 +1,4 @@
-"""Every error a user can meet. The command line prints the message as one line and exits with `exit_code`."""
+"""The errors that users can meet. The command line prints the message as one line and exits with `exit_code`."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ _LONGEST = 2000
 
 
 class EdgeswError(Exception):
-    """Something failed while doing what was asked. The message says what, where, and what to do next."""
+    """A request failed. The message says what is wrong, where, and what to do next."""
 
     exit_code = 1
     again = "try again"
-    """What mends a damaged file of this kind."""
+    """How to repair a damaged file of this kind."""
 
     def __init__(self, message: str) -> None:
         super().__init__(_one_line(message))
 
 
 class UsageError(EdgeswError):
-    """What was asked cannot be done: a wrong name, a wrong option, an input we do not take."""
+    """A request that cannot be carried out: a wrong name, a wrong option, or an input that edgesw does not take."""
 
     exit_code = 2
 
 
 class UnreadableError(UsageError):
-    """A file that was named is damaged, incomplete, or not of a kind that is read here."""
+    """A file named by the user is damaged, incomplete, or not of a kind that edgesw reads."""
 
 
 class UnsupportedError(EdgeswError):
-    """A file holds something this version does not know: an op, a dtype, an architecture."""
+    """A file contains something that this version does not know: an op, a dtype, an architecture."""
 
 
 class CheckpointError(EdgeswError):
@@ -40,14 +40,14 @@ class CheckpointError(EdgeswError):
 
 
 class PackageError(EdgeswError):
-    """A package is not one of ours, is incomplete, or does not match its manifest."""
+    """A package was not made by edgesw, is incomplete, or does not match its manifest."""
 
     again = "convert again"
 
 
 def _one_line(message: str) -> str:
-    """The message with what is not printable spelled out, and shortened: it may hold names and values out of a file,
-    whose line breaks and escape sequences are not for a terminal."""
+    """The message, shortened and with unprintable characters escaped: it may hold names and values from a file, whose
+    line breaks and escape sequences must not reach a terminal."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message[: 2 * _LONGEST])
     return shown if len(shown) <= _LONGEST and len(message) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
 

@@ -17,9 +17,9 @@ from edgesw.system.sizes import counted, format_size
 @text_option
 @click.option("--against", metavar="MODEL", help="The float model.  [default: the one the packages were made from]")
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
-@click.option("--no-speed", is_flag=True, help="Leave out how fast each reads and writes.")
+@click.option("--no-speed", is_flag=True, help="Do not measure speed.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Size and divergence, as a .png or .svg file."
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Plot size and divergence into a .png or .svg file."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(
@@ -31,7 +31,7 @@ def compare(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """PACKAGES of one model side by side: size, bits, perplexity, KL divergence, speed."""
+    """Compare PACKAGES of one model: size, bits, perplexity, KL divergence, speed."""
     from edgesw.report.plots import check_plot, save_plot
     from edgesw.report.tradeoff import Point, tradeoff_plot
     from edgesw.text.texts import load_text

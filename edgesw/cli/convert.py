@@ -173,7 +173,7 @@ def convert(
     with Bar() as bar:
 
         def show(plans: Plans) -> None:
-            with bar.aside():
+            with bar.paused():
                 print_plans(model, plans, err=True)
 
         try:

@@ -14,14 +14,16 @@ from edgesw.system.sizes import counted, format_size
 @click.command("demo-app")
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option(
-    "--app", type=click.Path(path_type=Path), help="The folder of the iOS demo.  [default: apps/ios-demo, below here]"
+    "--app",
+    type=click.Path(path_type=Path),
+    help="Folder of the iOS demo.  [default: ./apps/ios-demo]",
 )
 @click.option("--force", is_flag=True, help="Replace a package of the same name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def demo_app(package: Path, app: Path | None, force: bool, as_json: bool) -> None:
-    """Put the Core ML model of PACKAGE into the iOS demo app, so that Xcode builds it in.
+    """Copy the Core ML model of PACKAGE into the iOS demo app, where Xcode builds it in.
 
-    The package is checked first. What comes next, in Xcode, is printed.
+    Checks the package first, and prints the next steps in Xcode.
     """
     from edgesw.package.demo_app import APP, copy_into_app
 
@@ -29,7 +31,7 @@ def demo_app(package: Path, app: Path | None, force: bool, as_json: bool) -> Non
         copied = copy_into_app(package, app or APP, force=force, progress=bar)
     steps = (
         f"open {copied.project} (a Mac with Xcode 16 or later)",
-        "under Signing & Capabilities choose your team; run it on your iPhone, iPad or Mac",
+        "choose your team under Signing & Capabilities; run it on your iPhone, iPad or Mac",
     )
     if as_json:
         print_json({"package": str(copied.folder), "files": copied.files, "bytes": copied.size, "next": list(steps)})

@@ -20,7 +20,7 @@ MOST_COLUMNS = 12
 
 @click.command()
 @click.argument("model")
-@click.option("--fast", is_flag=True, help="By magnitude alone: do not measure what zeroing each candidate does.")
+@click.option("--fast", is_flag=True, help="By magnitude alone: do not measure the effect of zeroing each candidate.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the largest activations by layer: .png or .svg.")
 @click.option(
     "--write-recipe", "recipe_path", type=click.Path(path_type=Path), help="Write a recipe to this new NAME.yaml."
@@ -32,9 +32,9 @@ def detect(
 ) -> None:
     """Find the super weights and super activations of MODEL.
 
-    Streams the model layer by layer through forward passes over one short prompt. Removes the scalar that makes a super
-    activation and repeats, until none is made; then measures how far zeroing each candidate moves the next-token
-    distribution, beside equally many of the largest ordinary scalars of the same matrix.
+    Streams the model layer by layer through forward passes over one short prompt. Zeroes the scalar that causes a super
+    activation and repeats until no super activation is left. Then measures how much zeroing each candidate changes the
+    next-token distribution, compared with as many of the largest ordinary scalars of the same matrix.
     """
     import edgesw
     from edgesw.outliers.detect import PROMPT
@@ -82,15 +82,15 @@ def _print_super_weights(found: SuperOutliers) -> None:
             rows = [[*row, *_effect(w)] for row, w in zip(rows, found.super_weights, strict=True)]
         print_table("Super weights: layers[layer].mlp.down_proj.weight[row, column]", heads, rows, left=0)
         if found.confirmed:
-            click.echo("KL in nats: zeroed alone, all zeroed, as many of the largest ordinary scalars zeroed (null).")
-            click.echo("Margin: how many times that of ordinary scalars it is, alone or on top of the others.")
+            click.echo("KL in nats: with this one, all, or as many of the largest ordinary scalars (null) zeroed.")
+            click.echo("Margin: the effect relative to that of ordinary scalars, alone or in addition to the others.")
     for check in found.first_token:
         if not check.same:
-            for places, what in ((check.missing, "makes no super activation"), (check.others, "makes one too")):
+            for places, what in ((check.missing, "causes no super activation"), (check.others, "causes one too")):
                 for place in places:
                     click.echo(f"Depends on the first token: {check.prompt} {list(place)} {what}.")
     if found.super_weights and found.first_token and not found.depends_on_first_token:
-        click.echo(f"The same {' and '.join(check.prompt for check in found.first_token)}.")
+        click.echo(f"Same super weights for the prompt {' and '.join(check.prompt for check in found.first_token)}.")
 
 
 def _print_super_activations(found: SuperOutliers) -> None:
@@ -99,7 +99,7 @@ def _print_super_activations(found: SuperOutliers) -> None:
     click.echo()
     print_table(
         "Super activations: channels of the residual stream",
-        ("channel", "token", "magnitude", "after layers", "made by"),
+        ("channel", "token", "magnitude", "after layers", "caused by"),
         [
             (
                 str(a.channel),
@@ -115,7 +115,7 @@ def _print_super_activations(found: SuperOutliers) -> None:
 
 
 def _print_columns(found: SuperOutliers) -> None:
-    """The strongest; matrices that read one tensor share a line."""
+    """Prints the strongest. Matrices that read the same tensor share a line."""
     lines: dict[tuple[int, int, float, int], tuple[float, list[str]]] = {}
     for spike in found.outlier_channels:
         name = TensorName.parse(spike.matrix)
@@ -127,7 +127,7 @@ def _print_columns(found: SuperOutliers) -> None:
     strongest = sorted(lines.items(), key=lambda line: -line[1][0])[:MOST_COLUMNS]
     click.echo()
     print_table(
-        f"Columns whose input spikes: {len(found.outlier_channels)}, the strongest",
+        f"Outlier channels: {len(found.outlier_channels)}, the strongest",
         ("layer", "matrices", "column", "input", "token", "times the mean square"),
         [
             (str(layer), ", ".join(kinds), str(column), f"{largest:,.1f}", str(token), f"{times:,.0f}")
@@ -138,7 +138,7 @@ def _print_columns(found: SuperOutliers) -> None:
 
 
 def _print_ruled_out(found: SuperOutliers) -> None:
-    why = [(scalar, "takes a super activation out again") for scalar in found.cancelling]
+    why = [(scalar, "cancels a super activation") for scalar in found.cancelling]
     listed: list[tuple[Scalar, str]] = [*why, *((scalar, scalar.why) for scalar in found.rejected)]
     if not listed:
         return
@@ -147,13 +147,13 @@ def _print_ruled_out(found: SuperOutliers) -> None:
         (text, *_place(scalar), *((f"{scalar.effect.alone:.4f}",) if scalar.effect else ())) for scalar, text in listed
     ]
     click.echo()
-    print_table("Looked at, and no super weights", heads, rows)
+    print_table("Candidates that are not super weights", heads, rows)
 
 
 def _print_peaks(found: SuperOutliers) -> None:
     click.echo()
     print_table(
-        "Largest magnitudes by layer, and the scalar behind what the layer adds most",
+        "Largest magnitudes by layer, and the scalar that causes the largest change of the residual stream",
         ("layer", "down_proj input", "token", "column", "output", "token", "row", "residual", "candidate"),
         [
             (

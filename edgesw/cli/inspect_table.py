@@ -1,4 +1,4 @@
-"""What is found in a model file, as tables for people."""
+"""The contents of a model file as tables for people."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from edgesw.system.sizes import counted, format_size
 if TYPE_CHECKING:
     from edgesw.inspect.contents import ModelContents, Port, Weight
 
-# The first number in a name that is a word of its own: by it equal rows are one. It is a layer's after such a word.
+# The first number in a name that stands between separators: rows that differ only in it are merged. After one of these
+# words it is the number of a layer.
 _NUMBER = re.compile(r"(?:(?<=[._/])|^)\d+(?=[._/])")
 _LAYER = re.compile(r"(?:layers?|blocks?|h|past|key_values|present)[._/](\d+)(?=[._/])")
 
 
 def print_found(found: ModelContents) -> None:
-    """Weights, equal rows of layers as one; bytes by kind; inputs, outputs and states; operators."""
+    """Prints weights, with equal rows of several layers merged, bytes by kind, the interface, and operators."""
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     print_table(
         f"{found.path}: {found.format}, {versions}",
@@ -33,7 +34,7 @@ def print_found(found: ModelContents) -> None:
     click.echo()
     kinds = found.bytes_by_kind
     rows = [(kind, format_size(size), f"{size / max(1, found.disk_bytes):.1%}") for kind, size in kinds.items()]
-    print_table("Bytes", ("what for", "size", "share"), [*rows, ("on the disk", format_size(found.disk_bytes), "")])
+    print_table("Bytes", ("use", "size", "share"), [*rows, ("on disk", format_size(found.disk_bytes), "")])
     click.echo()
     print_table("Interface", ("name", "kind", "type", "shape", "layers"), _port_rows(found.ports), left=5)
     click.echo()
@@ -43,7 +44,7 @@ def print_found(found: ModelContents) -> None:
 
 
 def _summary(found: ModelContents) -> str:
-    """One line on all compressed matrices together."""
+    """One line about all compressed matrices together."""
     bits, whole = found.bits_per_weight, found.bits_with_held_out
     if bits is None or whole is None:
         return "No compressed matrices."

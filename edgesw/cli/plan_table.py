@@ -16,7 +16,7 @@ COLUMNS = ("matrices", "scheme", "layers", "count", "size")
 
 
 def print_plans(model: str, plans: Plans, *, err: bool = False) -> None:
-    """A table for each target: on stdout, or on stderr."""
+    """Prints a table for each target, on stdout or on stderr."""
     for name, plan in plans.compressions.items():
         rows = [
             (row["matrices"], row["scheme"], ranges(row["layers"]), str(row["count"]), format_size(row["stored_bytes"]))
@@ -27,12 +27,12 @@ def print_plans(model: str, plans: Plans, *, err: bool = False) -> None:
 
 
 def bits_per_weight(plan: CompressionPlan) -> str:
-    """Code bits and stored bits per weight of the layers' matrices, in words."""
+    """The code bits and stored bits per weight of the layers' matrices, in words."""
     return f"layers: {plan.code_bits:.2f} code bits, {plan.stored_bits:.2f} stored bits per weight"
 
 
 def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
-    """What each kind of matrix becomes, in forward order; where a measurement is to decide it, what it may become."""
+    """The scheme of each kind of matrix, in forward order; for mixed precision, the widths it may get."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for matrix in plan.matrices:
         name = TensorName.parse(matrix.name)
@@ -50,7 +50,7 @@ def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
 
 
 def ranges(layers: list[int]) -> str:
-    """[0, 1, 2, 5] -> "0-2, 5"."""
+    """Layer numbers as text: [0, 1, 2, 5] -> "0-2, 5"."""
     runs: list[list[int]] = []
     for layer in layers:
         if runs and layer == runs[-1][-1] + 1:

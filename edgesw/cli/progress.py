@@ -1,5 +1,5 @@
-"""The progress bar: stage, what is being done, time left. On stderr, and only on a terminal. With --verbose, what each
-stage took: everywhere."""
+"""The progress bar: stage, current step, time left. It is on stderr, and only on a terminal; the time that each stage
+took, which --verbose adds, is printed everywhere."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edgesw.cli.verbosity import verbosity
 
 
 class Bar:
-    """Takes what the library's progress callbacks say: (stage, detail, done, total). One line a stage."""
+    """A progress callback that draws one line per stage: see `edgesw.progress.Progress`."""
 
     def __init__(self) -> None:
         console = Console(stderr=True, highlight=False)
-        told = verbosity()
+        asked = verbosity()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -28,9 +28,9 @@ class Bar:
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[detail]}"),
             console=console,
-            disable=told.quiet or not console.is_terminal,
+            disable=asked.quiet or not console.is_terminal,
         )
-        self._verbose, self._began = told.verbose, 0.0
+        self._verbose, self._began = asked.verbose, 0.0
         self._tasks: dict[str, TaskID] = {}
         self._last: str | None = None
 
@@ -54,15 +54,15 @@ class Bar:
         self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """Take the bar off the screen while something else is printed."""
+    def paused(self) -> Iterator[None]:
+        """Takes the bar off the screen while something else is printed."""
         self._finish()
         self._progress.stop()
         yield
         self._progress.start()
 
     def _finish(self) -> None:
-        """Fill the last stage's line: the library says what it begins, not when a stage is over."""
+        """Completes the line of the last stage: the library reports when a step begins, not when a stage ends."""
         if self._last is not None:
             task = self._tasks[self._last]
             total = self._progress.tasks[task].total

@@ -14,11 +14,11 @@ from edgesw.system.sizes import format_size
 @click.command()
 @click.argument("package", type=click.Path(path_type=Path))
 @click.argument("repo")
-@click.option("--private", is_flag=True, help="A repository that is made for it is private.")
+@click.option("--private", is_flag=True, help="Make the repository private if it does not exist yet.")
 @click.option("--dry-run", is_flag=True, help="Check the package and list what would be uploaded.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def push(package: Path, repo: str, private: bool, dry_run: bool, as_json: bool) -> None:
-    """Upload PACKAGE to the Hugging Face hub as REPO (OWNER/NAME), its model card as the repository's."""
+    """Upload PACKAGE to the Hugging Face hub as REPO (OWNER/NAME). Its model card becomes the repository's."""
     from edgesw.package.push import files_to_push
     from edgesw.package.push import push as run
 

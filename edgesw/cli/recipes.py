@@ -12,13 +12,13 @@ from edgesw.recipes.recipes import SOURCES, Recipe, all_recipes, find_recipe
 
 @click.group()
 def recipes() -> None:
-    """The index of known super weights: list the recipes, or show one."""
+    """List or show recipes: the index of known super weights."""
 
 
 @recipes.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_recipes(as_json: bool) -> None:
-    """List every model with a recipe: how many super weights are known, and who says so."""
+    """List every model with a recipe: the number of known super weights, and their sources."""
     known = all_recipes()
     if as_json:
         print_json([_values(recipe) for recipe in known])
@@ -38,7 +38,7 @@ def list_recipes(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, as_json: bool) -> None:
-    """Show what is known of NAME: a recipe's name, one of its aliases, or a hub id."""
+    """Show what is known about NAME: a recipe's name, one of its aliases, or a hub id."""
     recipe = find_recipe(name)
     if as_json:
         print_json(_values(recipe))
@@ -68,7 +68,7 @@ def show(name: str, as_json: bool) -> None:
         if weight.disputed:
             click.echo(f"Disputed: {weight.coordinates}: {weight.disputed}")
     for coordinates in recipe.cancels_at:
-        click.echo(f"{coordinates} takes the super activation out again and is no super weight.")
+        click.echo(f"{coordinates} cancels the super activation and is not a super weight.")
     if recipe.notes:
         click.echo(recipe.notes)
 

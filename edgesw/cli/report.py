@@ -13,9 +13,7 @@ from edgesw.cli.validate import TOO_FAR
 
 @click.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file.  [default: PACKAGE-report.html]"
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file.  [default: PACKAGE-report.html]")
 @text_option
 @against_option
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
@@ -32,10 +30,10 @@ def report(
     most: float,
     force: bool,
 ) -> None:
-    """Write what speaks for PACKAGE and against it into one HTML file, for people: verdict, super weights, the error of
-    each matrix, perplexity by window, samples, provenance.
+    """Write a report on PACKAGE as one HTML file: verdict, super weights, error of each matrix, perplexity by window,
+    samples, provenance.
 
-    Exits with 3, the file written, when a target's perplexity is more than the threshold above the float model's.
+    Exits with 3 after writing the file if a target's perplexity is more than the threshold above the float model's.
     """
     from edgesw.errors import UsageError
     from edgesw.files.atomic_write import staged
@@ -50,9 +48,9 @@ def report(
     manifest = read_manifest(package)
     name = package.resolve().name
     output = output or Path(f"{name}-report.html")
+    check_writable_file(output, "choose another -o")
     if output.exists() and not force:
         raise UsageError(f"'{output}' exists: choose another -o, or replace it with --force.")
-    check_writable_file(output, "choose another -o")
     with Bar() as bar:
         measured = validate(
             package, load_text(text), against=against, count=windows, most_increase=most, progress=bar, details=True

@@ -1,4 +1,4 @@
-"""Options of the commands that measure packages beside their float model."""
+"""Options of the commands that compare packages with their float model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 
 def share(ctx: click.Context, option: click.Parameter, value: str) -> float:
-    """`20%` or `20`, as a share: 0.2."""
+    """Reads a percentage, `20%` or `20`, as a share: 0.2."""
     try:
         share = float(value.strip().removesuffix("%")) / 100
     except ValueError:
@@ -17,7 +17,7 @@ def share(ctx: click.Context, option: click.Parameter, value: str) -> float:
 
 
 text_option = click.option(
-    "--text", help="UTF-8 file to measure on, or wikitext2 (fetched from the hub).  [default: the shipped text]"
+    "--text", help="UTF-8 file to measure on, or wikitext2 (downloaded from the hub).  [default: the shipped text]"
 )
 against_option = click.option(
     "--against", metavar="MODEL", help="The float model.  [default: the one the package was made from]"
@@ -28,5 +28,5 @@ most_option = click.option(
     default="20%",
     show_default=True,
     callback=share,
-    help="The verdict's threshold.",
+    help="Threshold of the verdict.",
 )

@@ -14,7 +14,7 @@ from edgesw.cli.tables import inform, print_json, print_table
 if TYPE_CHECKING:
     from edgesw.study.result import StudyResult
 
-# As in edgesw.study.study, which takes seconds to import.
+# The same as in edgesw.study.study, which takes seconds to import.
 EXPERIMENTS = ("prune", "scale", "stopwords", "blocks", "activations")
 ALL = "all"
 
@@ -22,7 +22,10 @@ ALL = "all"
 @click.command()
 @click.argument("model")
 @click.option(
-    "--experiment", required=True, type=click.Choice((*EXPERIMENTS, ALL)), help="Which one; all: one after the other."
+    "--experiment",
+    required=True,
+    type=click.Choice((*EXPERIMENTS, ALL)),
+    help="The experiment, or all of them.",
 )
 @text_option
 @click.option("--windows", default=4, show_default=True, type=click.IntRange(1), help="Windows to measure over.")
@@ -36,7 +39,7 @@ ALL = "all"
     help="Folder for EXPERIMENT.json and EXPERIMENT.png; those of an earlier run are replaced.  [default: study-NAME]",
 )
 @click.option("--revision", help="Branch, tag or commit on the hub.")
-@click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of a table; of all: a list.")
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of a table; a list for all.")
 def study(
     model: str,
     experiment: str,
@@ -47,16 +50,16 @@ def study(
     revision: str | None,
     as_json: bool,
 ) -> None:
-    """Redo an experiment of the super weight paper (arXiv 2411.07191) on MODEL.
+    """Repeat an experiment of the super weight paper (arXiv 2411.07191) on MODEL.
 
     \b
     prune        perplexity without the super weights, or without many other large weights
     scale        perplexity with the super weights times 0, 0.2 ... 3
     stopwords    probability of stop words with and without the super weights
-    blocks       4-bit rounding at growing block sizes, with and without hold-out
-    activations  8-bit activations, with and without the super activation
+    blocks       4-bit round-to-nearest at growing block sizes, with and without hold-out
+    activations  8-bit activations, with and without the super activation in float
 
-    Prints a table and writes it as JSON, with a plot.
+    Prints a table, and writes it as JSON together with a plot.
     """
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.checkpoint.source import plain_name

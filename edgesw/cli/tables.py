@@ -1,4 +1,4 @@
-"""Tables and JSON on stdout, warnings and what else people may want to know on stderr."""
+"""Output of commands: tables and JSON on stdout, warnings and notices on stderr."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from edgesw.files.json_file import json_text
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, *, err: bool = False
 ) -> None:
-    """A table whose first `left` columns are text and the others figures; on stderr, unless that
-    is to be quiet, if `err`."""
+    """Prints a table whose first `left` columns are text and whose other columns are figures. With `err` it goes to
+    stderr, and with --quiet nowhere."""
     if err and verbosity().quiet:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -26,24 +26,24 @@ def print_table(
         table.add_column(column, justify="left" if index < left else "right", no_wrap=True, header_style="dim")
     for row in rows:
         table.add_row(*map(Text, row))
-    # A terminal that is too narrow wraps a line; rich, if it knew, would cut the figures.
+    # A terminal that is too narrow wraps lines. With its real width rich would cut figures off.
     console = Console(highlight=False, width=240, stderr=err)
-    console.print(Text(title, "bold"), soft_wrap=True)  # a table's own title is wrapped to the table's width
+    console.print(Text(title, "bold"), soft_wrap=True)  # rich wraps a table's own title to the width of the table
     console.print(table)
 
 
 def print_json(values: Any) -> None:
-    """JSON, where a figure that is infinite or not a number is null: JSON has no word for it."""
+    """Prints JSON, with NaN and infinity as null."""
     click.echo(json_text(values))
 
 
 def warn(message: str | None) -> None:
-    """One line on stderr, unless there is nothing to warn of."""
+    """Prints a warning as one line on stderr; nothing for None."""
     if message:
         inform(f"Warning: {' '.join(message.split())}")
 
 
 def inform(message: str) -> None:
-    """One line on stderr, unless that is to be quiet."""
+    """Prints one line on stderr, unless --quiet is given."""
     if not verbosity().quiet:
         click.echo(message, err=True)

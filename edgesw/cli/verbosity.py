@@ -1,4 +1,4 @@
-"""How much is said on stderr: errors alone (--quiet), what is worth knowing, or also what took how long (--verbose)."""
+"""How much goes to stderr: errors only (--quiet), notices and progress, or timings too (--verbose)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 @dataclass
 class Verbosity:
-    """The object of the command line's context. It outlives the context: what ended a command is told afterwards."""
+    """The object of the command line's context. It outlives the context, because errors are printed after it ends."""
 
     quiet: bool = False
     verbose: bool = False
@@ -18,7 +18,7 @@ class Verbosity:
 
 
 def verbosity() -> Verbosity:
-    """What the running command was asked for; outside of a command nothing was."""
+    """The verbosity of the running command; the default outside of a command."""
     context = click.get_current_context(silent=True)
     asked = context.find_object(Verbosity) if context else None
     return asked or Verbosity()

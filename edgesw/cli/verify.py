@@ -15,9 +15,9 @@ from edgesw.system.sizes import counted, format_size
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(package: Path, as_json: bool) -> None:
-    """Check that the files of PACKAGE are all there, and as they were written: sizes and SHA-256.
+    """Check that all files of PACKAGE are there and unchanged, by size and SHA-256.
 
-    Exits with 1 and names the file where one is missing, altered or extra.
+    Exits with 1 and names the file if one is missing, changed or extra.
     """
     from edgesw.package.manifest import read_manifest
     from edgesw.package.publish import check_files
@@ -29,4 +29,4 @@ def verify(package: Path, as_json: bool) -> None:
     if as_json:
         print_json({"package": str(package), "verified": True, "files": count, "bytes": size})
     else:
-        click.echo(f"{package}: {counted(count, 'file')}, {format_size(size)}: as they were written.")
+        click.echo(f"{package}: {counted(count, 'file')}, {format_size(size)}: all unchanged.")

@@ -1,4 +1,4 @@
-"""JSON files: read strictly, as they may come from anywhere, and written so that every reader takes them."""
+"""JSON files: read strictly, because they may come from anywhere, and written so that every reader accepts them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-# Deeper than any file that edgesw or the hub's libraries write. Code that walks a value must not run out of stack.
+# Deeper than any file that edgesw or the libraries around the hub write. Code that walks a value must not run out of
+# stack.
 DEEPEST = 100
 
 
@@ -31,7 +32,7 @@ def parse_json(text: bytes) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """Indented JSON, with `finite_or_none` applied."""
+    """The value as indented JSON, with null for NaN and infinity."""
     return json.dumps(finite_or_none(value), indent=2, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""Findings about this machine: whether a library is installed and loads, and what follows where it does not."""
+"""Findings about this machine: whether a library is installed and loads, and the consequence if it does not."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Finding:
     name: str
     there: bool
     what: str
-    """A version or a place; where it is missing, why, and what follows."""
+    """A version or a place; if it is missing, why, and the consequence."""
     to_do: str | None = None
-    """Where conversions need it: what is wrong and what to do about it."""
+    """If conversions need it: what is wrong and what to do about it."""
 
 
 def needed_library(name: str, purpose: str) -> Finding:
-    """Looks for a library without which nothing is converted."""
+    """Looks for a library that conversions need."""
     version, why = _load(name)
     if version is None:
         return Finding(name, False, "not installed", f"{name} is not installed ({purpose}): pip install {name}.")
@@ -33,8 +33,8 @@ def needed_library(name: str, purpose: str) -> Finding:
 
 
 def optional_library(name: str, without: str, *, load: bool = True) -> Finding:
-    """Looks for a library that only some things need; `without` says what follows where it is missing. `load` False
-    looks for its version alone."""
+    """Looks for a library that not everything needs. `without` is the consequence of its absence. With `load`
+    False the library is not imported, and only its version is looked up."""
     version, why = _load(name) if load else (installed_version(name), None)
     if version is None:
         return Finding(name, False, f"not installed: {without}")
@@ -42,7 +42,7 @@ def optional_library(name: str, without: str, *, load: bool = True) -> Finding:
 
 
 def installed_version(name: str) -> str | None:
-    """The version of an installed distribution; None where it is not installed."""
+    """The version of an installed distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -50,7 +50,7 @@ def installed_version(name: str) -> str | None:
 
 
 def why_not(module: str) -> str | None:
-    """Imports a module. Returns in one line why it cannot be imported, None where it can be."""
+    """Imports a module. Returns one line that says why it cannot be imported, or None if it can."""
     try:
         with only_errors("coremltools"):
             importlib.import_module(module)
@@ -60,6 +60,6 @@ def why_not(module: str) -> str | None:
 
 
 def _load(name: str) -> tuple[str | None, str | None]:
-    """The version of a library, None where it is not installed, and why it does not load, None where it does."""
+    """The version of a library (None if it is not installed), and why it does not load (None if it does)."""
     version = installed_version(name)
     return version, None if version is None else why_not(name.replace("-", "_"))

@@ -1,4 +1,4 @@
-"""Libraries without their warnings."""
+"""Silences the warnings of libraries."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from types import ModuleType
 
 
 def coremltools() -> ModuleType:
-    """The module coremltools. It takes seconds to import, so it is asked for where it is used.
+    """Imports coremltools. That takes seconds, so it is imported only where it is used.
 
-    Off a Mac its import warns about each missing system library, and it has a word to say on every version of torch.
+    On systems other than macOS the import warns about each missing system library, and about any version of torch.
     """
     with only_errors("coremltools"):
         import coremltools as module
@@ -20,7 +20,7 @@ def coremltools() -> ModuleType:
 
 @contextlib.contextmanager
 def only_errors(name: str) -> Iterator[None]:
-    """The logger `name` passes over what is no error."""
+    """Lets only errors through the logger `name`."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

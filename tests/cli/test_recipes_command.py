@@ -35,7 +35,7 @@ def test_show_tells_what_is_disputed_and_what_cancels() -> None:
     """Without it, a doubtful coordinate looks like the others, and the scalar in layer 28 like one that is missing."""
     disputed = edgesw("recipes", "show", "olmo-1b").out
     assert "Disputed: (1, 1764, 8041): the code has [2, 1764, 8041]" in disputed
-    assert "(28, 507, 678) takes the super activation out again" in edgesw("recipes", "show", "smollm2").out
+    assert "(28, 507, 678) cancels the super activation" in edgesw("recipes", "show", "smollm2").out
 
 
 def test_json_holds_all_that_is_known() -> None:

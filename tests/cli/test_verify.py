@@ -29,7 +29,7 @@ def test_a_package_as_it_was_written_passes(copy: Path) -> None:
     with unchanged(copy):
         ran = edgesw("verify", copy)
     assert ran.code == 0 and ran.err == ""
-    assert ran.out == f"{copy}: {len(files)} files, {size / 1e3:.1f} kB: as they were written.\n"
+    assert ran.out == f"{copy}: {len(files)} files, {size / 1e3:.1f} kB: all unchanged.\n"
     told = json.loads(edgesw("verify", copy, "--json").out)
     assert told == {"package": str(copy), "verified": True, "files": len(files), "bytes": size}
 
