@@ -1,6 +1,6 @@
 """The folder layout of an .mlpackage.
 
-coremltools' own writer is not used: it copies the weights once more and names the parts by random identifiers, which
+coremltools' own writer is not used: it copies the weights again and names the parts by random identifiers, which
 would make two equal conversions differ.
 """
 

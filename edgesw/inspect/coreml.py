@@ -1,4 +1,4 @@
-"""The contents of an .mlpackage, whoever wrote it. Values are not read."""
+"""The contents of an .mlpackage, from any producer. Values are not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contents of an ONNX model, whoever wrote it. Values are not read."""
+"""The contents of an ONNX model, from any producer. Values are not read."""
 
 from __future__ import annotations
 

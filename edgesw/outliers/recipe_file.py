@@ -56,8 +56,7 @@ def check_recipe_path(path: Path) -> None:
     """UsageError when a recipe cannot be written to `path`: to be called before the work begins."""
     if path.suffix != ".yaml" or not path.stem:
         raise UsageError(
-            f"'{path}' is no name for a recipe: it ends with .yaml, and the rest is the recipe's name, as "
-            "my-model.yaml."
+            f"'{path}' is not a valid recipe path: it must end with .yaml, after the recipe's name, as my-model.yaml."
         )
     if path.exists() or path.is_symlink():
         raise UsageError(f"'{path}' exists: remove it or choose another name.")

@@ -1,4 +1,4 @@
-"""The float decoder is what everything is measured against: it must be transformers' own."""
+"""The float decoder is the reference for everything: it must compute what transformers computes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SIZES: dict[str, Any] = {
     ids=["grouped heads, tied head", "own head", "wide heads, large epsilon"],
 )
 def test_logits_equal_transformers(tmp_path: Path, config: dict[str, Any]) -> None:
-    """If not, every perplexity and every verdict would be measured against another model."""
+    """Otherwise every perplexity and verdict would be relative to another model."""
     torch.manual_seed(1)
     model = LlamaForCausalLM(LlamaConfig(**{**SIZES, **config})).eval()
     for parameter in model.parameters():  # norms that are not all ones, weights that are not all tiny
@@ -65,8 +65,8 @@ class JoinedOps(TorchOps):
 
 @pytest.mark.parametrize("variant", ["llama-biased", "olmo"])
 def test_an_interpreter_may_join_the_products_of_one_input(variant: str, tmp_path: Path) -> None:
-    """Runtimes multiply query, key and value at once. If the decoder took the parts for separate ones, a package for
-    such a runtime would hold another model."""
+    """Runtimes multiply query, key and value at once. A decoder that needed separate parts would give such a runtime
+    another model."""
     save(variant, tmp_path)
     checkpoint = open_checkpoint(str(tmp_path))
     ids = np.random.default_rng(0).integers(0, SIZES["vocab_size"], (2, 20))

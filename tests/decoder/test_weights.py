@@ -1,4 +1,4 @@
-"""Wrappers of float weights: what is read, and that nobody else's values change."""
+"""Wrappers of float weights: what they read, and that they do not change the weights themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Source:
 
 
 def test_only_the_named_tensors_stay_in_memory() -> None:
-    """The head is needed for every window; keeping the layers too would take the memory of a whole model."""
+    """The head is needed for every window; caching the layers too would take the memory of a whole model."""
     source = Source()
     head = CachedWeights(source, ("lm_head",))
     for name in ("lm_head", "norm", "lm_head", "norm"):
@@ -37,7 +37,7 @@ def test_only_the_named_tensors_stay_in_memory() -> None:
 
 
 def test_scaling_leaves_the_weights_themselves_as_they_are() -> None:
-    """The next condition of an experiment would run on what the last one removed."""
+    """Otherwise the next condition of an experiment would lack what the last one removed."""
     source = Source()
     weights = scaled(source, places_of([(2, 0, 1), (2, 2, 3), (5, 1, 1)]), 0)
     expected = np.ones((3, 4), np.float32)

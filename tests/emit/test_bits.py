@@ -1,4 +1,4 @@
-"""Packing, against a reading bit by bit."""
+"""Packing of codes, compared with a reading bit by bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgesw.emit.bits import pack_bits
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
 @pytest.mark.parametrize("count", [1, 7, 64, (1 << 20) + 3])
 def test_low_bits_come_first(bits: int, count: int) -> None:
-    """Both formats read codes from the low bits up: any other order is another matrix."""
+    """Both formats read codes from the low bits up: in another order they would be another matrix."""
     codes = np.random.default_rng(0).integers(0, 2**bits, count, np.uint8)
     packed = pack_bits(codes, bits)
     assert packed.size == -(-count * bits // 8)

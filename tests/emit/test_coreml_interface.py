@@ -30,7 +30,7 @@ IDS = np.random.default_rng(3).integers(0, VOCABULARY, CONTEXT)
 
 
 def save(folder: Path, window: int | None = None) -> tuple[Path, Any]:
-    """A random model, and its Core ML package."""
+    """A random model and its Core ML package."""
     torch.manual_seed(4)
     sizes: dict[str, Any] = {
         "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
@@ -63,7 +63,7 @@ def swift_transformers(past: int, new: int) -> dict[str, np.ndarray]:
 
 
 def proper(past: int, new: int) -> dict[str, np.ndarray]:
-    """As in Apple's Llama 3.1 sample: a row for each query, later keys closed, here by the lowest float16."""
+    """As in Apple's Llama 3.1 sample: a row for each query, later keys masked, here with the lowest float16."""
     later = np.arange(past + new)[None] > np.arange(past, past + new)[:, None]
     return {"causalMask": np.where(later, np.finfo(np.float16).min, 0).astype(np.float16)[None, None]}
 
@@ -88,7 +88,7 @@ def expected(model: Any, ids: np.ndarray) -> np.ndarray:
 
 
 def close(logits: np.ndarray, wanted: np.ndarray) -> bool:
-    """Up to what 8-bit codes do: 5% in a thousand tokens. A token that sees what it must not is off by its own size."""
+    """Up to the error of 8-bit codes, 5% in a thousand tokens. A token that attends to a wrong key is far more off."""
     return float(np.abs(logits - wanted).max()) < 0.1 * float(np.abs(wanted).max())
 
 
@@ -97,8 +97,8 @@ def close(logits: np.ndarray, wanted: np.ndarray) -> bool:
 def test_a_chat_is_right_whatever_mask_the_app_feeds(
     package: tuple[Path, Any], mask: Callable[..., Any], precision: str
 ) -> None:
-    """A prompt at once, then token by token, a second prompt, and on. A program that took causality or the number of
-    past tokens from the mask would let the prompt see what follows, and a slot that is not there."""
+    """A prompt at once, then token by token, then a second prompt, and so on. A program that took causality or the
+    number of past tokens from the mask would let the prompt attend to later tokens and to empty slots."""
     path, model = package
     program = MilProgram(path, precision=precision)
     logits = run(program, IDS[:40], [20, 1, 1, 1, 10, 1, 6], mask)
@@ -107,14 +107,14 @@ def test_a_chat_is_right_whatever_mask_the_app_feeds(
 
 @pytest.mark.parametrize("mask", [swift_transformers, proper, none])
 def test_the_whole_context_can_be_used(package: tuple[Path, Any], mask: Callable[..., Any]) -> None:
-    """To the last token, beyond what float16 counts one by one, and with the mask that is a slot too long."""
+    """Up to the last token, beyond the integers of float16, and with the mask that is one slot too long."""
     path, model = package
     logits = run(MilProgram(path, precision="float32"), IDS, [1000, 99, 1], mask)
     assert close(logits, expected(model, IDS))
 
 
-def test_a_mask_may_close_more_than_what_follows(package: tuple[Path, Any]) -> None:
-    """Apps that feed several texts at once, or padding, close keys by themselves."""
+def test_a_mask_may_hide_more_than_later_tokens(package: tuple[Path, Any]) -> None:
+    """Apps that feed several texts at once, or padding, mask keys themselves."""
     path, model = package
     mask = np.zeros((1, 1, 1, 12), np.float16)
     mask[..., :3] = -1e4
@@ -129,8 +129,8 @@ def test_a_mask_may_close_more_than_what_follows(package: tuple[Path, Any]) -> N
     assert close(logits[3:], wanted[3:])
 
 
-def test_a_conversation_can_be_taken_back(package: tuple[Path, Any]) -> None:
-    """What `tokenCount` says is what counts: an app that drops the last answer writes the number of tokens it keeps."""
+def test_a_conversation_can_be_shortened(package: tuple[Path, Any]) -> None:
+    """`tokenCount` decides: an app that drops the last answer writes the number of tokens that remain."""
     path, model = package
     program = MilProgram(path, precision="float32")
     state = program.make_state()
@@ -148,20 +148,20 @@ def windowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 @pytest.mark.parametrize("mask", [swift_transformers, proper, none])
 def test_a_window_counts_from_the_true_position(windowed: tuple[Path, Any], mask: Callable[..., Any]) -> None:
-    """A prompt within the window, one that passes it, token by token, one much longer than it, to the last token."""
+    """A prompt shorter than the window, one that crosses it, single tokens, and a much longer prompt."""
     path, model = windowed
     logits = run(MilProgram(path, precision="float32"), IDS, [30, 35, 1, 1, 1, 900, 1, 130, 1], mask)
     assert close(logits, expected(model, IDS))
 
 
-def test_a_window_keeps_no_more_than_its_length(windowed: tuple[Path, Any]) -> None:
+def test_a_window_s_cache_is_no_longer_than_the_window(windowed: tuple[Path, Any]) -> None:
     """At a context of 32,768 a window of 4,096 takes an eighth of the memory."""
     states = MilProgram(windowed[0]).states
     assert states["keyCache"] == states["valueCache"] == (2, 1, 1, 64, 16)
 
 
-def test_a_mask_closes_tokens_of_a_window_too(windowed: tuple[Path, Any]) -> None:
-    """The caller's mask is by token, the rolling cache is not."""
+def test_a_mask_hides_tokens_of_a_window_too(windowed: tuple[Path, Any]) -> None:
+    """The caller's mask is indexed by token, the rolling cache is not."""
     path, model = windowed
     program = MilProgram(path, precision="float32")
     state, ids = program.make_state(), IDS[:70].astype(np.int32)[None]
@@ -169,7 +169,7 @@ def test_a_mask_closes_tokens_of_a_window_too(windowed: tuple[Path, Any]) -> Non
     mask = np.zeros((1, 1, 1, 70), np.float16)
     mask[..., 40:45] = -1e4
     logits = program.predict({"inputIds": ids[:, 60:], "causalMask": mask}, state)["logits"][0]
-    # transformers with the whole text, in which only the last ten tokens do not see the five.
+    # transformers on the whole text, in which only the last ten tokens do not attend to the five.
     place, key = np.arange(70)[:, None], np.arange(70)
     seen = (key <= place) & (place - key < 40) & ~((place >= 60) & (key >= 40) & (key < 45))
     bias = torch.from_numpy(np.where(seen, 0.0, -1e4).astype(np.float32))[None, None]
@@ -179,31 +179,31 @@ def test_a_mask_closes_tokens_of_a_window_too(windowed: tuple[Path, Any]) -> Non
     assert not close(logits, expected(model, IDS[:70])[60:]), "the five tokens make no difference here"
 
 
-def test_what_swift_transformers_looks_for_is_there(package: tuple[Path, Any]) -> None:
-    """docs/formats.md lists where its sources read each of these; a package without one of them stops the app."""
+def test_a_package_has_what_swift_transformers_looks_for(package: tuple[Path, Any]) -> None:
+    """docs/formats.md lists where its sources read each of these; without one of them the app stops."""
     path, _ = package
     description = ct.utils.load_spec(str(path)).description
     inputs = {each.name: each.type for each in description.input}
     ids = inputs["inputIds"].multiArrayType
     assert ids.dataType == ct.proto.FeatureTypes_pb2.ArrayFeatureType.INT32
-    # contextRange reads the last axis' range, and the stateful model wants more than one length in it.
+    # contextRange reads the range of the last axis, and the stateful model needs more than one length in it.
     lengths = ids.shapeRange.sizeRanges[-1]
     assert (lengths.lowerBound, lengths.upperBound) == (1, CONTEXT)
     assert {state.name for state in description.state} >= {"keyCache", "valueCache"}
     (output,) = description.output
     assert output.name == "logits"
     assert description.metadata.userDefined["co.huggingface.exporters.name"] == "Tiny/Tiny"
-    # Inputs that it knows but feeds nothing useful to, or that it does not know, must not be required.
+    # Inputs for which it has no useful value, or that it does not know, must not be required.
     assert set(inputs) == {"inputIds", "causalMask"}
     mask = inputs["causalMask"]
     assert mask.isOptional
     assert mask.multiArrayType.dataType == ct.proto.FeatureTypes_pb2.ArrayFeatureType.FLOAT16
-    # At the last token its mask is one slot longer than the context.
+    # For the last token its mask is one slot longer than the context.
     assert mask.multiArrayType.shapeRange.sizeRanges[-1].upperBound >= CONTEXT + 1
 
 
 def test_logits_have_rank_3_over_all_tokens(package: tuple[Path, Any]) -> None:
-    """swift-transformers takes row q - 1 of them."""
+    """swift-transformers reads row q - 1 of them."""
     program = MilProgram(package[0], precision="float32")
     for count in (1, 7):
         ids = IDS[:count].astype(np.int32)[None]

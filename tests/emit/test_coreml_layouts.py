@@ -66,14 +66,14 @@ def expected(model: Any, count: int) -> np.ndarray:
 
 
 def off(logits: np.ndarray, wanted: np.ndarray) -> float:
-    """Norms, biases and tables are float16 constants, whatever computes with them: a fiftieth is as near as it gets."""
+    """Norms, biases and tables are float16 constants in any precision: 2% is as close as results get."""
     return float(np.abs(logits - wanted).max() / np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_every_layout_is_the_model(layout: CoreMLLayout, tmp_path: Path) -> None:
-    """Prompts that fill a function's length, leave padding, and take several calls; then token by token. Padding that
-    is counted, or a chunk that forgets where it stands, shows in what comes after it."""
+    """Prompts that fill a function's length, leave padding, or take several calls; then single tokens. Padding that is
+    counted, or a chunk that loses its position, shows in the logits after it."""
     path, model = write(tmp_path, "llama", layout)
     decoder = open_coreml(path, CONTEXT, "float32")
     for prompt in (1, 16, 21, 45):
@@ -90,7 +90,7 @@ def test_every_layout_is_the_model(layout: CoreMLLayout, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("variant", FAMILIES)
 def test_convolutions_are_the_model_for_every_family(variant: str, tmp_path: Path) -> None:
-    """The other layout has its own norms, heads and products."""
+    """This layout has its own norms, heads and products."""
     path, model = write(tmp_path, variant, CoreMLLayout("ane", (1, 16)))
     wanted = expected(model, 24)
     for precision, most in (("float32", 0.02), ("float16", 0.1)):
@@ -100,15 +100,15 @@ def test_convolutions_are_the_model_for_every_family(variant: str, tmp_path: Pat
 
 
 def test_palettes_of_vectors_make_convolutions_too(tmp_path: Path) -> None:
-    """Their palettes have another axis, and a convolution's weights two more: mixed up, every row would be another."""
+    """Their palettes have one more axis, and a convolution's weights two: mixed up, every row would be wrong."""
     path, model = write(tmp_path, "llama", LAYOUTS["ane"], 4, cluster_dim=2)
     decoder = open_coreml(path, CONTEXT, "float32")
     assert off(np.concatenate([decoder.step(IDS[at : at + 1]) for at in range(5)]), expected(model, 5)) < 0.03
 
 
 @pytest.mark.parametrize("layout", ["enumerated", "ane with two prefills", "ane in 2 chunks", "cpu in 2 chunks"])
-def test_rolling_caches_move_on_by_what_is_no_padding(layout: str, tmp_path: Path) -> None:
-    """Two kinds of layers, one with a window of 7 tokens. Padding that is kept pushes tokens out of the window."""
+def test_rolling_caches_advance_by_real_tokens(layout: str, tmp_path: Path) -> None:
+    """Two kinds of layers, one with a window of 7 tokens. Padding in the cache would push tokens out of the window."""
     path, model = write(tmp_path, "gemma2", LAYOUTS[layout])
     decoder = open_coreml(path, CONTEXT, "float32")
     for prompts in ((21, 3, 1, 9), (3, 5, 40), (1, 1, 33)):
@@ -121,7 +121,7 @@ def test_rolling_caches_move_on_by_what_is_no_padding(layout: str, tmp_path: Pat
 
 
 def test_states_of_mixed_layers_have_their_own_names(tmp_path: Path) -> None:
-    """swift-transformers wants keyCache and valueCache, and makes whatever other states there are."""
+    """swift-transformers requires keyCache and valueCache, and creates any other states."""
     path, _ = write(tmp_path, "gemma2", LAYOUTS["ane"])
     for description in spec(path).description.functions:
         shapes = {state.name: tuple(state.type.stateType.arrayType.shape) for state in description.state}
@@ -133,9 +133,9 @@ def spec(path: Path) -> Any:
     return ct.utils.load_spec(str(path))
 
 
-def test_the_neural_engine_layout_keeps_to_what_it_takes(tmp_path: Path) -> None:
-    """Static shapes, palettes, convolutions, padded states: what docs/formats.md gives sources for. Any one missing
-    sends layers, or the whole model, back to the CPU."""
+def test_the_neural_engine_layout_meets_its_limits(tmp_path: Path) -> None:
+    """Static shapes, palettes, convolutions, padded states: docs/formats.md has the sources. Without any one of them
+    layers, or the whole model, run on the CPU."""
     path, _ = write(tmp_path, "llama", CoreMLLayout("ane", (1, 16)))
     model = spec(path)
     assert {function.name for function in model.description.functions} == {"decode", "prefill"}
@@ -171,8 +171,8 @@ def test_a_missing_chunk_is_named(tmp_path: Path) -> None:
         packages(path)
 
 
-def test_chunks_are_as_small_as_they_can_be(tmp_path: Path) -> None:
-    """Against every way to cut: the largest chunk decides whether an iPhone loads the model."""
+def test_chunks_are_as_small_as_possible(tmp_path: Path) -> None:
+    """Compared with every way to split: the largest chunk decides whether an iPhone loads the model."""
     save("llama", tmp_path)
     decoder = replace(open_checkpoint(str(tmp_path)).spec, layers=9, layer_rotary=(0,) * 9, layer_windows=(None,) * 9)
     plan = make_plan(decoder, CoreMLTarget().capabilities(CoreMLLayout()), 4)
@@ -201,7 +201,7 @@ def test_chunks_are_as_small_as_they_can_be(tmp_path: Path) -> None:
     ("compute", "lengths", "message"),
     [("ane", (), "fixed lengths"), ("gpu", (0, 64), "out of range"), ("gpu", (2000,), "1 to 1024")],
 )
-def test_forms_that_cannot_be_are_refused(compute: str, lengths: tuple[int, ...], message: str) -> None:
+def test_impossible_layouts_are_refused(compute: str, lengths: tuple[int, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_layout(compute, lengths, 1, 4096)
 
@@ -215,7 +215,7 @@ ABLATIONS = {
 
 @pytest.mark.parametrize("layout", ABLATIONS.values(), ids=ABLATIONS)
 def test_an_ablation_is_the_model_without_what_is_held_out(layout: CoreMLLayout, tmp_path: Path) -> None:
-    """Else the switch in the app shows something else than what super weights do; and an app that knows nothing of it
+    """Otherwise the switch in the app would not show the effect of super weights. An app that does not know the switch
     must get the whole model, in a package that is no larger."""
     (tmp_path / "plain").mkdir()
     plain, _ = write(tmp_path / "plain", "llama", replace(layout, ablation=False))

@@ -1,4 +1,4 @@
-"""A package of every family: what runs must be transformers' model with the weights that the package's files hold."""
+"""Packages of every family compute what transformers' model computes with the weights in the package's files."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def run(target: str, path: Path, precision: str) -> PackagedDecoder:
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_packages_equal_what_they_stand_for(variant: str, target: str, tmp_path: Path) -> None:
-    """In one piece and in pieces over the cache: windows, caps and position embeddings must agree at every position."""
+def test_packages_equal_transformers_with_their_weights(variant: str, target: str, tmp_path: Path) -> None:
+    """In one piece and in several: windows, caps and position embeddings must agree at every position."""
     save(variant, tmp_path)
     checkpoint, entry = open_checkpoint(str(tmp_path)), TARGETS[target]
     weights = CompressedDecoder(checkpoint, make_plan(checkpoint.spec, entry.capabilities(entry.options()), bits=4))
@@ -47,7 +47,7 @@ def test_packages_equal_what_they_stand_for(variant: str, target: str, tmp_path:
 
     decoder = run(target, path, "float32")
     largest = np.abs(expected).max()
-    # Core ML's norms, biases and tables are float16 constants, whatever computes with them.
+    # Core ML's norms, biases and tables are float16 constants in any precision.
     tolerance = {"coreml": 0.02, "onnx": 1e-3}[target] * max(1, largest)
     assert np.abs(decoder.step(IDS) - expected).max() < tolerance
     decoder.reset()
@@ -61,7 +61,7 @@ def test_packages_equal_what_they_stand_for(variant: str, target: str, tmp_path:
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
 @pytest.mark.parametrize("variant", ["llama-biased", "gemma2"])
 def test_columns_and_scalars_held_out_of_every_matrix(variant: str, target: str, tmp_path: Path) -> None:
-    """Beside biases, norms and caps too: a correction lost in one matrix is an error in the column that counts most."""
+    """Together with biases, norms and caps too: a lost correction is an error in the column that matters most."""
     save(variant, tmp_path)
     checkpoint, entry = open_checkpoint(str(tmp_path)), TARGETS[target]
     spec = checkpoint.spec

@@ -1,4 +1,4 @@
-"""A residual stream beyond float16: the package must divide it, not return infinities."""
+"""A residual stream beyond the float16 range: the package must divide it, not return infinities."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTEXT = 64
 
 
 def large(variant: str, folder: Path) -> Any:
-    """A checkpoint whose residual stream passes 100,000 in the channel that one scalar, or one norm, feeds."""
+    """A checkpoint whose residual stream exceeds 100,000 in the channel that one scalar, or one norm, writes to."""
     model = make(variant)
     layer = model.model.layers[0]
     with torch.no_grad():
@@ -59,7 +59,7 @@ def test_a_stream_that_float16_cannot_hold_still_gives_the_models_logits(variant
         return CoreMLDecoder(MilProgram(path, precision="float16"), CONTEXT, "interpreter").step(IDS)
 
     def right(logits: np.ndarray) -> int:
-        """How many tokens are. A token for which the scalar's input is nearly zero turns on its rounding alone."""
+        """The number of tokens with the right logits; without input to the scalar, rounding alone decides them."""
         return int((np.abs(logits - expected).max(-1) < 0.05 * np.abs(expected).max()).sum())
 
     assert right(half(largest)) >= 18

@@ -43,7 +43,7 @@ def run(nodes: list[Any], outputs: list[str]) -> list[np.ndarray]:
 
 
 def test_a_sum_and_its_norm_become_one_node_that_gives_both() -> None:
-    """onnxruntime would read the residual stream twice, and a stream that is lost ends the model."""
+    """Two nodes would read the residual stream twice; a stream that is lost would end the model."""
     first, second = f"b{RESIDUAL}", f"h{RESIDUAL}"
     nodes = [
         node("Add", ["a", "b"], first), norm(first, "h"), node("Add", [first, "h"], second), norm(second, "y"),

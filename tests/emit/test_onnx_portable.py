@@ -1,4 +1,4 @@
-"""`--portable`: the standard's operators alone must be the same model, or other runtimes run another one."""
+"""`--portable`: in the standard's operators alone the model must be the same, or other runtimes run another one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IDS = np.random.default_rng(5).integers(0, 96, 60)
 
 
 def write(variant: str, folder: Path, bits: int = 4, embedding_bits: int = 8) -> tuple[Path, CompressedDecoder]:
-    """A portable model with columns and scalars held out of every matrix, and what it stands for."""
+    """A portable model with columns and scalars held out of every matrix, and its compressed decoder."""
     save(variant, folder)
     checkpoint, entry = open_checkpoint(str(folder)), TARGETS["onnx"]
     spec = checkpoint.spec
@@ -43,12 +43,12 @@ def write(variant: str, folder: Path, bits: int = 4, embedding_bits: int = 8) ->
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_it_is_the_model_that_was_compressed(variant: str, tmp_path: Path) -> None:
-    """Positions, windows, caps and caches, written out here, in one piece and in pieces."""
+    """Positions, windows, caps and caches, which this graph spells out, in one piece and in several."""
     path, weights = write(variant, tmp_path)
     expected = next(iter(FloatLogits(open_checkpoint(str(tmp_path)).spec, weights, IDS[None])))
     tolerance = 1e-3 * max(1, np.abs(expected).max())
     decoder = OnnxDecoder(path, CONTEXT)
-    # onnxruntime makes MatMulNBits of a product with a DequantizeLinear, and by default rounds its inputs to 8 bits.
+    # onnxruntime fuses a product and a DequantizeLinear into MatMulNBits, which quantizes its inputs by default.
     decoder._session = session(path, ("session.qdq_matmulnbits_accuracy_level=0",))
     assert np.abs(decoder.step(IDS) - expected).max() < tolerance
     decoder.reset()
@@ -58,7 +58,7 @@ def test_it_is_the_model_that_was_compressed(variant: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("bits", "embedding_bits"), [(4, 8), (8, 4)])
 def test_the_standard_s_own_evaluator_runs_it(bits: int, embedding_bits: int, tmp_path: Path) -> None:
-    """It has no operators but the standard's, and their documented meaning: what another runtime goes by."""
+    """It has only the standard's operators, with their documented meaning, which is what other runtimes implement."""
     path, weights = write("llama-biased", tmp_path, bits, embedding_bits)
     spec = open_checkpoint(str(tmp_path)).spec
     onnx.checker.check_model(str(path), full_check=True)
@@ -77,7 +77,7 @@ def test_the_standard_s_own_evaluator_runs_it(bits: int, embedding_bits: int, tm
 
 
 def test_tokens_that_pad_a_batch_in_front_change_nothing(tmp_path: Path) -> None:
-    """Batches are padded so that all end together: a short prompt must not see its padding, nor count it."""
+    """Batches are padded so that all prompts end together: a short one must neither attend to padding nor count it."""
     path, _ = write("llama-biased", tmp_path)
     session = OnnxDecoder(path, CONTEXT)._session
     cache = {value.name: value for value in session.get_inputs() if value.name.startswith("past")}
@@ -118,7 +118,7 @@ def test_the_command_writes_it_and_genai_runs_it(tiny_llama: Path, tmp_path: Pat
     assert [int(token) for token in run.get_sequence(0)] == tokens[: len(run.get_sequence(0))]
 
 
-def test_it_is_a_form_of_onnx(tiny_llama: Path, tmp_path: Path) -> None:
+def test_it_is_an_option_of_onnx(tiny_llama: Path, tmp_path: Path) -> None:
     ran = edgesw("convert", tiny_llama, "--target", "coreml", "--portable", "-o", tmp_path / "package")
     assert_one_line(ran, 2, "--portable", "--target onnx")
     ran = edgesw("convert", tiny_llama, "--target", "onnx", "--portable", "--bits", "2", "-o", tmp_path / "package")

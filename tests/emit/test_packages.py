@@ -31,7 +31,7 @@ from edgesw.targets.registry import TARGETS
 
 CONTEXT = 64
 HELD_OUT = ((1, 5, 100), (1, 9, 100), (1, 5, 7))
-# Of matrices that read the hidden state, of one that writes to it, and of one with scalars held out beside it.
+# Matrices that read the hidden state, one that writes to it, and one with scalars held out too.
 COLUMNS = {
     "layers.0.q_proj": (3,),
     "layers.0.k_proj": (3, 60),
@@ -82,7 +82,7 @@ class Made:
         return 0.03 if self.target == "coreml" else 1e-3
 
     def skip_unless_run_here(self) -> None:
-        """2 bits came to onnxruntime's MatMulNBits with 1.24, which Python 3.10 does not get."""
+        """onnxruntime's MatMulNBits has 2 bits since version 1.24, which is not available for Python 3.10."""
         two = any(matrix.scheme.bits == 2 for matrix in self.decoder.plan.matrices)
         if self.target == "onnx" and two and tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 24):
             pytest.skip("this onnxruntime has no 2-bit MatMulNBits")
@@ -94,11 +94,11 @@ class Made:
         return TARGETS[self.target].open(unrounded(self.path), CONTEXT, precision=precision)
 
     def stored(self) -> dict[str, np.ndarray]:
-        """The dense matrices that the files hold, float32, by our names."""
+        """The dense matrices in the files, float32, by canonical name."""
         return stored_matrices(self.target, self.path)
 
     def reference(self) -> LlamaForCausalLM:
-        """transformers with the stored matrices, what is held out put to its float16 values."""
+        """transformers with the stored matrices and the float16 values of what is held out."""
         stored = self.stored()
         for name, columns in COLUMNS.items():
             stored[name][:, columns] = self.decoder._weights.tensor(name)[:, columns].astype(np.float16)
@@ -146,8 +146,8 @@ def made(request: pytest.FixtureRequest, checkpoint: Checkpoint, tmp_path_factor
     return Made(checkpoint, *request.param, tmp_path_factory.mktemp("package"))
 
 
-def test_inputs_rounded_to_8_bits_cost_little(made: Made) -> None:
-    """What ships computes so, for speed: an input rounded where its block's scale is another's loses the token."""
+def test_8_bit_inputs_cost_little(made: Made) -> None:
+    """Packages compute so by default, for speed. An input quantized with another block's scale would lose the token."""
     made.skip_unless_run_here()
     if made.target == "coreml":
         pytest.skip("Core ML computes in float16")
@@ -160,7 +160,7 @@ IDS = np.random.default_rng(5).integers(0, 160, 40)
 
 
 def test_files_hold_what_was_compressed(made: Made) -> None:
-    """If a code, scale or palette lands in the wrong place, the package is another model than the one measured."""
+    """With a code, scale or palette in the wrong place, the package is not the model that was measured."""
     stored = made.stored()
     names = set(made.decoder.plan._by_name)
     assert set(stored) == names
@@ -179,7 +179,7 @@ def test_logits_equal_transformers_with_the_stored_weights(made: Made) -> None:
 
 
 def test_the_cache_is_right(made: Made) -> None:
-    """Prefill, then token by token, then a piece again: the same logits as all at once. Else chats drift off."""
+    """Prefill, then single tokens, then a piece: the same logits as all at once. Otherwise chats drift off."""
     decoder = made.run("float32")
     whole = decoder.step(IDS)
     decoder.reset()
@@ -200,7 +200,7 @@ def test_hold_out_reaches_the_logits(made: Made) -> None:
 
 
 def test_held_out_columns_reach_the_logits(made: Made) -> None:
-    """In every matrix of a layer: one whose correction is forgotten keeps an error hundreds of times that of others."""
+    """In every matrix of a layer: without its correction, a column has an error hundreds of times that of others."""
     logits, model = made.run("float32").step(IDS), made.reference()
     with torch.inference_mode():
         right = model(torch.from_numpy(IDS)[None]).logits[0].numpy()
@@ -216,14 +216,14 @@ def test_held_out_columns_reach_the_logits(made: Made) -> None:
 
 
 def test_the_float_twin_equals_the_package(made: Made) -> None:
-    """A compressed decoder run in float stands for the package in benchmarks: embedding and tied head included."""
+    """Benchmarks run the compressed decoder in float in place of the package, including embedding and tied head."""
     twin = next(iter(FloatLogits(made.spec, made.decoder, IDS[None])))
     logits = made.run("float32").step(IDS)
     assert np.abs(logits - twin).max() < made.tolerance * max(1, np.abs(twin).max())
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
-def test_what_is_held_out_takes_the_room_that_the_manifest_says(
+def test_corrections_take_the_bytes_that_the_manifest_states(
     target: str, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     """Bits per weight count it, and a budget of bytes pays for it."""
@@ -245,7 +245,7 @@ def test_what_is_held_out_takes_the_room_that_the_manifest_says(
     columns = HoldOut({"layers.1.down_proj": (7, 100)})
     scalars_too = replace(columns, fraction=0.01)
     plain, whole, both = size("a", HoldOut()), size("b", columns), size("c", scalars_too)
-    # Beside the values: a few nodes of the graph for each matrix, and the alignment of the file.
+    # Besides the values: a few nodes of the graph for each matrix, and the alignment of the file.
     assert plan.correction_bytes(columns) <= whole - plain <= plan.correction_bytes(columns) + 8192
     scalars = plan.correction_bytes(scalars_too) - plan.correction_bytes(columns)
     assert scalars <= both - whole <= scalars + len(plan.layers) * 3072

@@ -1,4 +1,4 @@
-"""8-bit activations: a package must round the inputs that transformers' layers get, and nothing that is held out."""
+"""8-bit activations: a package must quantize the inputs of transformers' layers, except those of held-out columns."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def about_zero(x: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
 
 
 class Model:
-    """A model with columns of every matrix held out, as transformers computes it and as packages do."""
+    """A model with columns held out of every matrix, computed by transformers and by packages."""
 
     def __init__(
         self, variant: str, folder: Path, target: str, layout: CoreMLLayout | None = None, portable: bool = False
@@ -81,7 +81,7 @@ class Model:
         return decoder
 
     def logits(self, rounded: Round | None) -> np.ndarray:
-        """transformers' with the inputs of the layers' matrices rounded, but for the columns held out."""
+        """transformers' logits with the inputs of the layers' matrices quantized, except for held-out columns."""
         names = [*self.spec.matrices(), "embed_tokens", *([] if self.spec.tied_head else ["lm_head"])]
         model = with_matrices(self.variant, {name: self.weights.tensor(name) for name in names})
         for name, module in model.named_modules():
@@ -106,7 +106,7 @@ class Model:
         return forward
 
     def within(self, ranges: str) -> Round:
-        """How a package of this target rounds."""
+        """How a package of this target quantizes."""
 
         def static(name: str) -> tuple[torch.Tensor, torch.Tensor]:
             rest = np.delete(self.extremes[name], self.columns[name], axis=1)
@@ -128,14 +128,14 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("portable", [False, True])
 @pytest.mark.parametrize("ranges", ["per-token", "per-tensor", "static"])
 @pytest.mark.parametrize("variant", ["llama-biased", "gemma2"])
-def test_onnx_rounds_what_transformers_layers_get(variant: str, ranges: str, portable: bool, tmp_path: Path) -> None:
-    """Another range, or a held-out column that is rounded with the rest, is another model than the one validated."""
+def test_onnx_quantizes_what_transformers_layers_get(variant: str, ranges: str, portable: bool, tmp_path: Path) -> None:
+    """With another range, or a held-out column quantized with the rest, it is not the model that was validated."""
     model = Model(variant, tmp_path, "onnx", portable=portable)
     plain = model.logits(None)
     expected = model.logits(model.within(ranges))
     decoder = model.package(ranges)
-    # A value next to a half may go to the other integer for the last bit of a sum, and other values follow it. Rounding
-    # to other integers altogether would be 1.4 times as far.
+    # A value next to a half may round to the other integer because of a sum's last bit, and later values follow.
+    # Entirely different integers would be 1.4 times as far off.
     noise = distance(expected, plain)
     assert noise > 0
     assert distance(decoder.step(IDS), expected) < 0.3 * noise
@@ -146,9 +146,9 @@ def test_onnx_rounds_what_transformers_layers_get(variant: str, ranges: str, por
 
 
 @pytest.mark.parametrize("layout", [CoreMLLayout(), CoreMLLayout("ane", (1, 60))], ids=["gpu", "ane"])
-def test_core_ml_rounds_no_more_than_it_should(layout: CoreMLLayout, tmp_path: Path) -> None:
-    """Norms and scales are float16 constants, so which integer a value goes to differs, and only how far it goes can be
-    compared."""
+def test_core_ml_quantizes_no_coarser_than_it_should(layout: CoreMLLayout, tmp_path: Path) -> None:
+    """Norms and scales are float16 constants, so some values round to other integers, and only the size of the error
+    can be compared."""
     model = Model("llama-biased", tmp_path, "coreml", layout)
     plain = model.logits(None)
     expected = model.logits(model.within("static"))
@@ -161,7 +161,7 @@ def test_core_ml_rounds_no_more_than_it_should(layout: CoreMLLayout, tmp_path: P
 
 @pytest.mark.parametrize("ranges", ["per-token", "per-tensor", "static"])
 def test_the_standard_s_own_evaluator_runs_it(ranges: str, tmp_path: Path) -> None:
-    """By their documented meaning the operators are what onnxruntime makes of them: other runtimes go by that."""
+    """onnxruntime computes the operators by their documented meaning, which is what other runtimes implement."""
     model = Model("llama-biased", tmp_path, "onnx", portable=True)
     model.logits(None)
     decoder, ids = model.package(ranges), IDS[:9]
@@ -183,7 +183,7 @@ def test_the_standard_s_own_evaluator_runs_it(ranges: str, tmp_path: Path) -> No
     [("per-token", "MatMulInteger"), ("per-tensor", "DynamicQuantizeMatMul"), ("static", "MatMulIntegerToFloat")],
 )
 def test_onnxruntime_multiplies_integers(ranges: str, fused: str, tmp_path: Path) -> None:
-    """Were its optimiser not to know the pattern, it would multiply floats, four times as slowly."""
+    """If its optimizer did not recognize the pattern, it would multiply floats, four times as slowly."""
     model = Model("llama", tmp_path, "onnx")
     model.logits(None)
     model.package(ranges)
@@ -197,7 +197,7 @@ def test_onnxruntime_multiplies_integers(ranges: str, fused: str, tmp_path: Path
 
 
 def test_core_ml_s_own_loader_finds_integers(tmp_path: Path) -> None:
-    """Products that the Neural Engine can do in integers: a quantize and a dequantize before each, one scale a row."""
+    """The Neural Engine computes such products in integers: quantize and dequantize before each, one scale per row."""
     import coremltools as ct
     from coremltools.converters.mil.frontend.milproto.load import load
 

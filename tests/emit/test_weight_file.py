@@ -1,4 +1,4 @@
-"""weight.bin: what Core ML reads must be what was meant, whatever its type."""
+"""weight.bin: Core ML must read the values that were written, for every type."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgesw.system.log_filter import coremltools
 
 @pytest.mark.parametrize("dtype", CODES)
 def test_each_type_is_written_as_coremltools_writes_it(dtype: str, tmp_path: Path) -> None:
-    """A wrong code or width, and a device reads other numbers than those that were compressed."""
+    """With a wrong code or width a device would read other numbers than those that were compressed."""
     coremltools()
     native = pytest.importorskip("coremltools.libmilstoragepython", reason="no native coremltools for this machine")
     numbers = np.arange(40) % 2 ** min(bits_of(dtype) - dtype.startswith("int"), 7)

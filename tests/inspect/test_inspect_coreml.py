@@ -1,4 +1,4 @@
-"""What `inspect` says of .mlpackages, ours and others', against coremltools' own reader and the weight file's size."""
+"""`inspect` on .mlpackages of edgesw and of others, compared with coremltools' reader and the weight file's size."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sparse(model: Any) -> Any:
 
 
 def assert_whole(found: ModelContents, package: Path) -> None:
-    """Every byte on the disk is told once, and the blobs, laid out as the format has it, fill the weight file."""
+    """Checks that every byte on disk is counted once, and that the blobs, as the format has them, fill the file."""
     sizes = [path.stat().st_size for path in package.rglob("*") if path.is_file()]
     assert found.disk_bytes == sum(sizes) == sum(found.bytes_by_kind.values())
     blobs = {each.place: each.bytes for weight in found.weights for each in weight.pieces} | {
@@ -75,18 +75,18 @@ def assert_whole(found: ModelContents, package: Path) -> None:
 
 
 def decoded(package: Path) -> dict[str, tuple[int, ...]]:
-    """The shape that coremltools infers for each compressed constant. It writes Manifest.json anew as it reads it."""
+    """The shape that coremltools infers for each compressed constant. It rewrites Manifest.json when it reads it."""
     spec = ct.utils.load_spec(str(package))
     functions = load(spec, spec.specificationVersion, str(weight_file(package).parent)).functions
     operations = next(iter(functions.values())).operations
     return {op.outputs[-1].name: op.outputs[-1].shape for op in operations if op.op_type.startswith("constexpr_")}
 
 
-# --- ours ------------------------------------------------------------------------------------------------------------
+# --- edgesw's packages ----------------------------------------------------------------------------------------------
 
 
-def test_our_own_matrices_have_the_shapes_that_coremltools_decodes(tiny_package: Path, tmp_path: Path) -> None:
-    """By these figures one decides whether a model fits a phone."""
+def test_matrices_have_the_shapes_that_coremltools_decodes(tiny_package: Path, tmp_path: Path) -> None:
+    """These figures decide whether a model fits on a phone."""
     package = shutil.copytree(tiny_package / "model.mlpackage", tmp_path / "m.mlpackage")
     found = inspect_coreml(package)
     shapes = {each.name.replace(".", "_"): each.shape for each in found.compressed}
@@ -108,8 +108,8 @@ def test_our_own_matrices_have_the_shapes_that_coremltools_decodes(tiny_package:
     assert_whole(found, package)
 
 
-def test_functions_and_chunks_are_told_once(tiny_llama: Path, tmp_path: Path) -> None:
-    """Two functions read the same weights: counted for each, a package would seem twice its size."""
+def test_functions_and_chunks_are_counted_once(tiny_llama: Path, tmp_path: Path) -> None:
+    """Two functions read the same weights: counted twice, they would make a package seem twice its size."""
     words = (
         "--compute",
         "ane",
@@ -139,7 +139,7 @@ def test_functions_and_chunks_are_told_once(tiny_llama: Path, tmp_path: Path) ->
     assert (head.shape, head.scheme) == ((320, 64, 1, 1), "palette 8 bits, groups of 16 rows")
 
 
-def test_palettes_of_vectors_are_told_by_the_weight(tiny_llama: Path, tmp_path: Path) -> None:
+def test_palettes_of_vectors_have_their_bits_per_weight(tiny_llama: Path, tmp_path: Path) -> None:
     words = ("--bits", 2, "--scheme", "palette", "--cluster-dim", 2, "--calibrate", "none", "--no-hold-out")
     assert edgesw("convert", tiny_llama, "--target", "coreml", *words, "-o", tmp_path / "p").code == 0
     found = inspect_coreml(tmp_path / "p" / "model.mlpackage")
@@ -149,7 +149,7 @@ def test_palettes_of_vectors_are_told_by_the_weight(tiny_llama: Path, tmp_path: 
     assert query.stored_bytes == 64 * 64 * 2 // 8 + 2**4 * 2 * 2, "codes of 4 bits for two values, entries of two"
 
 
-# --- others' ---------------------------------------------------------------------------------------------------------
+# --- packages of others -----------------------------------------------------------------------------------------------
 
 iOS16, iOS18 = ct.target.iOS16, ct.target.iOS18
 ENTRIES = 2**4 * 2  # bytes of a palette of 4 bits
@@ -202,7 +202,7 @@ ENTRIES = 2**4 * 2  # bytes of a palette of 4 bits
 def test_what_coremltools_compresses_is_understood(
     make: Callable[[], Any], scheme: str, stored: int | None, tmp_path: Path
 ) -> None:
-    """Packages are compared with what Apple's own tools make, of either format of compressed constants."""
+    """Packages are compared with those of Apple's own tools, which have two formats of compressed constants."""
     package = tmp_path / "m.mlpackage"
     make().save(str(package))
     found = inspect_coreml(package)
@@ -230,7 +230,7 @@ def test_a_float_model_is_its_matrices(precision: str, scheme: str, size: int, t
 
 
 def test_no_weight_is_read(tiny_package: Path, tmp_path: Path) -> None:
-    """With holes in place of the values everything is told as before: a 7B package takes seconds, not minutes."""
+    """With holes in place of the values the result is the same: a 7B package takes seconds, not minutes."""
     package = tmp_path / "m.mlpackage"
     shutil.copytree(tiny_package / "model.mlpackage", package)
     found, whole = inspect_coreml(package), weight_file(package).read_bytes()
@@ -247,7 +247,7 @@ def test_no_weight_is_read(tiny_package: Path, tmp_path: Path) -> None:
 # --- damaged, or of another kind -------------------------------------------------------------------------------------
 
 
-def test_a_neural_network_is_told_from_a_program(tmp_path: Path) -> None:
+def test_a_neural_network_is_not_taken_for_a_program(tmp_path: Path) -> None:
     """Older Core ML models come in the same kind of folder; an empty table would look like a model without weights."""
     from coremltools.models import datatypes
     from coremltools.models.neural_network import NeuralNetworkBuilder

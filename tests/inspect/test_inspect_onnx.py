@@ -1,4 +1,4 @@
-"""What `inspect` says of ONNX models, ours and others', against onnx's own reader and the files' sizes."""
+"""`inspect` on ONNX models of edgesw and of others, compared with onnx's own reader and the files' sizes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from edgesw.inspect.onnx import inspect_onnx
 from edgesw.package.manifest import read_manifest
 
 ROWS, COLUMNS, WORDS = 128, 64, 100
-# How the names of what is quantized to bytes end.
+# The suffixes of tensors that are quantized to bytes.
 BYTES = ("quantized", "scale", "zero_point")
 
 
 def float_model(path: Path) -> Path:
-    """Two layers of an embedding and two products, one of whose matrices is turned in the graph."""
+    """Two layers: an embedding and two products, with a matrix that the graph transposes."""
     random = np.random.default_rng(0)
 
     def values(name: str, *shape: int) -> TensorProto:
@@ -71,18 +71,18 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def held_bytes(tensor: TensorProto) -> int:
-    """What onnx finds stored of a tensor, once its external data is loaded."""
+    """The stored bytes of a tensor, as onnx reads them, external data included."""
     return len(tensor.raw_data)
 
 
 def assert_whole(found: ModelContents, files: list[Path]) -> None:
-    """Every byte of the files is told once."""
+    """Checks that every byte of the files is counted once."""
     size = sum(file.stat().st_size for file in files)
     assert found.disk_bytes == size == sum(found.bytes_by_kind.values())
     assert all(count > 0 for count in found.bytes_by_kind.values())
 
 
-# --- ours ------------------------------------------------------------------------------------------------------------
+# --- edgesw's models ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def assert_whole(found: ModelContents, files: list[Path]) -> None:
         (("--bits", 2), "block 2 bits, blocks of 32, zero points", "qkv_proj"),
     ],
 )
-def test_our_own_matrices_have_the_bytes_that_onnx_reads(
+def test_matrices_have_the_bytes_that_onnx_reads(
     options: tuple[object, ...], scheme: str, joined: str, tiny_llama: Path, tmp_path: Path
 ) -> None:
-    """Whoever decides by these figures whether a model fits a phone would decide by wrong ones."""
+    """With wrong figures, users would choose models that do not fit on their phones."""
     words = ("convert", tiny_llama, "--target", "onnx", "--calibrate", "none", *options, "-o", tmp_path / "p")
     ran = edgesw(*words)
     assert ran.code == 0, ran.err
@@ -126,8 +126,8 @@ def test_our_own_matrices_have_the_bytes_that_onnx_reads(
     assert_whole(found, [path, path.with_name("model.onnx.data")])
 
 
-def test_a_tied_head_is_told_once(tiny_package: Path) -> None:
-    """Its bytes are there once; counted twice, an eighth of a small model would be made up."""
+def test_a_tied_head_is_counted_once(tiny_package: Path) -> None:
+    """Its bytes are stored once; counted twice, they would add an eighth to a small model."""
     found = inspect_onnx(tiny_package / "model.onnx")
     assert [each.name for each in found.weights if each.shape[0] == 320 and "embed" in each.name] == ["embed_tokens"]
     assert not [each.name for each in found.weights if "head" in each.name]
@@ -135,7 +135,7 @@ def test_a_tied_head_is_told_once(tiny_package: Path) -> None:
 
 
 def test_scalars_held_out_one_by_one_are_counted(tiny_llama: Path, tmp_path: Path) -> None:
-    """They are gathers and scatters beside a product: whoever counts bits per weight must count them too."""
+    """They are gathers and scatters next to a product, and count in its bits per weight."""
     words = ("--hold-out-fraction", "1e-3", "--calibrate", "none")
     assert edgesw("convert", tiny_llama, "--target", "onnx", *words, "-o", tmp_path / "p").code == 0
     path = tmp_path / "p" / "model.onnx"
@@ -147,11 +147,11 @@ def test_scalars_held_out_one_by_one_are_counted(tiny_llama: Path, tmp_path: Pat
         assert {each.size for each in scalars} == ({weight.held_out_scalars} if "." in weight.name else set())
 
 
-# --- others' ---------------------------------------------------------------------------------------------------------
+# --- models of others -------------------------------------------------------------------------------------------------
 
 
 def test_a_float_model_is_its_matrices(tmp_path: Path) -> None:
-    """Rows are output channels whether the file has them first or last: only so do two exports compare."""
+    """Rows are output channels whether the file has them first or last: otherwise exports could not be compared."""
     path = float_model(tmp_path / "float.onnx")
     found = inspect_onnx(path)
     weights = by_name(found)
@@ -218,11 +218,11 @@ def blocks(path: Path, form: QuantFormat) -> Path:
 def test_what_onnxruntime_quantizes_is_understood(
     make: Callable[[Path], Path], scheme: str, ends: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """A package is compared with what others make of the same model, and those come from here."""
+    """Packages are compared with other people's models, which are made with these tools."""
     path = make(float_model(tmp_path / "float.onnx"))
     found = inspect_onnx(path)
     stored = {each.name: held_bytes(each) for each in onnx.load(path).graph.initializer}
-    # Scales that are few are written as numbers, not as bytes.
+    # A few scales are written as numbers, not as bytes.
     few = {each.name: np.asarray(numpy_helper.to_array(each)).nbytes for each in onnx.load(path).graph.initializer}
     weights = by_name(found)
     for layer in range(2):
@@ -234,8 +234,8 @@ def test_what_onnxruntime_quantizes_is_understood(
     assert_whole(found, list(tmp_path.glob("quantized.onnx*")))
 
 
-def test_an_embedding_of_blocks_is_told_by_its_values(tmp_path: Path) -> None:
-    """Its codes share bytes or have a type of their own: rows of half the length would be a wrong matrix."""
+def test_an_embedding_of_blocks_has_its_own_shape(tmp_path: Path) -> None:
+    """Its codes share bytes or have a type of their own: with rows of half the length it would be another matrix."""
     found = inspect_onnx(blocks(float_model(tmp_path / "float.onnx"), QuantFormat.QOperator))
     (weight,) = (each for each in found.weights if each.name.startswith("embed"))
     assert (weight.shape, weight.scheme) == ((WORDS, COLUMNS), "block 4 bits, blocks of 32, zero points")
@@ -257,7 +257,7 @@ def test_weights_inside_branches_are_found(tmp_path: Path) -> None:
 
 
 def test_a_model_of_gigabytes_is_inspected_at_once(tmp_path: Path) -> None:
-    """Headers tell the sizes: to read 8 GB for that would take a minute and more memory than there is."""
+    """Headers have the sizes: reading 8 GB instead would take a minute and too much memory."""
     size = 1 << 33
     tensor = TensorProto(
         name="w", dims=(1 << 15, 1 << 17), data_type=TensorProto.FLOAT16, data_location=TensorProto.EXTERNAL
@@ -305,7 +305,7 @@ def test_damage_is_one_line(damage: Callable[[Path], object], said: str, tiny_pa
 
 
 def test_a_model_cannot_point_out_of_its_folder(tiny_package: Path, tmp_path: Path) -> None:
-    """A download that names /etc/passwd as its weights must not have us look there."""
+    """A download that names /etc/passwd as its weights must not make edgesw read it."""
     for place in ("../secret", "/etc/passwd"):
         model = onnx.load(tiny_package / "model.onnx", load_external_data=False)
         for entry in model.graph.initializer[0].external_data:
@@ -317,7 +317,7 @@ def test_a_model_cannot_point_out_of_its_folder(tiny_package: Path, tmp_path: Pa
 
 
 def test_flipped_bytes_never_end_in_a_traceback(tiny_package: Path, tmp_path: Path) -> None:
-    """A file may be damaged anywhere: each way it ends in our own error, or is another valid model."""
+    """A file may be damaged anywhere: the result is one of edgesw's errors, or another valid model."""
     whole, random = (tiny_package / "model.onnx").read_bytes(), np.random.default_rng(0)
     (tmp_path / "model.onnx.data").write_bytes((tiny_package / "model.onnx.data").read_bytes())
     refused = 0

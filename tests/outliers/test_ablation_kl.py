@@ -1,4 +1,4 @@
-"""Effects, held to transformers: the same scalars zeroed in its model, and the KL divergence of its logits."""
+"""Ablation, compared with transformers: the same scalars zeroed in its model, and the KL divergence of its logits."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _by_transformers(model: Any, removal: frozenset[Coordinates]) -> np.ndarray:
 
 @pytest.mark.parametrize("family", ["llama-biased", "olmo2", "gemma2", "phi3"])
 def test_divergence_is_that_of_transformers(family: str, tmp_path: Path) -> None:
-    """A wrong effect makes super weights of nothing. All variants run side by side and the head comes in slices: one
-    that leaks into another, or a slice left out, shows here."""
+    """With wrong effects, ordinary scalars become super weights. All variants run side by side, and the head is read in
+    slices: a variant that leaks into another, or a missing slice, shows here."""
     model = tiny_families.save(family, tmp_path, intermediate_size=40)  # slices of 40, 40 and 16 tokens
     with torch.no_grad():
         for layer, row, column in set().union(*REMOVALS):
@@ -57,7 +57,7 @@ def test_divergence_is_that_of_transformers(family: str, tmp_path: Path) -> None
         np.testing.assert_allclose(measured[removal], expected, rtol=1e-3, atol=1e-5)
 
 
-def test_what_comes_before_the_change_is_not_run_again(tmp_path: Path) -> None:
+def test_layers_before_the_change_do_not_run_again(tmp_path: Path) -> None:
     """Detection of a deep model takes as long as its passes."""
     tiny_families.save("llama", tmp_path)
     checkpoint = open_checkpoint(str(tmp_path))

@@ -1,4 +1,4 @@
-"""A recipe is checked against detection: what both say is confirmed, and a contradiction is told, never hidden."""
+"""A recipe is compared with detection: agreement is confirmed, and a contradiction is reported, never hidden."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Index = Callable[[str], None]
 
 @pytest.fixture
 def index(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """Has the index hold one recipe, `planted`, with these super weights (YAML), and the hub the tiny model for it."""
+    """An index with one recipe, `planted`, with these super weights (YAML), and a hub with the tiny model for it."""
     folder = tmp_path / "recipes"
     folder.mkdir()
 
@@ -49,7 +49,7 @@ def convert(tmp_path: Path, *more: str) -> tuple[str, str, Path]:
 
 
 def test_agreement_is_reported(index: Index, tmp_path: Path) -> None:
-    """Who looks a model up wants to know that the index is right for the weights at hand."""
+    """Users of a recipe want to know that it is right for their copy of the model."""
     index(f"[{entry(SUPER_WEIGHT)}]")
     said = "Recipe planted: 1 of 1 super weights found by detection."
     out, err, package = convert(tmp_path)
@@ -63,7 +63,7 @@ def test_agreement_is_reported(index: Index, tmp_path: Path) -> None:
 
 
 def test_a_contradiction_is_a_warning_that_names_both(index: Index, tiny_llama: Path, tmp_path: Path) -> None:
-    """A wrong index, or another model under the name: unsaid, the user ships what nobody has looked at.
+    """A wrong index, or another model of this name: without the warning the user ships a model that nobody checked.
 
     Both scalars are held out: one too many costs bytes, one too few may cost the model.
     """
@@ -82,7 +82,7 @@ def test_a_contradiction_is_a_warning_that_names_both(index: Index, tiny_llama: 
 
 
 def test_a_contradiction_leaves_json_readable(index: Index, tmp_path: Path) -> None:
-    """The warning goes to people; what a script reads must stay JSON, and say the same."""
+    """The warning is for people; the output for scripts must stay JSON, and say the same."""
     index(f"[{entry(OTHER)}, {entry(SUPER_WEIGHT)}]")
     ran = edgesw("detect", "planted", "--json")
     assert ran.code == 0 and ran.err.startswith("Warning: recipe planted and detection disagree")
@@ -95,7 +95,7 @@ def test_a_contradiction_leaves_json_readable(index: Index, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("outside", [(2, 0, 0), (0, 64, 0), (0, 0, 160)])
-def test_coordinates_that_the_model_does_not_have_are_told(
+def test_coordinates_outside_the_model_are_reported(
     outside: tuple[int, int, int], index: Index, tmp_path: Path
 ) -> None:
     """A recipe for a larger model: held out, the scalar would end in an IndexError."""
@@ -105,7 +105,7 @@ def test_coordinates_that_the_model_does_not_have_are_told(
     assert [(w["layer"], w["row"], w["column"]) for w in read_manifest(package).held_out] == [SUPER_WEIGHT]
 
 
-def test_what_the_recipe_itself_disputes_is_no_contradiction(index: Index, tmp_path: Path) -> None:
+def test_a_disputed_coordinate_is_not_a_contradiction(index: Index, tmp_path: Path) -> None:
     """Of two readings of one coordinate at most one is right: a warning would come with every conversion."""
     index(f"[{entry(SUPER_WEIGHT)}, {entry(OTHER, 'others have layer 0')}]")
     out, err, package = convert(tmp_path)
@@ -115,13 +115,13 @@ def test_what_the_recipe_itself_disputes_is_no_contradiction(index: Index, tmp_p
 
 
 def test_a_disputed_coordinate_that_is_detected_counts(index: Index) -> None:
-    """That settles the dispute, and must be seen."""
+    """That settles the dispute, and must be shown."""
     index(f"[{entry(SUPER_WEIGHT, 'others have layer 1')}]")
     assert "1 of 1 super weights found" in edgesw("detect", "planted").out
 
 
 def test_without_hold_out_or_known_super_weights_nothing_is_compared(index: Index, tmp_path: Path) -> None:
-    """ "0 of 0 found" would tell nothing, and without detection there is nothing to compare with."""
+    """ "0 of 0 found" would mean nothing, and without detection there is nothing to compare with."""
     index("[]")
     assert "Recipe" not in edgesw("detect", "planted").out
     assert json.loads(edgesw("detect", "planted", "--json").out)["agreement"] is None

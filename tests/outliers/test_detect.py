@@ -26,8 +26,8 @@ def found(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> SuperOutliers:
 
 
 def test_finds_both_super_weights_in_order_and_no_other(found: SuperOutliers) -> None:
-    """The second shows only once the first is removed. Layer 28's scalar is as large, takes the activation out again,
-    and must not be reported: removing it changes nothing."""
+    """The second shows only when the first is removed. Layer 28's scalar is as large, cancels the activation, and must
+    not be reported: removing it changes nothing."""
     assert [w.coordinates for w in found.super_weights] == SUPER_WEIGHTS
     first, second = found.super_weights
     assert (first.value, second.value) == (pytest.approx(5.8757, abs=1e-3), pytest.approx(6.0659, abs=1e-3))
@@ -36,7 +36,7 @@ def test_finds_both_super_weights_in_order_and_no_other(found: SuperOutliers) ->
 
 
 def test_both_super_weights_are_confirmed_by_effect(found: SuperOutliers) -> None:
-    """Zeroed alone the second changes little: only together with the first is it lethal, and so it must be judged."""
+    """Zeroed alone, the second changes little: its effect must be measured with the first, where it is fatal."""
     first, second = (w.effect for w in found.super_weights)
     assert found.confirmed and first and second
     assert first.alone == pytest.approx(3.87, rel=0.02)
@@ -46,8 +46,8 @@ def test_both_super_weights_are_confirmed_by_effect(found: SuperOutliers) -> Non
     assert first.margin > second.margin > 5 * TIMES_NULL
 
 
-def test_the_columns_of_the_super_weights_spike(found: SuperOutliers) -> None:
-    """Their inputs are what a rounding error anywhere in these columns is multiplied by."""
+def test_the_super_weights_have_outlier_channels(found: SuperOutliers) -> None:
+    """A rounding error anywhere in these columns is multiplied by their inputs."""
     spikes = {(spike.matrix, spike.column): spike for spike in found.outlier_channels}
     for weight in found.super_weights:
         spike = spikes["layers.11.down_proj", weight.column]
@@ -55,16 +55,16 @@ def test_the_columns_of_the_super_weights_spike(found: SuperOutliers) -> None:
         assert spike.token == weight.token and spike.times_mean > 50
 
 
-def test_layer_28_takes_the_super_activation_out_and_matters_not_at_all(found: SuperOutliers) -> None:
+def test_layer_28_cancels_the_super_activation_and_does_not_matter(found: SuperOutliers) -> None:
     (cancelling,) = found.cancelling
     assert cancelling.coordinates == (28, 507, 678)
     assert cancelling.value == pytest.approx(-5.78, abs=0.01)
     assert cancelling.effect and cancelling.effect.alone < 0.01 and cancelling.effect.margin < TIMES_NULL
 
 
-def test_tells_what_else_was_looked_at(found: SuperOutliers) -> None:
-    """Layer 1's scalar matters (KL 1.08) without making a super activation: silence about it would be a wrong answer to
-    "what else is there", and so would be to call it a super weight."""
+def test_reports_the_rejected_candidates(found: SuperOutliers) -> None:
+    """Layer 1's scalar matters (KL 1.08) without making a super activation: it must be reported, and not as a super
+    weight."""
     rejected = {candidate.coordinates: candidate for candidate in found.rejected}
     early = rejected[1, 507, 83]
     assert early.effect and early.effect.alone == pytest.approx(1.08, rel=0.02)
@@ -72,7 +72,7 @@ def test_tells_what_else_was_looked_at(found: SuperOutliers) -> None:
 
 
 def test_names_the_super_activation(found: SuperOutliers) -> None:
-    """Its channel, first token and layers are what emitters and people need to know."""
+    """People and later stages need its channel, first token and layers."""
     (activation,) = found.super_activations
     assert (activation.channel, activation.tokens, activation.first_layer) == (507, (0,), 11)
     assert activation.last_layer >= 26
@@ -82,7 +82,7 @@ def test_names_the_super_activation(found: SuperOutliers) -> None:
 
 
 def test_gives_each_layers_largest_activations(found: SuperOutliers, smollm2: Checkpoint) -> None:
-    """The plot and float16 safety rest on these."""
+    """The plot and the guard against float16 overflow depend on these."""
     assert [peak.layer for peak in found.peaks] == list(range(30))
     peak = found.peaks[11]
     assert (peak.input_token, peak.input_column, peak.output_token, peak.output_row) == (0, 1229, 0, 507)
@@ -98,7 +98,7 @@ def test_the_set_does_not_depend_on_the_first_token(found: SuperOutliers) -> Non
 
 
 def test_result_survives_json(found: SuperOutliers) -> None:
-    """A later command reads what this one wrote: nothing may be lost, or be of a type that JSON does not have."""
+    """Later commands read the file: nothing may be lost, or have a type that JSON does not have."""
     text = json.dumps(found.to_dict(), allow_nan=False)
     assert SuperOutliers.from_dict(json.loads(text)) == found
 
@@ -124,8 +124,8 @@ def _assert_same(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, prompt: str,
 def test_other_prompts_give_the_same_set(
     smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype
 ) -> None:
-    """The super weights are the model's and not the prompt's. With the first of these the neuron of column 1229 also
-    makes a massive value in channel 247, whose loss changes nothing while the super weights are there."""
+    """Super weights belong to the model, not to the prompt. With the first of these prompts the neuron of column 1229
+    also makes a massive value in channel 247, whose loss changes nothing while the super weights are there."""
     _assert_same(smollm2, smollm2_tokenizer, prompt, bos, dtype)
 
 
@@ -141,7 +141,7 @@ def test_every_prompt_gives_the_same_set(
 
 
 class Counted:
-    """Counts how much of the model is read, and keeps the largest tensor's size."""
+    """Counts how much of the model is read, and records the largest tensor's size."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint, self.names, self.largest = checkpoint, [], 0  # type: ignore[var-annotated]
@@ -159,8 +159,8 @@ class Counted:
 
 
 def test_streams_the_model(smollm2: Checkpoint) -> None:
-    """A 7B model must fit a laptop: one matrix at a time, never the embedding or the head as a whole, and a later pass
-    begins at the layer that changed."""
+    """A 7B model must fit on a laptop: one matrix at a time, never the whole embedding or head, and a later pass begins
+    at the layer that changed."""
     counted = Counted(smollm2)
     detect(smollm2.spec, counted, np.array([39080, 5829, 30, 314, 253]))
     assert counted.largest == 576 * 1536 * 4
@@ -171,7 +171,7 @@ def test_streams_the_model(smollm2: Checkpoint) -> None:
 
 
 def test_an_ordinary_model_has_none(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """ "None found" is a valid answer: a false alarm would hold out, and report, what is nothing."""
+    """ "None found" is a valid answer: a false alarm would hold out, and report, ordinary scalars."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=96, hidden_size=64, intermediate_size=160, num_hidden_layers=6, num_attention_heads=4

@@ -1,4 +1,4 @@
-"""Detection against ground truth: random decoders of every family with super weights planted in them."""
+"""Detection compared with ground truth: random decoders of every family with super weights planted in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEW = [*((family, "row") for family in FAMILIES), *(("llama", kind) for kind in 
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> object:
-    """Matrices this small only wait for each other."""
+    """With matrices this small, threads only wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,7 +34,7 @@ def assert_found(folder: Path, family: str, kind: str, seed: int) -> None:
 
 @pytest.mark.parametrize(("family", "kind"), FEW)
 def test_finds_what_is_planted_and_no_more(family: str, kind: str, tmp_path: Path) -> None:
-    """A miss leaves the scalar that carries the model among the compressed; a false alarm names one that does not."""
+    """A miss compresses the scalar that the model depends on; a false alarm reports one that it does not."""
     assert_found(tmp_path, family, kind, seed=100)
 
 
@@ -48,8 +48,8 @@ def test_finds_what_is_planted_anywhere(family: str, kind: str, seed: int, tmp_p
 
 
 def test_effect_decides_and_not_magnitude(tmp_path: Path) -> None:
-    """A super activation that nothing reads is as large as any. By magnitude alone its scalar would be held out and
-    reported; what it does to the next token rules it out, and the report says so."""
+    """A super activation that nothing reads is as large as any other. By magnitude alone its scalar would be held out
+    and reported; its effect on the next token rules it out, and the report says so."""
     planted = plant(tmp_path, "llama", "harmless", seed=7)
     checkpoint = open_checkpoint(str(tmp_path))
     (guessed,) = detect(checkpoint.spec, checkpoint, planted.ids, confirm=False).super_weights
@@ -60,8 +60,8 @@ def test_effect_decides_and_not_magnitude(tmp_path: Path) -> None:
     assert why == "0.0 times its null: 5 are needed"
 
 
-def test_says_which_layer_takes_the_super_activation_out_again(tmp_path: Path) -> None:
-    """That scalar is as large as the super weight; the activation must be seen to end there."""
+def test_names_the_layer_that_cancels_the_super_activation(tmp_path: Path) -> None:
+    """That scalar is as large as the super weight; the results must show that the activation ends there."""
     planted = plant(tmp_path, "mistral", "cancel", seed=1)
     checkpoint = open_checkpoint(str(tmp_path))
     found = detect(checkpoint.spec, checkpoint, planted.ids)

@@ -1,4 +1,4 @@
-"""`edgesw detect --write-recipe`: what was found, as a recipe that can be read, shared and checked."""
+"""`edgesw detect --write-recipe`: the result as a recipe that can be read, shared and checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgesw.recipes import recipes
 from edgesw.recipes.recipes import Recipe, SuperWeight, all_recipes, read_recipes
 
 
-def test_what_is_detected_is_what_the_recipe_says(tiny_llama: Path, tmp_path: Path) -> None:
+def test_the_recipe_has_what_was_detected(tiny_llama: Path, tmp_path: Path) -> None:
     """A coordinate lost or swapped on the way would send the next reader to an ordinary scalar."""
     ran = edgesw("detect", tiny_llama, "--write-recipe", tmp_path / "mine.yaml")
     assert ran.code == 0, ran.err
@@ -29,7 +29,7 @@ def test_what_is_detected_is_what_the_recipe_says(tiny_llama: Path, tmp_path: Pa
 def test_a_recipe_written_without_a_hub_id_says_so_when_its_model_is_wanted(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model from a folder has no place that others could find: that must not end in a traceback."""
+    """A model from a folder has no public source: opening it by name must not end in a traceback."""
     edgesw("detect", tiny_llama, "--write-recipe", tmp_path / "mine.yaml")
     monkeypatch.setattr(recipes, "_recipes_folder", lambda: tmp_path)
     all_recipes.cache_clear()
@@ -55,14 +55,14 @@ def test_a_model_without_super_weights_gets_a_recipe_that_says_so(tmp_path: Path
 
 @pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.name)
 def test_every_field_survives_writing_and_reading(recipe: Recipe, tmp_path: Path) -> None:
-    """A field that is dropped is knowledge that is lost: who disputes a coordinate, what takes the activation out."""
+    """A dropped field loses knowledge: who disputes a coordinate, which scalar cancels the activation."""
     (tmp_path / f"{recipe.name}.yaml").write_text(recipe_yaml(recipe))
     assert read_recipes(tmp_path) == (recipe,)
 
 
-def test_a_file_is_never_replaced_and_said_so_before_the_work(tmp_path: Path) -> None:
-    """Somebody's notes are in it. And who waits for a model of 60 GB must not learn at the end that the name was wrong:
-    no such model is asked for here, so the line that comes shows which was looked at first."""
+def test_a_file_is_never_replaced_and_the_error_comes_before_the_work(tmp_path: Path) -> None:
+    """It may contain notes. And after waiting for a model of 60 GB the user must not learn that the name was wrong: the
+    model here does not exist, so the error shows which of the two was checked first."""
     (tmp_path / "mine.yaml").write_text("name: mine\n")
     with unchanged(tmp_path):
         for path, said in (

@@ -1,4 +1,4 @@
-"""ARM processors: what runs there is what runs here. Emulation itself is only in the slow tests: it takes minutes."""
+"""ARM processors: models must run there as they run here. Only slow tests emulate one: that takes minutes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EMULATES = sys.platform == "linux" and platform.machine() == "x86_64" and shutil
 
 
 def test_the_guest_is_the_same_decoder(tiny_package: Path) -> None:
-    """Its logits are judged as the package's: a cache or a mask of its own would blame the processor."""
+    """Its logits are reported as the processor's: a mistake in its cache or mask would be blamed on the processor."""
     ours = open_decoder(tiny_package, read_manifest(tiny_package), "onnx")
     guest = Arm64Decoder(tiny_package / "model.onnx", 64, this_machine())
     ids = np.arange(5, 45)
@@ -40,7 +40,7 @@ def test_the_guest_is_the_same_decoder(tiny_package: Path) -> None:
 
 
 def test_a_model_that_does_not_load_ends_in_one_line(tmp_path: Path) -> None:
-    """The process at the other end of the pipe has the reason, and must hand it over."""
+    """The process at the other end of the pipe knows the reason, and must pass it on."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model")
     with pytest.raises(PackageError, match=r"cannot run it: .*model.onnx") as error:
@@ -49,7 +49,7 @@ def test_a_model_that_does_not_load_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_products_here_are_as_exact_as_8_bits_are(tmp_path: Path) -> None:
-    """The errors that ARM is held to: rounding to 8 bits costs half a percent, a spike the 31 values beside it."""
+    """The errors that ARM must not exceed: 8 bits cost half a percent, a spike the 31 other values of its block."""
     found = measure([(this_machine(), ())], tmp_path)
     assert [each.case for each in found] == list(cases())
     shipped = [each for each in found if each.case.shipped]
@@ -77,7 +77,7 @@ def test_a_package_without_onnx_has_nothing_for_arm(tiny_llama: Path, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.skipif(not EMULATES, reason="ARM is emulated with Debian's packages, on x86-64 Linux")
 def test_packages_are_as_exact_on_arm_as_here(tiny_package: Path, tiny_llama: Path) -> None:
-    """KleidiAI's 4-bit products lose a token to its super activation: those of packages must not go there."""
+    """KleidiAI's 4-bit products lose a token with a super activation: packages must not use them."""
     try:
         arm64("max", lambda *_: None)
     except EdgeswError as error:

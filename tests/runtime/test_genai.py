@@ -1,4 +1,4 @@
-"""An ONNX package as onnxruntime-genai finds it: the folder as it is, without a word of help."""
+"""An ONNX package in onnxruntime-genai: the folder as it is, without further options."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def generated(model: Any, prompt: list[int], most: int) -> list[int]:
     return [int(token) for token in run.get_sequence(0)][len(prompt) :]
 
 
-def test_genai_says_the_same_as_our_runtime(tiny_package: Path, tokenizer: Tokenizer, model: Any) -> None:
-    """Its caches are one buffer for past and present, ours grow: a graph may be right with only one of them."""
+def test_genai_generates_the_same_as_edgesw_s_runtime(tiny_package: Path, tokenizer: Tokenizer, model: Any) -> None:
+    """Its caches are one buffer for past and present, edgesw's grow: a graph may be right with only one of them."""
     decoder = open_decoder(tiny_package, read_manifest(tiny_package), "onnx")
     prompt = tokenizer.encode(PROMPT, bos=True)
     ours = list(generate(decoder, prompt, tokenizer.eos_ids, TOKENS))
@@ -47,8 +47,8 @@ def test_genai_says_the_same_as_our_runtime(tiny_package: Path, tokenizer: Token
     assert generated(model, prompt, TOKENS) == ours
 
 
-def test_a_batch_padded_behind_ends_each_row_at_its_own_last_token(tiny_package: Path, model: Any) -> None:
-    """genai pads shorter prompts behind, and takes the one row of logits that it gets for each."""
+def test_a_batch_padded_at_the_end_ends_each_row_at_its_own_last_token(tiny_package: Path, model: Any) -> None:
+    """genai pads shorter prompts at the end, and takes the single row of logits that it gets for each."""
     prompts = [[5, 6, 7, 8, 9, 10], [11, 12, 13]]
     padding = json.loads((tiny_package / "genai_config.json").read_text())["model"]["pad_token_id"]
     settings = og.GeneratorParams(model)
@@ -60,8 +60,8 @@ def test_a_batch_padded_behind_ends_each_row_at_its_own_last_token(tiny_package:
         assert run.get_sequence(row)[6] == generated(model, prompt, 1)[0]
 
 
-def test_logits_are_of_the_last_token_or_of_those_asked_for(tiny_package: Path) -> None:
-    """A prompt's other logits are nobody's business and half a gigabyte; who wants them must get the right ones."""
+def test_logits_are_those_of_the_last_token_or_of_the_requested_ones(tiny_package: Path) -> None:
+    """A prompt's other logits are rarely needed and take half a gigabyte; on request they must be the right ones."""
     decoder = open_decoder(tiny_package, read_manifest(tiny_package), "onnx")
     ids = np.arange(5, 45)
     every = decoder.step(ids)
@@ -72,8 +72,8 @@ def test_logits_are_of_the_last_token_or_of_those_asked_for(tiny_package: Path) 
     np.testing.assert_allclose(decoder._run(ids, np.array([-39, 0, -7])), every[[0, 39, 32]], atol=1e-5)
 
 
-def test_the_card_s_own_words_run(tiny_package: Path) -> None:
-    """What a package says of itself is what its users paste first."""
+def test_the_code_in_the_card_runs(tiny_package: Path) -> None:
+    """The model card's code is what users paste first."""
     card = (tiny_package / "README.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     ran = subprocess.run([sys.executable, "-c", program], cwd=tiny_package, capture_output=True, text=True, check=False)
@@ -82,7 +82,7 @@ def test_the_card_s_own_words_run(tiny_package: Path) -> None:
 
 
 def test_genai_reads_the_tokenizer(tokenizer: Tokenizer, model: Any) -> None:
-    """An app has no other: text must come to the same tokens, and back."""
+    """An app has no other tokenizer: text must become the same tokens, and tokens the same text."""
     theirs = og.Tokenizer(model)
     ids = tokenizer.encode(PROMPT, bos=False)
     read = [int(token) for token in theirs.encode(PROMPT)]
@@ -91,7 +91,7 @@ def test_genai_reads_the_tokenizer(tokenizer: Tokenizer, model: Any) -> None:
 
 
 def test_generation_ends_where_a_turn_ends(tiny_package: Path, tokenizer: Tokenizer) -> None:
-    """Without the stop tokens an app would show what the model says to itself after its answer."""
+    """Without the stop tokens an app would show what the model continues with after its answer."""
     config = json.loads((tiny_package / "genai_config.json").read_text())["model"]
     assert config["eos_token_id"] == list(tokenizer.eos_ids) == [tokenizer.encode(EOS, bos=False)[0]]
     assert config["bos_token_id"] == tokenizer.encode(BOS, bos=False)[0]

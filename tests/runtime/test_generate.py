@@ -1,4 +1,4 @@
-"""Generated text is what the package's weights say, and ends where it should."""
+"""Generated text is that of the package's weights, and ends where it should."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgesw.text.texts import shipped_text
 from edgesw.text.tokenizer import Tokenizer
 
 PROMPT = "The county's brass was"
-# How far below the best logit a chosen token may be: what float32 and float16 arithmetic leave open.
+# How far below the best logit a chosen token may be, given float32 and float16 arithmetic.
 GAP = {"onnx": 1e-3, "coreml": 0.05}
 
 
@@ -41,21 +41,21 @@ def decoders(unrounded_package: Path) -> dict[str, PackagedDecoder]:
 
 
 def assert_greedy(model: Any, prompt: list[int], tokens: Sequence[int], gap: float) -> None:
-    """By transformers, each token was the most likely one after all before it, give or take `gap`."""
+    """Checks that each token was the most likely one after those before it by transformers, up to `gap`."""
     logits = logits_of(model, [*prompt, *tokens])[len(prompt) - 1 : -1]
     below = logits.max(-1) - logits[np.arange(len(tokens)), list(tokens)]
     assert below.max() < gap, f"token {below.argmax()} is {below.max():.3f} below the best"
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
-def test_text_is_what_transformers_says_with_the_same_weights(
+def test_text_is_that_of_transformers_with_the_same_weights(
     target: str,
     unrounded_package: Path,
     tiny_compressed: Any,
     tokenizer: Tokenizer,
     decoders: dict[str, PackagedDecoder],
 ) -> None:
-    """A wrong position, mask or cache still gives fluent nonsense: only the tokens tell."""
+    """With a wrong position, mask or cache the text may still be fluent: only the tokens show it."""
     prompt = tokenizer.encode(PROMPT, bos=True)
     tokens = list(generate(decoders[target], prompt, (), 32))
     assert len(tokens) == 32
@@ -130,7 +130,7 @@ def short_package(
 
 
 def test_it_stops_at_the_models_end_token(short_package: tuple[Path, list[int]], tokenizer: Tokenizer) -> None:
-    """Past its end a model talks to itself. Chat models name a second end in generation_config.json."""
+    """A model goes on after its end token. Chat models have a second end token in generation_config.json."""
     package, tokens = short_package
     before = tokens[: tokens.index(tokens[-1])]
     ran = edgesw("generate", package, PROMPT)
@@ -169,7 +169,7 @@ def test_a_prompt_that_fills_the_context_is_refused(
 
 
 def test_an_empty_prompt_begins_a_text(tiny_package: Path, decoders: dict[str, PackagedDecoder]) -> None:
-    """After BOS a model begins by itself; a model without BOS has nothing to go on, and says so."""
+    """A model with BOS begins by itself; one without BOS has nothing to continue, and the error says so."""
     ran = edgesw("generate", tiny_package, "", "--target", "onnx", "--max-tokens", "4")
     assert ran.code == 0 and len(ran.out) > 1
     with pytest.raises(UsageError, match="the prompt is empty"):
@@ -196,7 +196,9 @@ def test_a_long_prompt_in_pieces_is_the_same_as_at_once(
     assert np.abs(whole - logits_of(tiny_compressed, ids[:-1])).max() < {"onnx": 1e-3, "coreml": 0.1}[target]
 
 
-def test_a_second_answer_does_not_remember_the_first(decoders: dict[str, PackagedDecoder], long_ids: list[int]) -> None:
+def test_a_second_answer_does_not_depend_on_the_first(
+    decoders: dict[str, PackagedDecoder], long_ids: list[int]
+) -> None:
     for decoder in decoders.values():
         first = list(generate(decoder, long_ids[:9], (), 6))
         list(generate(decoder, long_ids[100:130], (), 6))

@@ -1,4 +1,4 @@
-"""Running programs: precision, states, flexible shapes, memory, and what is said when something does not fit."""
+"""Running programs: precision, states, flexible shapes, memory, and errors for what does not fit."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ HAZARDS: dict[Callable[..., Any], tuple[np.ndarray, np.ndarray]] = {
 @pytest.mark.parametrize("precision", ["float16", "float32"])
 @pytest.mark.parametrize("body", HAZARDS, ids=lambda body: body.__name__)
 def test_writing_in_place_never_shows(body: Callable[..., Any], precision: str, tmp_path: Path) -> None:
-    """Where somebody still looks at the old value, an update in place would give silently wrong numbers."""
+    """Where the old value is still read, an update in place would give silently wrong numbers."""
     program = MilProgram(save(tmp_path / "p.mlpackage", [ROW, STATE], body), precision=precision)
     for _ in range(2):  # a second run also shows a constant that was overwritten
         state = program.make_state()
@@ -262,7 +262,7 @@ def test_two_states_given_the_same_value_part_again(tmp_path: Path) -> None:
 
 
 def test_predict_needs_the_right_state(cache: MilProgram, norm_package: Path) -> None:
-    """Forgetting the state, or mixing up two models, must be said, not computed."""
+    """Forgetting the state, or mixing up two models, must be an error."""
     data = {"v0": row(1, 2, 3), "v2": np.zeros(1, np.int32)}
     with pytest.raises(UsageError, match=r"keeps a state \(v1\): pass `state=program.make_state\(\)`"):
         cache.predict(data)
@@ -270,11 +270,11 @@ def test_predict_needs_the_right_state(cache: MilProgram, norm_package: Path) ->
         cache.predict(data, MilProgram(norm_package).make_state())
 
 
-# what a program says about itself, and flexible shapes
+# a program's description, and flexible shapes
 
 
 def test_a_program_describes_itself(cache: MilProgram) -> None:
-    """Whoever drives the program learns its names and shapes here, as from Core ML."""
+    """Callers read names and shapes here, as they do from Core ML."""
     assert cache.inputs == {"v0": (1, 3), "v2": (1,)}
     assert cache.outputs == ("out",)
     assert cache.states == {"v1": (4, 3)}
@@ -340,7 +340,7 @@ def test_the_callers_arrays_are_left_alone(norm_package: Path) -> None:
 
 
 def test_values_die_after_their_last_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kept until the end, the values of 30 layers at 512 tokens would take gigabytes."""
+    """If they lived until the end, the values of 30 layers at 512 tokens would take gigabytes."""
 
     def body(x: Any) -> Any:
         for _ in range(20):
@@ -372,7 +372,7 @@ def test_an_unknown_op_is_named_on_loading(tmp_path: Path) -> None:
 
 
 def test_an_unknown_parameter_is_named_on_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A parameter that is ignored gives wrong numbers without a word."""
+    """An ignored parameter gives silently wrong numbers."""
     from edgesw.runtime import mil_ops
 
     package = save(tmp_path / "p.mlpackage", [ROW], lambda x: mb.softmax(x=x, axis=0))
@@ -425,7 +425,7 @@ def test_programs_that_contradict_themselves(
         MilProgram(package).predict({"v0": np.ones((1, 4), F16)})
 
 
-def test_folders_that_are_no_packages(norm_package: Path, tmp_path: Path) -> None:
+def test_folders_that_are_not_packages(norm_package: Path, tmp_path: Path) -> None:
     """The wrong path, a damaged manifest, a cut-off model: each is one line naming the file."""
     with pytest.raises(PackageError, match=r"no Manifest\.json"):
         MilProgram(tmp_path)

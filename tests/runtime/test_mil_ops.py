@@ -1,4 +1,4 @@
-"""Each op against numpy or torch. All in one saved program: what is tested is what a package on disk does."""
+"""Each op compared with numpy or torch. All are in one saved program, so that they are tested as a package on disk."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def results(program: MilProgram) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_op_gives_what_its_documentation_says(case: str, results: dict[str, np.ndarray]) -> None:
+def test_op_computes_what_its_documentation_says(case: str, results: dict[str, np.ndarray]) -> None:
     """Otherwise a correct package is judged broken, or a broken one correct."""
     expected = np.asarray(CASES[case][1])
     if expected.dtype == bool:
@@ -306,8 +306,8 @@ def test_gather_outside_the_axis_is_an_error(tmp_path: Path) -> None:
         ("reduce_mean", {"x": torch.tensor([3])}, "reduce_mean of integers"),
     ],
 )
-def test_unknown_forms_are_named(op: str, args: dict[str, Any], message: str) -> None:
-    """A form that is not known must stop with its name rather than give a number that means nothing."""
+def test_unknown_variants_are_named(op: str, args: dict[str, Any], message: str) -> None:
+    """An unknown variant must be an error that names it, not a meaningless number."""
     with pytest.raises(UnsupportedError, match=message):
         OPS[op](**args)
 

@@ -1,4 +1,4 @@
-"""A whole model that coremltools itself compresses, run by our interpreter, against what it decompresses."""
+"""A whole model that coremltools compresses, run by the interpreter and compared with its decompressed weights."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def configs() -> dict[str, Any]:
 def test_a_model_that_coremltools_compressed_gives_what_its_decompressed_weights_give(
     name: str, tmp_path: Path
 ) -> None:
-    """The interpreter stands for a device in every figure of ours: if it decoded weights in its own way, they would be
-    figures of another model."""
+    """Every Core ML figure is measured with the interpreter: if it decoded weights in another way, the figures would be
+    those of another model."""
     import coremltools.optimize.coreml as cto
 
     compress, config = configs()[name]

@@ -1,4 +1,4 @@
-"""What is stored in a package, decoded by us, against what coremltools itself reads back and decompresses."""
+"""The weights of a package, as the interpreter decodes them and as coremltools decompresses them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def sparse(dtype: Any) -> Any:
 
 
 def scaled_palette(name: str) -> Any:
-    """Integer palette, then a scale for each row: the form of which coremltools decompresses each half only."""
+    """Integer palette, then a scale for each row: coremltools decompresses only each half of it by itself."""
     return mb.constexpr_blockwise_shift_scale(
         data=mb.constexpr_lut_to_dense(indices=NESTED_CODES, lut=NESTED_LUT), scale=NESTED_SCALE, name=name
     )
@@ -141,7 +141,7 @@ def test_gather_on_compressed_weights(package: Path, reference: dict[str, np.nda
 
 
 def test_float32_does_not_round_computed_weights(package: Path) -> None:
-    """float32 is the reference to measure float16 against: a product of scale and code keeps its bits there."""
+    """float32 is the reference for float16: there a product of scale and code is not rounded."""
     exact = load_plan(package, "main", half=False).constants["nested"].value
     product = NESTED_LUT.reshape(-1)[np.asarray(NESTED_CODES, int)].astype(F32) * NESTED_SCALE.astype(F32)
     assert np.array_equal(np.asarray(exact), product)
@@ -192,7 +192,7 @@ def test_a_tied_matrix_is_decoded_once(tmp_path: Path) -> None:
 
 
 def damaged(package: Path, folder: Path, change: Any) -> EdgeswError:
-    """What loading a copy of the package says after `change` was made to its weight file's bytes."""
+    """The error from loading a copy of the package after `change` was made to the bytes of its weight file."""
     import shutil
 
     copy = shutil.copytree(package, folder / "copy.mlpackage")

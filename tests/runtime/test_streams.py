@@ -1,4 +1,4 @@
-"""Streams: the decoder run batch by batch gives what it gives in one piece, for every family."""
+"""Streams: run batch by batch, the decoder gives the same logits as in one piece, for every family."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_batches_give_the_logits_of_the_whole(variant: str, tmp_path: Path, monk
     assert torch.allclose(torch.cat(parts), whole, atol=1e-5, rtol=1e-4)
 
 
-def test_a_stream_that_is_not_kept_is_made_when_asked_for() -> None:
-    """Keeping the MLP's wide tensors for a whole text is what would not fit in memory."""
+def test_a_stream_that_is_not_cached_is_computed_when_it_is_read() -> None:
+    """The MLP's wide tensors for a whole text would not fit in memory."""
     made = []
 
     def make(batch: int) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_a_stream_that_is_not_kept_is_made_when_asked_for() -> None:
     assert made == [0, 1, 2, 0, 1, 2]
 
 
-def test_streams_that_end_crosswise_leave_gradients_on(tmp_path: Path) -> None:
+def test_streams_that_end_in_the_wrong_order_leave_gradients_on(tmp_path: Path) -> None:
     """Torch's inference mode, left on by an iterator that ended early, broke the next measurement of gradients."""
     tiny_families.save("llama", tmp_path)
     checkpoint = open_checkpoint(str(tmp_path))
