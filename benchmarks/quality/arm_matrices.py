@@ -30,7 +30,7 @@ from edgesw.emit.onnx_graph import OnnxGraph
 from edgesw.emit.onnx_linear import product, write_blocks
 from edgesw.emit.onnx_w8a8 import w8a8_product
 from edgesw.errors import EdgeswError
-from edgesw.formats.activation_quantization import PER_TENSOR, PER_TOKEN, RANGES, STATIC
+from edgesw.formats.activation_quantization import RANGES
 from edgesw.runtime.arm_machine import CPUS, Machine, arm64, this_machine
 
 BENCHMARK = Benchmark(
@@ -67,9 +67,9 @@ class Case:
     @property
     def name(self) -> str:
         spike = "super activation" + (" held out" if self.held_out else "") if self.spike else ""
-        within = {PER_TOKEN: "a token's range", PER_TENSOR: "a call's range", STATIC: "a fixed range"}
-        stored = self.scheme if self.ranges is None else f"integers of 8 bits, {within[self.ranges]}"
-        return ", ".join(str(part) for part in (stored, spike, f"{self.tokens} tokens") if part)
+        stored = self.scheme if self.ranges is None else f"8-bit integers, {self.ranges}"
+        tokens = "1 token" if self.tokens == 1 else f"{self.tokens} tokens"
+        return ", ".join(str(part) for part in (stored, spike, tokens) if part)
 
 
 @dataclass(frozen=True)
