@@ -71,11 +71,11 @@ class CompressedMatrix:
         """(rows, columns)."""
         return self.dense.shape
 
-    def corrections(self, unseen: bool = False) -> Corrections:
-        """What is missing in the dense part. Deltas are rounded to float16, at most its largest number. With `unseen`
-        the dense part gets no input for held-out columns, so all of them is missing."""
+    def corrections(self, inputs_zeroed: bool = False) -> Corrections:
+        """What is missing in the dense part. Deltas are rounded to float16, at most its largest number. With
+        `inputs_zeroed` the dense part gets zeros for held-out columns, so the deltas are their whole values."""
         columns, scalars = None, None
-        if (whole := self.held_out_columns) is not None and unseen:
+        if (whole := self.held_out_columns) is not None and inputs_zeroed:
             columns = ColumnCorrection(whole.columns, whole.values)
         elif whole is not None:
             dense = self.dense.decode_at(np.arange(self.shape[0]), whole.columns[:, None])

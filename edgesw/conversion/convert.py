@@ -28,7 +28,7 @@ from edgesw.conversion.settings import Settings
 from edgesw.errors import CheckpointError, EdgeswError
 from edgesw.files.checksums import content_hash, file_times
 from edgesw.files.writable import nearest_folder
-from edgesw.formats.activation_quantization import ActivationQuantization, static_bounds
+from edgesw.formats.activation_quantization import SHARED_RANGES, STATIC, ActivationQuantization, static_bounds
 from edgesw.formats.write_options import WriteOptions
 from edgesw.package.manifest import (
     MANIFEST,
@@ -87,7 +87,7 @@ def convert(
             super_weights = find_super_weights(checkpoint, tokenizer, progress)
         calibration = calibrate(checkpoint, tokenizer, text, progress, gradients=plans.mixed)
         if settings.hold_out:
-            extremes = calibration.extremes if settings.activations in ("per-tensor", "static") else {}
+            extremes = calibration.extremes if settings.activations in SHARED_RANGES else {}
             hold_out = super_weights.hold_out(calibration.mean_squares, extremes, settings.hold_out_fraction)
         progress("Compiling the searches", "once on this machine", 0, 1)
         prepare(plans.schemes, calibration.ids is not None)
@@ -164,7 +164,7 @@ def _files(folder: Path) -> set[str]:
 def _activations(granularity: str | None, calibration: Calibration, hold_out: HoldOut) -> ActivationQuantization | None:
     if granularity is None:
         return None
-    bounds = static_bounds(calibration.extremes, hold_out.columns) if granularity == "static" else {}
+    bounds = static_bounds(calibration.extremes, hold_out.columns) if granularity == STATIC else {}
     return ActivationQuantization(granularity, bounds)
 
 

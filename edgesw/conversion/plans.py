@@ -20,6 +20,7 @@ from edgesw.conversion.settings import Settings
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
+from edgesw.formats.activation_quantization import SHARED_RANGES
 from edgesw.progress import Progress, StepProgress
 from edgesw.runtime.streams import BATCH_TOKENS
 from edgesw.targets.registry import TARGETS
@@ -59,7 +60,7 @@ class Plans:
     @property
     def correction_bytes(self) -> int:
         """Size of the corrections of all targets, estimated."""
-        count = RANGE_COLUMNS_EACH if self.settings.activations in ("per-tensor", "static") else COLUMNS_EACH
+        count = RANGE_COLUMNS_EACH if self.settings.activations in SHARED_RANGES else COLUMNS_EACH
         columns = dict.fromkeys(self.spec.matrices(), tuple(range(count))) if self.settings.hold_out else {}
         hold_out = HoldOut(columns, fraction=self.settings.hold_out_fraction)
         return sum(plan.correction_bytes(hold_out) for plan in self.compressions.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgesw.compress.plan import HEAD_BITS
 from edgesw.errors import UsageError
-from edgesw.formats.activation_quantization import RANGES
+from edgesw.formats.activation_quantization import RANGES, STATIC
 from edgesw.targets.registry import TARGETS
 
 DEFAULT_BITS, ACTIVATION_BITS = 4, 8
@@ -90,7 +90,7 @@ class Settings:
                 "--activations 8 goes with --bits 8 and one scale per row: leave out --size, --group-size and other "
                 "--bits."
             )
-        if self.activations == "static" and self.calibration == "none":
+        if self.activations == STATIC and self.calibration == "none":
             raise UsageError(
                 "--calibrate none: static ranges are measured on a calibration text. Take another --calibrate."
             )

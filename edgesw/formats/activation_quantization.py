@@ -10,6 +10,8 @@ import numpy as np
 PER_TOKEN, PER_TENSOR, STATIC = "per-token", "per-tensor", "static"
 RANGES = (PER_TOKEN, PER_TENSOR, STATIC)
 """What shares a range: the input of each token; the input of a call; all inputs, within what calibration measured."""
+SHARED_RANGES = (PER_TENSOR, STATIC)
+"""Those in which the inputs of several tokens share a range."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from edgesw.compress.plan import CompressionPlan
 from edgesw.compress.split import chunks_needed, split_layers
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
+from edgesw.formats.activation_quantization import STATIC
 from edgesw.formats.coreml_layout import UNITS, CoreMLLayout, make_layout
 from edgesw.formats.write_options import WriteOptions
 from edgesw.inspect.contents import ModelContents
@@ -46,7 +47,7 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
     name, title, suffix = "coreml", "Core ML", ".mlpackage"
     asked, options = CoreMLOptions, CoreMLLayout
     libraries = {"coremltools": "Core ML packages"}  # noqa: RUF012 - a class variable, as Target says
-    granularities = ("static",)  # quantize and dequantize ops have constant scales
+    granularities = (STATIC,)  # quantize and dequantize ops have constant scales
     units = UNITS
     flags = ("--compute", "--lengths", "--chunks", "--ablation")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.formats.activation_quantization import RANGES
 from edgesw.formats.write_options import WriteOptions
 from edgesw.inspect.contents import ModelContents
 from edgesw.package.manifest import Manifest
@@ -33,7 +34,7 @@ class OnnxTarget(Target[OnnxOptions, OnnxOptions]):
     name, title, suffix = "onnx", "ONNX", ".onnx"
     asked = options = OnnxOptions
     libraries = {"onnx": "ONNX packages"}  # noqa: RUF012 - a class variable, as Target says
-    granularities = ("per-token", "per-tensor", "static")
+    granularities = RANGES
     flags = ("--portable",)
     runs_on_arm = True
 
