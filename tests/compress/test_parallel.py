@@ -177,3 +177,13 @@ def test_workers_do_not_outlive_who_they_work_for(tmp_path: Path) -> None:
             return  # dead, and nobody has asked for it yet
         time.sleep(0.1)
     raise AssertionError("the worker lives on")
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_workers_that_would_not_work_are_refused(more: tuple[str, ...], tiny_llama: Path, tmp_path: Path) -> None:
+    """With error compensation one matrix is compressed after the other: somebody who asked for eight processes and got
+    one would wait for an hour and wonder."""
+    ran = tiny.edgesw("convert", tiny_llama, "--target", "onnx", "--workers", 2, *more, "-o", tmp_path / "package")
+    assert ran.code == 2 and ran.out == "" and ran.err.count("\n") == 1
+    assert all(word in ran.err for word in ("--workers", "error compensation", "--calibrate none"))
+    assert not list(tmp_path.iterdir())
