@@ -60,7 +60,7 @@ def calibrate(
         return Calibration()
     spec = checkpoint.spec
     shipped = text == shipped_text("calibration")
-    count = compensation_windows(checkpoint.parameters())
+    count = compensation_windows(checkpoint.spec.parameters())
     most = max(count, CALIBRATION_WINDOWS) if shipped else MOST_WINDOWS
     every = windows(text, tokenizer, most, min(CALIBRATION_TOKENS, spec.max_positions))
     check_ids(every, checkpoint)

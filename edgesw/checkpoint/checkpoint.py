@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +63,6 @@ class Checkpoint:
     def tokenizer_files(self) -> dict[str, bytes]:
         """The tokenizer's files, name -> content. CheckpointError if there is no tokenizer.json."""
         return self._tokenizer()
-
-    def parameters(self) -> int:
-        """The number of parameters; a tied head counts once."""
-        return sum(prod(self.shape(name)) for name in self._places)
 
     def check(self, unneeded: tuple[str, ...]) -> None:
         """Raises CheckpointError unless every tensor is present with the shape the config implies.

@@ -29,7 +29,7 @@ def model_card(checkpoint: Checkpoint, manifest: Manifest, plans: dict[str, Comp
         base_model=source.hub_id,
         licence=source.recipe.license if source.recipe else None,
         agreement=manifest.agreement,
-        parameters=checkpoint.parameters(),
+        parameters=checkpoint.spec.parameters(),
         sizes=sizes,
         usages=[usage.strip() for name in manifest.models if (usage := TARGETS[name].usage(manifest))],
         columns=sum(map(len, manifest.held_out_columns.values())),

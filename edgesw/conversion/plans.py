@@ -70,7 +70,7 @@ class Plans:
         """Whether matrices are compressed with error compensation: on any text but the shipped one, and on that one for
         models that are small enough."""
         shipped = self.settings.calibration == "default"
-        return self.settings.calibration != "none" and (not shipped or compensation_windows(self._parameters) > 0)
+        return self.settings.calibration != "none" and (not shipped or compensation_windows(self.spec.parameters()) > 0)
 
     @property
     def mixed(self) -> bool:
@@ -133,7 +133,7 @@ class Plans:
         largest = max(plan.largest for plan in self.compressions.values())
         read = 0
         if self.settings.calibration == "default":
-            read = CALIBRATION_TOKENS * compensation_windows(self._parameters)
+            read = CALIBRATION_TOKENS * compensation_windows(self.spec.parameters())
         streams = 4 * 2 * (3 * read * hidden + 6 * min(read, BATCH_TOKENS) * wide)
         compensation = streams + 64 * wide**2 + 12 * largest if read else 0
         workers = self.settings.workers if self.settings.workers > 1 and not read else 0
@@ -142,10 +142,6 @@ class Plans:
             + max(5 * activations // 4, 10 * largest, compensation)
             + workers * (LIBRARY_BYTES + 10 * largest)
         )
-
-    @property
-    def _parameters(self) -> int:
-        return sum(m.weights for m in next(iter(self.compressions.values())).matrices)
 
 
 def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 from edgesw.decoder.names import TensorName
 
 # The matrices of one layer, in the order in which a forward pass meets them.
 LAYER_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LAYER_NORMS = ("attention_norm", "q_norm", "k_norm", "attention_output_norm", "mlp_norm", "mlp_output_norm")
 
 
 @dataclass(frozen=True)
@@ -123,3 +125,10 @@ class DecoderSpec:
     def matrices(self) -> list[str]:
         """Canonical names of all matrices of the layers in forward order, without embedding and head."""
         return [str(TensorName(layer, kind)) for layer in range(self.layers) for kind in LAYER_MATRICES]
+
+    def parameters(self) -> int:
+        """The number of parameters; a tied head counts once."""
+        kinds = (*LAYER_MATRICES, *(f"{kind}.bias" for kind in LAYER_MATRICES), *LAYER_NORMS)
+        layer = sum(prod(self.shape(str(TensorName(0, kind))) or (0,)) for kind in kinds)
+        ends = sum(prod(self.shape(name) or (0,)) for name in ("embed_tokens", "norm", "lm_head"))
+        return self.layers * layer + ends

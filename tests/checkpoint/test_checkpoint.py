@@ -47,7 +47,7 @@ def test_every_tensor_equals_the_one_transformers_saved(
     assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == bool(shards), "the test's checkpoint is not as meant"
     checkpoint = open_checkpoint(str(tmp_path))
     assert_same(checkpoint, state(model))
-    assert checkpoint.parameters() == model.num_parameters()
+    assert checkpoint.spec.parameters() == model.num_parameters()
 
 
 @pytest.mark.parametrize("rows", [slice(3, 9), np.array([7, 0, 7]), slice(None, None, 2)], ids=str)
@@ -69,7 +69,7 @@ def test_a_tied_head_is_the_embedding(make_llama: Callable[..., Any], tmp_path: 
     assert checkpoint.shape("lm_head") == (96, 64)
     np.testing.assert_array_equal(checkpoint.tensor("lm_head"), state(model)["model.embed_tokens.weight"])
     np.testing.assert_array_equal(checkpoint.rows("lm_head", slice(2)), checkpoint.tensor("embed_tokens")[:2])
-    assert checkpoint.parameters() == model.num_parameters(), "a tied head was counted twice"
+    assert checkpoint.spec.parameters() == model.num_parameters(), "a tied head was counted twice"
 
 
 def test_spec_of_a_tiny_model(tiny: Tiny) -> None:

@@ -31,7 +31,7 @@ def test_spec_and_size(smollm2: Checkpoint) -> None:
     assert (spec.layers, spec.hidden_size, spec.heads, spec.kv_heads, spec.head_dim) == (30, 576, 9, 3, 64)
     assert (spec.max_positions, spec.norm_eps, spec.tied_head) == (8192, 1e-5, True)
     assert spec.rotaries[0].frequencies[1] == pytest.approx(100000.0 ** (-2 / 64))
-    assert (spec.bos_token_id, spec.eos_token_ids, smollm2.parameters()) == (1, (2,), 134_515_008)
+    assert (spec.bos_token_id, spec.eos_token_ids, spec.parameters()) == (1, (2,), 134_515_008)
     json.dumps(smollm2.config)
 
 

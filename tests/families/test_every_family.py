@@ -24,6 +24,7 @@ def test_float_logits_are_those_of_transformers(variant: str, tokens: int, tmp_p
     ids = np.random.default_rng(1).integers(0, 96, (2, tokens))
     checkpoint = open_checkpoint(str(tmp_path))
     assert checkpoint.spec.family in variant
+    assert checkpoint.spec.parameters() == model.num_parameters(), "biases, norms and a tied head among them"
     ours = np.stack(list(FloatLogits(checkpoint.spec, checkpoint, ids)))
     with torch.inference_mode():
         theirs = model(torch.from_numpy(ids)).logits.numpy()

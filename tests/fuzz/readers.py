@@ -237,7 +237,7 @@ def _write_config(folder: Path, example: Any) -> int:
 def _read_config(folder: Path) -> None:
     checkpoint = open_checkpoint(str(folder / (folder / "variant").read_text()))
     json.dumps(asdict(checkpoint.spec), allow_nan=False)
-    checkpoint.parameters()
+    checkpoint.spec.parameters()
     for name in checkpoint.names()[:6]:
         checkpoint.tensor(name)
 
