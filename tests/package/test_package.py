@@ -125,7 +125,7 @@ def test_held_out_columns_are_named_and_counted(manifest: dict[str, Any], tiny_p
     assert manifest["correction_bytes"] == sum(len(columns) * bytes_each[name] for name, columns in held.items())
     card = " ".join((tiny_package / "README.md").read_text().split())
     assert f"{sum(map(len, held.values()))} column" in card
-    assert f"takes {manifest['correction_bytes']} B of a model" in card
+    assert f"takes {manifest['correction_bytes']} B of each model" in card
 
 
 def test_without_hold_out_nothing_is_held_out(tiny_llama: Path, tmp_path: Path) -> None:
