@@ -56,8 +56,8 @@ def test_agreement_is_reported(index: Index, tmp_path: Path) -> None:
     assert said in out.splitlines() and err == ""
     assert said in (package / "README.md").read_text()
     agreement = read_manifest(package).agreement
-    assert agreement is not None and not agreement["contradicts"]
-    assert agreement["agreed"] == [list(SUPER_WEIGHT)]
+    assert agreement is not None and not agreement.contradicts
+    assert agreement.agreed == (SUPER_WEIGHT,)
     ran = edgesw("detect", "planted")
     assert said in ran.out.splitlines() and ran.err == ""
 
@@ -102,7 +102,7 @@ def test_coordinates_outside_the_model_are_reported(
     index(f"[{entry(SUPER_WEIGHT)}, {entry(outside)}]")
     _, err, package = convert(tmp_path)
     assert err.count("\n") == 1 and f"The model has no place {outside}" in err
-    assert [(w["layer"], w["row"], w["column"]) for w in read_manifest(package).held_out] == [SUPER_WEIGHT]
+    assert [w.coordinates for w in read_manifest(package).super_weights] == [SUPER_WEIGHT]
 
 
 def test_a_disputed_coordinate_is_not_a_contradiction(index: Index, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_disputed_coordinate_is_not_a_contradiction(index: Index, tmp_path: Pa
     out, err, package = convert(tmp_path)
     assert err == ""
     assert f"1 of 1 super weights found by detection, disputed and not found: {OTHER}." in out
-    assert len(read_manifest(package).held_out) == 1
+    assert len(read_manifest(package).super_weights) == 1
 
 
 def test_a_disputed_coordinate_that_is_detected_counts(index: Index) -> None:

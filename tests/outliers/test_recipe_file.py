@@ -34,7 +34,7 @@ def test_a_recipe_written_without_a_hub_id_says_so_when_its_model_is_wanted(
     monkeypatch.setattr(recipes, "_recipes_folder", lambda: tmp_path)
     all_recipes.cache_clear()
     try:
-        assert_one_line(edgesw("detect", "mine"), 2, "recipe 'mine' does not say where its model is")
+        assert_one_line(edgesw("detect", "mine"), 2, "recipe 'mine' does not state where its model is")
         assert "mine" in edgesw("recipes", "list").out
         assert edgesw("recipes", "show", "mine").code == 0
     finally:

@@ -216,7 +216,8 @@ def test_the_report_shows_it(package: Path, tiny_llama: Path, tmp_path: Path) ->
     page = tmp_path / "report.html"
     ran = edgesw("report", package, "--against", tiny_llama, "--windows", 1, "-o", page)
     assert ran.code in (0, 3), ran.err
-    assert "<td>toy</td>" in page.read_text() and "toy: block 8 bits, blocks of 32" in page.read_text()
+    html = page.read_text()
+    assert ">toy</th>" in html and "block 8 bits, blocks of 32" in html
 
 
 def test_it_is_timed_and_compared(package: Path, tiny_llama: Path) -> None:
