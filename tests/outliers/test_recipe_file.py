@@ -67,8 +67,8 @@ def test_a_file_is_never_replaced_and_the_error_comes_before_the_work(tmp_path: 
     with unchanged(tmp_path):
         for path, said in (
             ("mine.yaml", "exists"),
-            ("mine.json", "ends with .yaml"),
-            (".yaml", "ends with .yaml"),
+            ("mine.json", "must end with .yaml"),
+            (".yaml", "must end with .yaml"),
             ("no/mine.yaml", "does not exist"),
         ):
             assert_one_line(edgesw("detect", "nosuchmodel", "--write-recipe", tmp_path / path), 2, said)
