@@ -9,6 +9,7 @@ import numpy as np
 
 from edgesw.compress.matrix import CompressedMatrix, HeldOutColumns, HeldOutScalars
 from edgesw.compress.scheme import Scheme
+from edgesw.files.atomic_write import staged
 
 _HELD_OUT = ("whole_columns", "whole_values", "rows", "columns", "values")
 
@@ -20,10 +21,8 @@ def save_matrix(path: Path, matrix: CompressedMatrix) -> None:
         arrays |= {"whole_columns": whole.columns, "whole_values": whole.values}
     if (each := matrix.held_out_scalars) is not None:
         arrays |= {"rows": each.rows, "columns": each.columns, "values": each.values}
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    with staged(path) as (partial,), partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    partial.rename(path)
 
 
 def find_matrix(path: Path, scheme: Scheme) -> CompressedMatrix | None:

@@ -1,4 +1,4 @@
-"""Writes what was measured into a package: validation.json, and a table in its model card."""
+"""Writes a validation's figures into the package: validation.json, and a table in the model card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("target", "perplexity", "float", "increase", "KL divergence", "KL, 99
 
 
 def record(package: Path, report: ValidationReport) -> None:
-    """Write both, in the place of earlier ones, and their checksums into the manifest. OSError where that fails."""
+    """Writes both over earlier ones, and their checksums into the manifest. OSError if that fails."""
     manifest = read_manifest(package)
     card = (package / CARD).read_text(encoding="utf-8")
     text = PLACE.sub(lambda place: f"{place[1]}{_table(report)}\n{place[2]}", card)

@@ -20,14 +20,14 @@ _LINE, _MARK, _OTHER = "#30638e", "#d1495b", "#8d99ae"
 
 
 def check_plot(path: Path) -> None:
-    """UsageError if no plot can be written to `path`: to be called before any work."""
+    """Raises UsageError if no plot can be written to `path`. To be called before any work."""
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"--plot '{path}': give a file that ends in {' or '.join(FORMATS)}.")
     check_writable_file(path, "choose another --plot")
 
 
 def save_plot(figure: Figure, path: Path) -> None:
-    """Write the figure to `path`, over an existing file, in the format of its suffix. Equal figures give equal bytes.
+    """Writes the figure to `path`, over an existing file, in the format of its suffix. Equal figures give equal bytes.
 
     The file appears only when complete. OSError if it cannot be written.
     """
@@ -59,7 +59,7 @@ def peak_series(found: SuperOutliers) -> dict[str, list[float]]:
 
 
 def draw_peaks(axes: Axes, label: str, values: list[float], found: SuperOutliers) -> None:
-    """Draw one curve into `axes`, with markers at the layers of super weights and of scalars that cancel them."""
+    """Draws one curve into `axes`, with markers at the layers of super weights and of scalars that cancel them."""
     axes.plot(range(len(values)), values, color=_LINE, linewidth=1.2, marker=".", markersize=4)
     axes.set(xlabel="layer", ylabel=label, xlim=(-0.5, max(len(values) - 0.5, 0.5)), ylim=(0, 1.15 * max(values)))
     axes.spines[["top", "right"]].set_visible(False)
@@ -72,7 +72,7 @@ def draw_peaks(axes: Axes, label: str, values: list[float], found: SuperOutliers
 
 
 def _mark(axes: Axes, values: list[float], places: list[Coordinates], color: str, label: str) -> None:
-    """A marker on each layer that has some of `places`, and next to it their rows and columns."""
+    """Marks each layer that has some of `places`, with their rows and columns next to the mark."""
     layers = sorted({layer for layer, _, _ in places})
     if not layers:
         return
