@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,6 @@ import torch
 from tiny import unrounded
 
 import edgesw.emit.coreml as coreml
-from edgesw.calibration.calibrate import calibrate, calibration_text
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
@@ -18,12 +20,13 @@ from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix_store import MatrixStore, Policy
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.plan import make_plan
-from edgesw.conversion.convert import compressed_decoder, convert
+from edgesw.conversion.convert import convert
 from edgesw.conversion.settings import Settings
 from edgesw.decoder.ops import Weights
 from edgesw.formats.coreml_layout import CoreMLLayout
 from edgesw.formats.write_options import WriteOptions
 from edgesw.package.manifest import Manifest, read_manifest
+from edgesw.package.publish import KEPT
 from edgesw.runtime.coreml import CoreMLDecoder, open_coreml
 from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.onnx import OnnxDecoder
@@ -46,33 +49,41 @@ def ids(smollm2_tokenizer: Tokenizer) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """About eight windows of the calibration text: all of it would take minutes longer and show nothing more."""
-    path = tmp_path_factory.mktemp("texts") / "calibration.txt"
-    path.write_text(shipped_text("calibration").content[:18_000], encoding="utf-8")
-    return path
+def made(smollm2: Checkpoint, make_once: Callable[..., Path]) -> Path:
+    """A folder with the converted model in `package` and, in `matrices`, what both targets were written from.
+
+    Calibrated on about eight windows of the shipped text: all of it would take minutes longer and show nothing more.
+    """
+
+    def make(folder: Path) -> None:
+        def keep(stage: str, step: str, done: int, total: int) -> None:
+            if stage == "Writing ONNX" and not (folder / "matrices").exists():
+                (cache,) = folder.glob(f".package.*/{KEPT}/*")
+                shutil.copytree(cache, folder / "matrices", copy_function=os.link)
+
+        folder.mkdir()
+        text = folder / "calibration.txt"
+        text.write_text(shipped_text("calibration").content[:18_000], encoding="utf-8")
+        options = {"coreml": CoreMLOptions(ablation=True)}
+        settings = Settings(("coreml", "onnx"), calibration=str(text), options=options)
+        convert(smollm2, settings, folder / "package", force=False, progress=keep)
+
+    return make_once("smollm2", make)
 
 
 @pytest.fixture(scope="module")
-def package(smollm2: Checkpoint, text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
-    path = tmp_path_factory.mktemp("packages") / "smollm2"
-    settings = Settings(("coreml", "onnx"), calibration=str(text), options={"coreml": CoreMLOptions(ablation=True)})
-    convert(smollm2, settings, path, force=False, progress=lambda *_: None)
-    return path, read_manifest(path)
+def package(made: Path) -> tuple[Path, Manifest]:
+    return made / "package", read_manifest(made / "package")
 
 
 @pytest.fixture(scope="module")
-def stands_for(
-    smollm2: Checkpoint, text: Path, package: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory
-) -> CompressedDecoder:
-    """The matrices of the package, compressed anew; both targets have the same."""
-    manifest = package[1]
-    tokenizer = Tokenizer.from_files(smollm2.tokenizer_files())
-    calibration = calibrate(smollm2, tokenizer, calibration_text(str(text)), lambda *_: None)
-    hold_out = HoldOut({name: tuple(columns) for name, columns in manifest.held_out_columns.items()})
+def stands_for(smollm2: Checkpoint, made: Path, package: tuple[Path, Manifest]) -> CompressedDecoder:
+    """The matrices of the package, as the conversion compressed them; both targets have the same."""
+    hold_out = HoldOut({name: tuple(columns) for name, columns in package[1].held_out_columns.items()})
     plan = make_plan(smollm2.spec, CoreMLTarget().capabilities(CoreMLLayout()), 4)
-    store = MatrixStore(tmp_path_factory.mktemp("matrices"), Policy.KEEP)
-    return compressed_decoder(smollm2, plan, calibration, hold_out, store)
+    names = {path.name.removesuffix(".npz") for path in (made / "matrices").iterdir()}
+    assert names == {matrix.name for matrix in plan.matrices}, "any other would be compressed here, differently"
+    return CompressedDecoder(smollm2, plan, None, hold_out, MatrixStore(made / "matrices", Policy.KEEP))
 
 
 class Twin:

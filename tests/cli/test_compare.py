@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,8 @@ from tiny import assert_one_line, edgesw, save_llama, unchanged
 
 
 @pytest.fixture(scope="module")
-def small(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("small") / "two-bits"
-    ran = edgesw("convert", tiny_llama, "--target", "onnx", "--bits", 2, "--calibrate", "none", "-o", folder)
-    assert ran.code == 0, ran.err
-    return folder
+def small(converted: Callable[..., Path]) -> Path:
+    return converted("--target", "onnx", "--bits", 2, "--calibrate", "none")
 
 
 def test_packages_stand_side_by_side(tiny_llama: Path, tiny_package: Path, small: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +68,56 @@ def test_the_forecast_of_the_weights_is_what_is_written(tiny_llama: Path, tiny_p
     assert forecast == pytest.approx(written, rel=0.002), "a row's zero points fill whole bytes; that is all"
 
 
-@pytest.mark.slow
-def test_the_forecast_of_a_real_model_holds_within_five_percent(tmp_path: Path) -> None:
-    plan = dry_run("smollm2-135m")
-    ran = edgesw("convert", "smollm2-135m", "--target", "coreml", "--target", "onnx", "-o", tmp_path / "x", "--json")
-    assert ran.code == 0 and ran.err == ""
-    size = sum(path.stat().st_size for path in (tmp_path / "x").rglob("*") if path.is_file())
+@dataclass(frozen=True)
+class RealRun:
+    """A conversion of SmolLM2-135M in a process of its own, and its forecast."""
+
+    plan: dict[str, Any]
+    package: Path
+    files: dict[str, Any]
+    peak_bytes: int
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("none", marks=pytest.mark.slow), pytest.param("default", marks=pytest.mark.nightly)],
+    ids=["not compensated", "compensated"],
+)
+def real_run(request: pytest.FixtureRequest, make_once: Callable[..., Path]) -> RealRun:
+    """A process between: a child starts as a copy of its parent, and the kernel counts that in the child's peak."""
+    options = ["--calibrate", request.param]
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        words = ["convert", "smollm2-135m", "--target", "coreml", "--target", "onnx", *options]
+        words += ["-o", str(folder / "package"), "--json"]
+        command = [sys.executable, "-c", f"from edgesw.cli import main; main({words})"]
+        between = (
+            f"import resource, subprocess; subprocess.run({command}, check=True, stdout=open('said.json', 'w'))\n"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+        )
+        done = subprocess.run([sys.executable, "-c", between], capture_output=True, text=True, check=True, cwd=folder)
+        assert done.stderr == ""
+        (folder / "peak").write_text(done.stdout)
+
+    folder = make_once(f"real-{request.param}", make)
+    files = json.loads((folder / "said.json").read_text())["files"]
+    return RealRun(dry_run("smollm2-135m", *options), folder / "package", files, int((folder / "peak").read_text()))
+
+
+def test_the_forecast_of_a_real_model_holds_within_five_percent(real_run: RealRun) -> None:
+    plan = real_run.plan
+    size = sum(path.stat().st_size for path in real_run.package.rglob("*") if path.is_file())
     assert plan["output_bytes"] == pytest.approx(size, rel=0.05)
-    files = json.loads(ran.out)["files"]
     for target, file in {"coreml": "model.mlpackage", "onnx": "model.onnx"}.items():
-        written = sum(entry["bytes"] for name, entry in files.items() if name.startswith(file))
+        written = sum(entry["bytes"] for name, entry in real_run.files.items() if name.startswith(file))
         assert sum(row["stored_bytes"] for row in plan["targets"][target]) == pytest.approx(written, rel=0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measured in Linux's kilobytes")
+def test_the_forecast_of_memory_holds_within_a_quarter(real_run: RealRun) -> None:
+    """Too low, and a laptop kills the conversion halfway; too high, and nobody tries."""
+    assert real_run.plan["memory_bytes"] == pytest.approx(real_run.peak_bytes, rel=0.25)
 
 
 @pytest.mark.parametrize("hold_out", [[], ["--no-hold-out"]], ids=["held out", "not held out"])
@@ -99,23 +139,6 @@ def test_a_super_activation_beyond_float16_survives(hold_out: list[str], tiny_ll
     ran = edgesw("validate", tmp_path / "x", "--against", model, *options)
     assert ran.code == 0, ran
     assert json.loads(ran.out)["targets"]["coreml"]["kl_divergence"] < 0.05
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="measured in Linux's kilobytes")
-def test_the_forecast_of_memory_holds_within_a_quarter(tmp_path: Path) -> None:
-    """Too low, and a laptop kills the conversion halfway; too high, and nobody tries.
-
-    A process between: a child starts as a copy of its parent, and the kernel counts that in the child's peak.
-    """
-    words = ["convert", "smollm2-135m", "--target", "coreml", "--target", "onnx", "-o", str(tmp_path / "x")]
-    command = [sys.executable, "-c", f"from edgesw.cli import main; main({words})"]
-    between = (
-        f"import resource, subprocess; subprocess.run({command}, check=True, stdout=subprocess.DEVNULL)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
-    )
-    done = subprocess.run([sys.executable, "-c", between], capture_output=True, text=True, check=True)
-    assert dry_run("smollm2-135m")["memory_bytes"] == pytest.approx(int(done.stdout), rel=0.25)
 
 
 def test_what_convert_says_can_be_followed(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

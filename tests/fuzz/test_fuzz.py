@@ -3,7 +3,6 @@ opens nothing outside their folder."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,6 @@ from guard import limits, read_safely
 from readers import READERS, SOUND, Reader
 
 FEW = 300
-# Twenty thousand a reader, 120,000 in all, take twenty minutes:
-# EDGESW_FUZZ_INPUTS=20000 make slow ARGS="tests/fuzz -rP"
-MANY = int(os.environ.get("EDGESW_FUZZ_INPUTS", 2_000))
 SEED_PHASES = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
 
 
@@ -71,9 +67,11 @@ def test_a_hostile_file_is_refused_in_one_line(reader: Reader, folder: Path) -> 
     assert refused > read / 4, "most edits must reach what they are meant to break"
 
 
-@pytest.mark.slow
-def test_thousands_of_hostile_files(reader: Reader, folder: Path) -> None:
-    """The same for so many that rare damage is among it."""
-    read, refused = fuzz(reader, folder, MANY)
+@pytest.mark.parametrize(
+    "many", [pytest.param(2_000, marks=pytest.mark.slow), pytest.param(20_000, marks=pytest.mark.nightly)]
+)
+def test_thousands_of_hostile_files(many: int, reader: Reader, folder: Path) -> None:
+    """The same for so many that rare damage is among it. 120,000 in all take twenty minutes."""
+    read, refused = fuzz(reader, folder, many)
     print(f"{reader.name}: {read} inputs, {refused} of them refused")  # shown by `pytest -rP`
-    assert read >= MANY
+    assert read >= many

@@ -4,7 +4,8 @@ real third target would have to find and edit all over the library."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -146,13 +147,15 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def package(tiny_llama: Path, tmp_path: Path) -> Path:
+def package(tiny_llama: Path, make_once: Callable[..., Path], tmp_path: Path) -> Path:
     """Converted for the toy and for ONNX, which is beside it in every table."""
-    folder = tmp_path / "package"
-    ran = edgesw("convert", tiny_llama, "--target", "toy", "--target", "onnx", "--bits", 8, "-o", folder)
-    assert ran.code == 0, ran.err
-    assert f"{folder / 'model.safetensors'}  " in ran.out
-    return folder
+
+    def make(folder: Path) -> None:
+        ran = edgesw("convert", tiny_llama, "--target", "toy", "--target", "onnx", "--bits", 8, "-o", folder)
+        assert ran.code == 0, ran.err
+        assert f"{folder / 'model.safetensors'}  " in ran.out
+
+    return Path(shutil.copytree(make_once("toy", make), tmp_path / "package"))
 
 
 def test_conversion_writes_it_like_any_other(package: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,12 @@ def written_by(model: Any, prompt: list[int], most: int) -> list[int]:
 
 @pytest.mark.parametrize("bits", [8, 2])
 def test_the_float_text_is_the_one_that_transformers_writes(
-    bits: int, tiny_model: tuple[Path, Any], tmp_path: Path
+    bits: int, tiny_model: tuple[Path, Any], converted: Callable[..., Path]
 ) -> None:
     """A package drafts it: even one that is wrong at nearly every token must not change what the float model says."""
     folder, model = tiny_model
-    ran = edgesw("convert", folder, "--target", "onnx", "--bits", bits, "--calibrate", "none", "-o", tmp_path / "p")
-    assert ran.code == 0, ran.err
-    draft = open_decoder(tmp_path / "p", read_manifest(tmp_path / "p"), "onnx")
+    package = converted("--target", "onnx", "--bits", bits, "--calibrate", "none")
+    draft = open_decoder(package, read_manifest(package), "onnx")
     checkpoint = open_checkpoint(str(folder))
     passes: list[int] = []
     found = float_greedy(checkpoint.spec, checkpoint, PROMPTS, draft, (), 20, passes.append)
@@ -84,20 +84,21 @@ def test_every_matrix_is_measured(details: dict[str, Any], tiny_llama: Path, tin
         assert all(1e-4 < error < 0.2 for error in errors.values()), errors
 
 
-def test_a_matrix_that_is_wrong_is_the_one_that_is_named(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_matrix_that_is_wrong_is_the_one_that_is_named(
+    tiny_llama: Path, converted: Callable[..., Path], tmp_path: Path
+) -> None:
     """What else should people look at when a package fails?"""
     import shutil
 
     from safetensors.numpy import load_file, save_file
 
-    ran = edgesw("convert", tiny_llama, "--target", "onnx", "--bits", 8, "--calibrate", "none", "-o", tmp_path / "p")
-    assert ran.code == 0, ran.err
+    package = converted("--target", "onnx", "--bits", 8, "--calibrate", "none")
     other = Path(shutil.copytree(tiny_llama, tmp_path / "other"))
     tensors = load_file(other / "model.safetensors")
     tensors["model.layers.1.mlp.up_proj.weight"] *= 1.1
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
     words = ("--against", other, "--windows", 1, "--details", "--max-perplexity-increase", 1000)
-    ran = edgesw("validate", tmp_path / "p", *words)
+    ran = edgesw("validate", package, *words)
     worst = next(line for line in ran.out.splitlines() if line.startswith("Furthest off in onnx: "))
     assert worst.split(": ")[1].startswith("layers.1.up_proj 9.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,11 +153,9 @@ def test_the_table_has_the_same_figures(tiny_llama: Path, unrounded_package: Pat
 
 
 @pytest.fixture(scope="module")
-def poor_package(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def poor_package(converted: Callable[..., Path]) -> Path:
     """Two bits: visibly worse than float."""
-    folder = tmp_path_factory.mktemp("poor") / "package"
-    assert edgesw("convert", tiny_llama, "--target", "onnx", "--bits", "2", "-o", folder).code == 0
-    return folder
+    return converted("--target", "onnx", "--bits", "2")
 
 
 def test_the_verdict_is_by_the_threshold_and_tells_a_script(tiny_llama: Path, poor_package: Path) -> None:
