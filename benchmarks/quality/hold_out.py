@@ -18,7 +18,7 @@ from benchmarks.lib.numerics import Mixed, SimulatedDecoder, float_ends
 from benchmarks.lib.printing import Stages, say, table, versions
 from benchmarks.lib.rows import WHOLE_ROW, core_ml_plan, with_scheme
 from edgesw.calibration.calibrate import calibrate
-from edgesw.calibration.outlier_channels import TIMES_MEAN, columns_of, joined, spiking_columns
+from edgesw.calibration.outlier_channels import TIMES_MEAN, columns_of, joined, outlier_channels_by_matrix
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.decoder import CompressedDecoder
@@ -123,7 +123,7 @@ def make_cases(
 ) -> list[Case]:
     """Nothing, the super weights, their columns, and outlier channels at each of these `times` the mean."""
     scalars, columns = tuple(super_weights), columns_of(super_weights)
-    outliers = ((each, joined(columns, spiking_columns(importance, each))) for each in times)
+    outliers = ((each, joined(columns, outlier_channels_by_matrix(importance, each))) for each in times)
     return [
         Case("nothing"),
         Case("super weights", HoldOut(scalars=scalars)),

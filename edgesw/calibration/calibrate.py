@@ -1,4 +1,4 @@
-"""How much each input channel of each matrix matters: its mean square over a text, in one streamed pass."""
+"""Calibration: statistics of each matrix's input over a text, from one streamed pass."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from edgesw.text.texts import Text, load_file, shipped_text, windows
 from edgesw.text.tokenizer import Tokenizer
 
 CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
-# Windows of the shipped text that compensation reads, of a model with this many parameters; fewer of a larger one, so
-# that it takes no longer. Fewer than CALIBRATION_WINDOWS would tell too little of inputs that wide.
+# Windows of the shipped text that error compensation uses for a model with this many parameters. A larger model gets
+# fewer, so that it takes no longer, and below CALIBRATION_WINDOWS, too few for its wide inputs, no compensation.
 COMPENSATION_WINDOWS, COMPENSATION_PARAMETERS = 32, 150e6
 MOST_WINDOWS = 256
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the calibration text says of each matrix's input. Without a text: nothing."""
+    """Statistics of a calibration text. Without a text they are empty."""
 
     text_sha256: str | None = None
     mean_squares: dict[str, np.ndarray] = field(default_factory=dict)
-    """Float32 (columns,) by matrix name."""
+    """Of each matrix's input: float32 (columns,) by matrix name."""
     extremes: dict[str, np.ndarray] = field(default_factory=dict)
-    """Float32 (2, columns) by matrix name: the least and the largest value of each column of its input."""
+    """The smallest and the largest value in each column of a matrix's input: float32 (2, columns) by matrix name."""
     residual_max: float = 0.0
     """Largest magnitude in the residual stream."""
     output_gradients: dict[str, np.ndarray] = field(default_factory=dict)
-    """Float32 (rows,) by matrix name, where asked for: see `edgesw.calibration.gradients`."""
+    """Float32 (rows,) by matrix name, if asked for: see `edgesw.calibration.gradients`."""
     ids: np.ndarray | None = None
-    """Int64 (windows, tokens) to compensate errors on; None: each matrix is compressed by itself."""
+    """The windows for error compensation, int64 (windows, tokens); None: no compensation."""
 
 
 def calibration_text(name: str) -> Text | None:
-    """The shipped text for `default`, None for `none`, else a UTF-8 file. UsageError for one that cannot be read."""
+    """The shipped text for `default`, None for `none`, otherwise a UTF-8 file. UsageError if it cannot be read."""
     if name == "none":
         return None
     return shipped_text("calibration") if name == "default" else load_file(name, "--calibrate")
@@ -52,15 +52,16 @@ def calibration_text(name: str) -> Text | None:
 def calibrate(
     checkpoint: Checkpoint, tokenizer: Tokenizer, text: Text | None, progress: Progress, *, gradients: bool = False
 ) -> Calibration:
-    """One streamed pass over some windows of the text, and one there and back if `gradients` are asked for.
+    """Calibrates in one streamed pass over some windows of the text, and in a forward and backward pass for
+    `gradients`.
 
-    CheckpointError when the tokenizer is another model's, UsageError when the text is too short.
+    CheckpointError if the tokenizer is that of another model, UsageError if the text is too short.
     """
     if text is None:
         return Calibration()
     spec = checkpoint.spec
     shipped = text == shipped_text("calibration")
-    count = compensation_windows(checkpoint.spec.parameters())
+    count = compensation_windows(spec.parameters())
     most = max(count, CALIBRATION_WINDOWS) if shipped else MOST_WINDOWS
     every = windows(text, tokenizer, most, min(CALIBRATION_TOKENS, spec.max_positions))
     check_ids(every, checkpoint)
@@ -68,17 +69,18 @@ def calibrate(
     inputs, residual_max = _pass(
         spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
     )
-    felt = {}
+    squared_gradients = {}
     if gradients:
-        felt = output_gradients(
+        squared_gradients = output_gradients(
             spec, checkpoint, ids, lambda step: progress("Measuring gradients", f"step {step}", step, spec.layers)
         )
-    moments, extremes = ({name: each[part] for name, each in inputs.items()} for part in (0, slice(1, 3)))
-    return Calibration(text.sha256, moments, extremes, residual_max, felt, every if count or not shipped else None)
+    mean_squares, extremes = ({name: each[part] for name, each in inputs.items()} for part in (0, slice(1, 3)))
+    compensated = every if count or not shipped else None
+    return Calibration(text.sha256, mean_squares, extremes, residual_max, squared_gradients, compensated)
 
 
 def compensation_windows(parameters: int) -> int:
-    """Windows of the shipped text that a model's errors are made up for on; 0: they are not."""
+    """The windows of the shipped text for error compensation of a model; 0: its errors are not compensated."""
     count = int(COMPENSATION_WINDOWS * min(1, COMPENSATION_PARAMETERS / parameters))
     return count if count >= CALIBRATION_WINDOWS else 0
 
@@ -86,29 +88,27 @@ def compensation_windows(parameters: int) -> int:
 def input_mean_squares(
     spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None = None
 ) -> dict[str, np.ndarray]:
-    """Mean square of each layer matrix's input, float32 (columns,) by name, over windows of ids (batch, tokens).
-
-    The first token counts too: the super activation that it carries is what a matrix must not lose.
-    """
+    """The mean square of the input of each of the layers' matrices, float32 (columns,) by name, over windows of ids
+    (batch, tokens). The first token counts too: it carries the super activation, which no matrix may lose."""
     return {name: each[0] for name, each in _pass(spec, weights, ids, progress)[0].items()}
 
 
 def _pass(
     spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Mean squares, least and largest values of each matrix's input, float32 (3, columns) by name, and the largest
-    magnitude in the residual stream."""
+    """The mean squares, smallest and largest values of each matrix's input, float32 (3, columns) by name, and the
+    largest magnitude in the residual stream."""
     inputs: dict[str, np.ndarray] = {}
     last: tuple[weakref.ref[torch.Tensor], np.ndarray] | None = None
 
     def observe(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
         nonlocal last
         if last is None or last[0]() is not x:
-            # A copy in numpy's own memory: a small block of torch's that is kept pins the large ones freed around it,
-            # and what is resident grows by a gigabyte.
+            # A copy in numpy's own memory: a small block that torch allocated keeps the large freed blocks around it
+            # from going back to the system, and resident memory grows by a gigabyte.
             each = (x.square().mean((0, 1)), x.amin((0, 1)), x.amax((0, 1)))
             last = weakref.ref(x), np.stack([part.numpy() for part in each])
-        inputs[name] = last[1]  # matrices that read one tensor (query, key and value; gate and up) share its vectors
+        inputs[name] = last[1]  # matrices with one input (query, key and value; gate and up) share its vectors
 
     largest = 0.0
     for layer, x in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):

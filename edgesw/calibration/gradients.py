@@ -1,4 +1,4 @@
-"""How much the loss feels each matrix's output: mean squares of its gradient, in one streamed pass there and back."""
+"""Output gradients: how sensitive the loss is to each matrix's output, from a streamed forward and backward pass."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edgesw.runtime.torch import TorchOps, residual_stream
 def output_gradients(
     spec: DecoderSpec, weights: Weights, ids: np.ndarray, progress: Callable[[int], None] | None = None
 ) -> dict[str, np.ndarray]:
-    """Float32 (rows,) by name for the layers' matrices, over windows of ids (batch, tokens): the mean over tokens of
-    the squared gradient of the summed loss, in nats, with respect to the matrix's output.
+    """The squared gradient of the summed loss, in nats, with respect to each matrix's output, as a mean over the tokens
+    of windows of ids (batch, tokens): float32 (rows,) by name for the layers' matrices.
 
-    The loss is the cross entropy of tokens that the decoder itself is asked for at each place (drawn once, always the
-    same): in the mean over draws, the squares are the diagonal of the Fisher information, which is the curvature of the
-    KL divergence. `progress(layer)` is called on the way back.
+    The loss is the cross entropy of tokens that are drawn from the decoder's own distribution (one draw, with a fixed
+    seed). In the mean over draws the squares are the diagonal of the Fisher information, the curvature of the KL
+    divergence. `progress(steps done)` is called in the backward pass.
     """
     streams = list(residual_stream(TorchOps(spec, weights, ids)))
     draw = torch.Generator().manual_seed(0)
@@ -31,13 +31,13 @@ def output_gradients(
     for layer in reversed(range(spec.layers)):
         if progress:
             progress(spec.layers - 1 - layer)
-        cached = CachedWeights(weights)  # one layer's: each is read once for all windows
+        cached = CachedWeights(weights)  # of one layer: each tensor is read once for all windows
         stream = streams.pop()
         for window in range(len(ids)):
             outputs: dict[str, torch.Tensor] = {}
-            # A copy: what was made in inference mode takes no gradient.
+            # A copy: tensors that were made in inference mode have no gradient.
             x = stream[window : window + 1].clone().requires_grad_()
-            y = decoder_layer(TorchOps(spec, cached, ids[window : window + 1], _keeper(outputs)), layer, x)
+            y = decoder_layer(TorchOps(spec, cached, ids[window : window + 1], _recorder(outputs)), layer, x)
             y.backward(tops[window][None])
             assert x.grad is not None
             tops[window] = x.grad[0]
@@ -57,9 +57,11 @@ def _head_gradient(spec: DecoderSpec, weights: Weights, x: torch.Tensor, draw: t
     return x.grad
 
 
-def _keeper(outputs: dict[str, torch.Tensor]) -> Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]:
-    def keep(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
+def _recorder(outputs: dict[str, torch.Tensor]) -> Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor], None]:
+    """An observer of TorchOps that records the outputs by name, with their gradients once they are computed."""
+
+    def record(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
         y.retain_grad()
         outputs[name] = y
 
-    return keep
+    return record

@@ -37,8 +37,8 @@ def plan_rows(plan: CompressionPlan) -> list[dict[str, Any]]:
     for matrix in plan.matrices:
         name = TensorName.parse(matrix.name)
         kind, scheme = name.kind, matrix.scheme_text
-        if plan.mix and name.layer is not None:
-            widths = [option.bits for option in plan.mix.schemes[matrix.name]]
+        if plan.mixed_precision and name.layer is not None:
+            widths = [option.bits for option in plan.mixed_precision.schemes[matrix.name]]
             scheme = f"{matrix.scheme.kind} {', '.join(map(str, widths[:-1]))} or {widths[-1]} bits, by sensitivity"
         new = {"matrices": kind, "count": 0, "scheme": scheme, "layers": [], "stored_bytes": 0}
         row = rows.setdefault((kind, scheme), new)

@@ -1,7 +1,7 @@
-"""What palettes do to every value: sort it into a bin, one for each float16, and look its code up there; with numba.
+"""Bins of values, one per float16, from which palettes are fitted and codes looked up; compiled with numba.
 
-Bins are in the order of the float16 they stand for. One loop over a row finds the bins; it has no branches, so that the
-compiler makes it work on many values at once, and what follows is a table look-up for each value.
+Bins are in the order of their float16 values. One loop over a row finds the bins; it has no branches, so that the
+compiler vectorizes it. The rest is a table look-up for each value.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgesw.compress.compiled import compiled, part
+from edgesw.compress.compiled import kernel, subroutine
 
 BINS = 1 << 16
-_SHIFT = 3  # 8 bins share a mark
+_SHIFT = 3  # a mark for every 8 bins
 
 
 class Histogram(NamedTuple):
-    """Weights by bin, empty but while it is in use, and the memory that goes with it."""
+    """The weight in each bin, empty between uses, and the memory that goes with it."""
 
     weight: np.ndarray  # float64 (BINS,)
-    beyond: np.ndarray  # float64 (BINS,): weight times what the value has beyond the bin's float16
+    beyond: np.ndarray  # float64 (BINS,): weight times the difference of the value from the bin's float16
     any_beyond: np.ndarray  # bool (1,): is there anything in `beyond`?
-    marks: np.ndarray  # bool (BINS / 8,): which bins are in use, by eights
+    marks: np.ndarray  # bool (BINS / 8,): which eights of bins are in use
     values: np.ndarray  # float32 (BINS,): the float16 of each bin
     totals: np.ndarray  # float64 (BINS + 1, 2)
 
 
 @cache
 def float16_of_bins() -> np.ndarray:
-    """Float32 (BINS,): the float16 that each bin stands for; 0 for bins that are never used."""
+    """The float16 of each bin, float32 (BINS,); 0 for bins that are never used."""
     magnitudes = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     values = np.zeros(BINS, np.float32)
     values[0x8000 : 0x8000 + 0x7C00] = magnitudes
@@ -43,10 +43,11 @@ def empty_histogram() -> Histogram:
     return Histogram(np.zeros(BINS), np.zeros(BINS), any_beyond, marks, float16_of_bins(), np.empty((BINS + 1, 2)))
 
 
-@part
+@subroutine
 def _find_bins(values: np.ndarray, bits: np.ndarray, bins: np.ndarray) -> bool:
-    """Write to `bins`, uint16, those of float32 `values`, also given as their int32 `bits`: float16's order, subnormals
-    included, cut off towards zero, and at float16's largest number. Does float16 hold all of them?"""
+    """Writes the bins of float32 `values`, which are also given as int32 `bits`, to `bins`, uint16. A value between two
+    float16 goes to the bin of the one nearer to zero, one beyond float16's range to the last bin. Returns whether all
+    values are float16 exactly."""
     apart = np.int32(0)
     for at in range(len(values)):
         magnitude = bits[at] & np.int32(0x7FFFFFFF)
@@ -61,13 +62,12 @@ def _find_bins(values: np.ndarray, bits: np.ndarray, bins: np.ndarray) -> bool:
     return bool(apart == 0)
 
 
-@compiled
+@kernel
 def add_to_histogram(values: np.ndarray, each: np.ndarray, left_out: np.ndarray, histogram: Histogram) -> None:
-    """Add float32 (rows, columns). `each` (columns,) are the columns' weights; `left_out` is a boolean mask of the
-    shape of `values`, or (0, 0).
+    """Adds float32 (rows, columns) to the histogram. `each` (columns,) are the columns' weights; `left_out` is a
+    boolean mask of the shape of `values`, or (0, 0) for none.
 
-    16-bit values are kept apart exactly; a float32 counts with its own value in the bin of the float16 next to it
-    towards zero, what is beyond float16's range in the last.
+    Every float16 has a bin of its own; any other value counts with its exact value in the bin that `_find_bins` gives.
     """
     weight, marks = histogram.weight, histogram.marks
     bins = np.empty(values.shape[1], np.uint16)
@@ -91,10 +91,10 @@ def add_to_histogram(values: np.ndarray, each: np.ndarray, left_out: np.ndarray,
                     histogram.beyond[bins[column]] += each[column] * more
 
 
-@compiled
+@kernel
 def distinct_totals(histogram: Histogram) -> tuple[int, float]:
-    """How many bins are filled, and the mean. `histogram.totals` gets as many running totals, after a first of zero:
-    weight and weight * (value - mean). Empties the rest of the histogram."""
+    """Returns the number of filled bins and the mean of the values. `histogram.totals` gets a running total for each
+    filled bin, after a first one of zero: weight and weight * (value - mean). The rest of the histogram is emptied."""
     weights, totals = histogram.weight, histogram.totals
     any_beyond = histogram.any_beyond[0]
     histogram.any_beyond[0] = False
@@ -103,7 +103,7 @@ def distinct_totals(histogram: Histogram) -> tuple[int, float]:
         if histogram.marks[mark]:
             histogram.marks[mark] = False
             for at in range(mark << _SHIFT, (mark + 1) << _SHIFT):
-                # Always written and often written over: a branch here would often be guessed wrong.
+                # Written for empty bins too, and overwritten: a branch here would often be mispredicted.
                 here = weights[at]
                 sum_here = here * histogram.values[at]
                 if any_beyond:
@@ -120,25 +120,26 @@ def distinct_totals(histogram: Histogram) -> tuple[int, float]:
     for at in range(1, count + 1):
         total += totals[at, 1] - mean * totals[at, 0]
         weight += totals[at, 0]
-        if weight > totals[end, 0]:  # a weight too small to tell joins the next
+        if weight > totals[end, 0]:  # a weight that vanishes in the sum joins the next bin
             end += 1
         totals[end, 0], totals[end, 1] = weight, total
     return end, mean
 
 
-@part
+@subroutine
 def _bin_of(value: float, one: np.ndarray, found: np.ndarray) -> int:
     one[0] = value
     _find_bins(one, one.view(np.int32), found)
     return int(found[0])
 
 
-@compiled
+@kernel
 def encode(values: np.ndarray, palette: np.ndarray, float16s: np.ndarray, codes: np.ndarray) -> None:
-    """Write to `codes` (rows, columns) the nearest entry of an ascending float32 palette for each float32 value.
+    """Writes the index of the nearest entry of an ascending float32 palette for each float32 value to `codes` (rows,
+    columns). `float16s` are the values of the bins.
 
-    `float16s` are the values of the bins. Two tables by bin: the code of its float16, and for rows beyond float16
-    how many edges between entries lie below the whole bin; those within it are compared one by one.
+    There are two tables by bin: the code of the bin's float16; and, for rows with other values, the number of edges
+    between entries that lie below the whole bin. Edges within the bin are compared one by one.
     """
     edges = np.full(len(palette), np.float32(np.inf))
     nearest, least = np.empty(BINS, np.uint8), np.empty(BINS, np.uint8)

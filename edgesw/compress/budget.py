@@ -1,4 +1,4 @@
-"""What the layers' matrices may come to: a budget of code bits or of bytes, held to what a format can meet."""
+"""The budget of the layers' matrices, in code bits or bytes. One that a format cannot meet is refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from edgesw.errors import UsageError
 from edgesw.system.sizes import format_size
 
 Options = Sequence[Sequence[MatrixPlan]]
-"""For each matrix what it may be, by ascending width; the same widths for all."""
+"""The options of each matrix, by ascending width; all matrices have the same widths."""
 
 
 def bit_budget(options: Options, bits: float) -> int:
-    """Code bits of all matrices at `bits` a weight on average. UsageError where the widths do not reach that."""
+    """Code bits of all matrices at `bits` per weight on average. UsageError where the widths do not allow that."""
     schemes = [option.scheme for option in options[0]]
     if not schemes[0].bits <= bits <= schemes[-1].bits:
         raise UsageError(
@@ -24,17 +24,20 @@ def bit_budget(options: Options, bits: float) -> int:
 
 
 def byte_budget(options: Options, size: int, others: int) -> int:
-    """Bytes for the layers' matrices where `size` holds `others` too. UsageError where no width fits, or every one."""
+    """Bytes that remain of `size` for the layers' matrices. UsageError where no width fits, or where all of them do.
+
+    `others` are the bytes of embedding and head.
+    """
     least, most = (others + sum(each[at].stored_bytes for each in options) for at in (0, -1))
     narrow, wide = options[0][0].scheme.bits, options[0][-1].scheme.bits
     if size < least:
         raise UsageError(
-            f"--size {format_size(size)} is too small: at {narrow} bits a weight this model has "
+            f"--size {format_size(size)} is too small: at {narrow} bits per weight this model has "
             f"{format_size(least)} of weights. Give more, or take a smaller model."
         )
     if size > most:
         raise UsageError(
-            f"--size {format_size(size)} is more than this model can use: at {wide} bits a weight it has "
+            f"--size {format_size(size)} is more than this model can use: at {wide} bits per weight it has "
             f"{format_size(most)} of weights. Give less, or --bits {wide}."
         )
     return size - others

@@ -1,44 +1,45 @@
 """The search for each block's scale and zero point; compiled with numba.
 
-Blocks are fitted `LANES` at a time, with the values of one place in all of them side by side: loops over the lanes
-become vector instructions, and each sum is taken in the order of its block on every processor.
+Blocks are fitted `LANES` at a time, the values of one place in all of them next to each other: loops over the lanes are
+vectorized, and every processor adds up a block in the same order.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgesw.compress.compiled import compiled, part
+from edgesw.compress.compiled import kernel, subroutine
 
 LANES = 64
-# How far the range of a block is drawn in, as a share of its full range: the best of these is kept per block.
+# The clipped ranges to try, as shares of a block's full range; each block gets the best one.
 CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 LARGEST = float(np.finfo(np.float16).max)
 
 
-@part
+@subroutine
 def _size(scale: np.float32) -> np.float32:
     largest, few, step = np.float32(LARGEST), np.float32(2.0**-14), np.float32(2.0**-24)
     if scale < few:  # not normal: whole steps
         size = np.float32(np.rint(scale / step)) * step
     else:
-        # Eleven bits are left of 24 (Dekker, 1971): the nearest float16, but for which of two as near.
+        # Rounds 24 bits to eleven (Dekker, 1971): the nearest float16, but ties may go the other way.
         spread = min(scale, largest) * np.float32(2.0**13 + 1)
         size = spread - (spread - min(scale, largest))
     return size if size > 0 else np.float32(1)
 
 
-@part
+@subroutine
 def _stored(scale: np.float32) -> np.float32:
-    """The scale as float16 will hold it, at most its largest number; 1 where that would be zero (a block of zeros)."""
+    """The scale as float16, clipped to its range; 1 where that would be zero (a block of zeros)."""
     if scale < 0:
         return -_size(-scale)
     return _size(scale)
 
 
-@part
+@subroutine
 def _candidates(values: np.ndarray, top: int, zero_points: bool, scales: np.ndarray, zeros: np.ndarray) -> int:
-    """Scales and zero points to try for each lane of `values` (block, LANES), into (candidates, LANES); how many."""
+    """Writes the scales and zero points to try for each lane of `values` (block, LANES) to arrays (candidates, LANES).
+    Returns the number of candidates."""
     half = (top + 1) // 2
     for lane in range(values.shape[1]):
         low, high = np.float32(0), np.float32(0)
@@ -53,22 +54,22 @@ def _candidates(values: np.ndarray, top: int, zero_points: bool, scales: np.ndar
                     scales[count, lane], zeros[count, lane] = scale, zero
                     count += 1
         else:
-            # The value of largest magnitude on the end that has one integer more, at that integer or half a step short
-            # of it, or on the other end.
+            # The value of largest magnitude is at the end that has one integer more, on that integer or half a step
+            # before it, or at the other end.
             full = (high if high > -low else low) / np.float32(-half)
             for k in range(len(CLIPS) + 1):
                 clip = CLIPS[k] if k < len(CLIPS) else half / (half - 0.5)
                 for sign in (1, -1):
                     scales[count, lane], zeros[count, lane] = _stored(full * np.float32(clip * sign)), np.float32(half)
                     count += 1
-            # As plain rounding has it, with the same integer on either end: the best for values that mirror each other.
+            # As in plain rounding, the same integer at both ends: the best for symmetric values.
             even = full * np.float32(half / (half - 1)) if half > 1 else full
             scales[count, lane], zeros[count, lane] = _stored(even), np.float32(half)
             count += 1
     return count
 
 
-@part
+@subroutine
 def _integers(values: np.ndarray, scale: np.ndarray, zero: np.ndarray, top: int, integers: np.ndarray) -> None:
     for j in range(values.shape[0]):
         row, out = values[j], integers[j]
@@ -76,7 +77,7 @@ def _integers(values: np.ndarray, scale: np.ndarray, zero: np.ndarray, top: int,
             out[lane] = min(max(np.rint(row[lane] / scale[lane]), -zero[lane]), np.float32(top) - zero[lane])
 
 
-@part
+@subroutine
 def _refit(
     values: np.ndarray,
     weights: np.ndarray,
@@ -85,7 +86,7 @@ def _refit(
     along: np.ndarray,
     scale: np.ndarray,
 ) -> None:
-    """Each lane's `scale` by least squares for its integers, where they are not all zero."""
+    """Fits each lane's `scale` to its integers by least squares, unless they are all zero."""
     norm[:], along[:] = np.float32(0), np.float32(0)
     for j in range(values.shape[0]):
         row, weight, integer = values[j], weights[j], integers[j]
@@ -98,7 +99,7 @@ def _refit(
             scale[lane] = _stored(along[lane] / norm[lane])
 
 
-@part
+@subroutine
 def _errors(
     values: np.ndarray, weights: np.ndarray, integers: np.ndarray, scale: np.ndarray, errors: np.ndarray
 ) -> None:
@@ -110,7 +111,7 @@ def _errors(
             errors[lane] += weight[lane] * off * off
 
 
-@compiled
+@kernel
 def fit_clipped(
     blocks: np.ndarray,
     importance: np.ndarray,
@@ -120,14 +121,15 @@ def fit_clipped(
     scales: np.ndarray,
     zeros: np.ndarray,
 ) -> None:
-    """Fill in `codes`, uint8 (blocks, block), and float32 `scales` (blocks,), as float16 has them, and `zeros`.
+    """Fills in `codes`, uint8 (blocks, block), float32 `scales` (blocks,) with values that float16 can hold, and
+    `zeros`.
 
-    blocks float32 (blocks, block), `importance` (blocks of a row, block): rows follow each other. Codes go from 0 to
-    `top`; without zero points the code (top + 1) / 2 stands for 0. Of each block's candidates the one with the least
-    weighted squared error is taken, after its scale has been fitted to its integers by least squares.
+    `blocks` are float32 (blocks, block), `importance` (blocks of a row, block): rows follow each other. Codes go from 0
+    to `top`; without zero points the code (top + 1) / 2 decodes to 0. Each block gets the candidate with the smallest
+    weighted squared error, after its scale has been fitted to its integers by least squares.
     """
     count, block = blocks.shape
-    # Each an array of its own: of parts of one, the compiler would not know that they do not overlap.
+    # Separate arrays: the compiler could not know that parts of one array do not overlap.
     values, weights = np.zeros((block, LANES), np.float32), np.zeros((block, LANES), np.float32)
     integers = np.empty((block, LANES), np.float32)
     tried = np.empty((2 * len(CLIPS) + 3, LANES), np.float32)

@@ -1,9 +1,10 @@
-"""Error compensation: codes that make up for each other's errors, and what decodes them fitted to those codes.
+"""Error compensation: codes that compensate each other's errors, and palettes or scales fitted to those codes.
 
-The error that counts is that of the product, tr((W - Q) H (W - Q)^T), with H the second moments of the matrix's input.
-From the fit that knows only the diagonal of H, two steps are taken in turn: palettes (or scales) that are best for the
-codes as they are, by least squares; then codes, by coordinate descent. Alternating so is the LNQ of arXiv 2505.07004.
-Begun from GPTQ's codes (arXiv 2210.17323) it ends no lower (docs/compression.md), so there is no such step.
+The error that counts is that of the product, tr((W - Q) H (W - Q)^T), where H is the Hessian of the layer-wise
+objective: the second moments of the matrix's input. Two steps alternate, beginning at the fit that knows only the
+diagonal of H: palettes (or scales) that are the best for the codes, by least squares; then codes, by coordinate
+descent. This is the LNQ of arXiv 2505.07004. Beginning at GPTQ's codes (arXiv 2210.17323) leads to no smaller error
+(docs/compression.md), so there is no such step.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.output_error import OutputError
 
 ROUNDS = 2
-# Added to each column's mean square, as a share of it, for as many tokens as columns; less for more tokens. It draws
-# correlations that a text shows by chance towards zero (docs/compression.md).
+# Added to each column's mean square, as a share of it, for a text with as many tokens as columns; less for more tokens.
+# It shrinks the correlations that a text shows by chance (docs/compression.md).
 DAMPING = 8.0
 
 
 @dataclass(frozen=True)
 class Hessian:
-    """What a text makes of a matrix's input, float32 (columns, columns) each."""
+    """Second moments of a matrix's input on a text, float32 (columns, columns) each."""
 
     own: np.ndarray
-    """Second moments of the input past the compressed layers: X^T X / tokens."""
+    """X^T X / tokens for X the input that the compressed layers before give."""
     cross: np.ndarray
-    """Of the float model's input with that: F^T X / tokens."""
+    """F^T X / tokens for F the input in the float model."""
     tokens: int
 
     @cached_property
@@ -46,22 +47,22 @@ class Hessian:
         return np.linalg.solve(self.damped, (self.cross - self.own).T).T.astype(np.float32)
 
     def matched(self, weights: np.ndarray) -> np.ndarray:
-        """The weights W' whose product with the input at hand is nearest to what W (rows, columns) makes of the float
-        model's: W' = W C H^-1. What earlier layers lost is made up for as far as the input still tells of it."""
+        """The weights W' = W C H^-1, where C is `cross`: of all weights, those whose product with X is the closest to
+        the product of W (rows, columns) with F. They compensate the errors of earlier layers as far as X allows."""
         return weights + weights @ self._step
 
 
 def compensate(
-    weights: np.ndarray, moments: np.ndarray, start: CompressedMatrix, exact: np.ndarray | None = None
+    weights: np.ndarray, hessian: np.ndarray, start: CompressedMatrix, exact: np.ndarray | None = None
 ) -> CompressedMatrix:
-    """Better `start`, a fit of float32 (rows, columns), for an input with second moments (columns, columns).
+    """Improves `start`, a fit of float32 (rows, columns), for an input with this `hessian` (columns, columns).
 
-    `moments` are symmetric and positive definite. Where `exact` (rows, columns) is True the product is exact
-    whatever the code, by the correction; such places have no error to make up for, and their codes stay.
+    The Hessian is symmetric and positive definite. Where `exact` (rows, columns) is True the correction makes the
+    product exact whatever the code is: there is no error to compensate, and the code stays.
     """
-    moments = np.ascontiguousarray(moments / np.diagonal(moments).mean(), np.float32)  # no product overflows
+    hessian = np.ascontiguousarray(hessian / np.diagonal(hessian).mean(), np.float32)  # so that no product overflows
     exact = np.zeros(weights.shape, bool) if exact is None else exact
-    error = OutputError(np.where(exact, np.float32(0), weights) @ moments, moments, exact)
+    error = OutputError(np.where(exact, np.float32(0), weights) @ hessian, hessian, exact)
     dense = start.dense
     for _ in range(ROUNDS):
         dense = dense.refined(error)

@@ -1,4 +1,4 @@
-"""How loops over single values are compiled: by numba, outside the interpreter's lock."""
+"""How loops over single values are compiled: by numba, to code that runs without the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 import numba
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled, and kept on disk where there is a place for it. What is kept is made again when the function's own
-    module changes, so it should call nothing compiled of another module."""
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function when it is first called, and caches the result on disk where that is possible. The cache
+    notices changes in the function's own module only, so a kernel should not call compiled code of other modules."""
     try:
         return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # nowhere to write: compiled anew in each process
+    except RuntimeError:  # nowhere to write the cache: each process compiles again
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-def part(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled as part of what calls it, which is quicker than to make it callable from Python too."""
+def subroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function as part of the kernels that call it, which is faster than to make it callable from Python."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True}
     return numba.njit(**options)(function)

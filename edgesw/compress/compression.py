@@ -1,4 +1,4 @@
-"""compress_matrix: float weights to a CompressedMatrix."""
+"""compress_matrix: compresses float weights to a CompressedMatrix."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ def compress_matrix(
     hold_out: MatrixHoldOut = NO_MATRIX_HOLD_OUT,
     hessian: Hessian | None = None,
 ) -> CompressedMatrix:
-    """Compresses float32 (rows, columns). The dense part is not fitted to what is held out: those places hold the value
-    nearest to zero that it has.
+    """Compresses float32 (rows, columns). The dense part is not fitted to values that are held out; in their places it
+    has the value nearest to zero that it can represent.
 
-    With the `hessian` of the input, errors compensate each other and those of earlier layers, in the held-out values
-    too; without it the error of each column is weighted by its `importance` (columns,), or all columns count the same.
+    With the `hessian` of the input the codes compensate each other's errors and those of earlier layers, and held-out
+    values are adjusted too. Without it the error of each column is weighted by its `importance` (columns,), or all
+    columns count the same.
     """
     if hessian is not None:
         weights = hessian.matched(weights)
@@ -33,21 +34,21 @@ def compress_matrix(
     whole = sorted(set(hold_out.columns))
     apart = HeldOutColumns(np.array(whole, np.int32), to_float16(weights[:, whole].T)) if whole else None
     if whole and importance is not None:
-        importance = importance.copy()  # importances are relative: one of thousands would leave nothing of the others
+        importance = importance.copy()  # relative: one of thousands would leave nothing for the other columns
         importance[whole] = 0
     exact = hold_out.mask(weights.shape)
     dense = _fitted(weights, scheme, importance, exact)
     if exact is not None and (count := round(hold_out.fraction * weights.size)):
-        exact |= _most_harmed(weights, dense.decode(), importance, exact, count)
+        exact |= _largest_errors(weights, dense.decode(), importance, exact, count)
         dense = _fitted(weights, scheme, importance, exact)
     scalars = None if exact is None else _scalars(weights, exact, whole)
     matrix = CompressedMatrix(dense, apart, scalars)
     return matrix if hessian is None else compensate(weights, hessian.damped, matrix, exact)
 
 
-def prepare(schemes: Iterable[Scheme], compensated: bool) -> None:
-    """Compile what matrices of these schemes are fitted by, or load what was compiled before: some seconds for each
-    kind, once on a machine."""
+def compile_kernels(schemes: Iterable[Scheme], compensated: bool) -> None:
+    """Compiles the kernels that fit matrices of these schemes, or loads them from the cache. Compiling takes some
+    seconds for each kind of scheme, once on a machine."""
     few, eye = np.zeros((4, 4), np.float32), np.eye(4, dtype=np.float32)
     hessian = Hessian(eye, eye, 1) if compensated else None
     for scheme in {replace(scheme, bits=2, group=4) for scheme in schemes}:
@@ -55,23 +56,23 @@ def prepare(schemes: Iterable[Scheme], compensated: bool) -> None:
 
 
 def _fitted(weights: np.ndarray, scheme: Scheme, importance: np.ndarray | None, exact: np.ndarray | None) -> DensePart:
-    """The dense part. Where `exact` (rows, columns) is True the place holds what is nearest to zero."""
+    """The dense part, fitted to zero where `exact` (rows, columns) is True."""
     return scheme.fit(weights if exact is None else np.where(exact, np.float32(0), weights), importance, exact)
 
 
-def _most_harmed(
+def _largest_errors(
     weights: np.ndarray, dense: np.ndarray, importance: np.ndarray | None, exact: np.ndarray, count: int
 ) -> np.ndarray:
-    """Where the squared error times the importance of its column is largest: `count` True in bool (rows, columns)."""
-    harm = np.square(weights - dense) * (1 if importance is None else importance.astype(np.float32))
-    harm[exact] = -1
+    """The `count` places with the largest squared error times the importance of the column: bool (rows, columns)."""
+    error = np.square(weights - dense) * (1 if importance is None else importance.astype(np.float32))
+    error[exact] = -1
     places = np.zeros(weights.size, bool)
-    places[np.argpartition(harm, -count, axis=None)[-count:]] = True
+    places[np.argpartition(error, -count, axis=None)[-count:]] = True
     return places.reshape(weights.shape)
 
 
 def _scalars(weights: np.ndarray, exact: np.ndarray, whole: list[int]) -> HeldOutScalars | None:
-    """What is exact and in none of the columns that are held out whole."""
+    """The places that are exact and outside the whole columns, with their values."""
     rows, columns = np.nonzero(exact)
     apart = ~np.isin(columns, whole)
     rows, columns = rows[apart].astype(np.int32), columns[apart].astype(np.int32)

@@ -1,23 +1,23 @@
 """Coordinate descent on codes, and the least-squares systems of palettes and scales; compiled with numba.
 
-What is made small is the error of a matrix's product, tr((W - Q) H (W - Q)^T) with H the second moments of its input:
-each row by itself, one code at a time, until no single code of the row can be bettered or the passes are over.
-`gradients` below are (W - Q) H, kept up to date: a code that changes adds a row of H to its row, one that stays costs
+It reduces the error of a matrix's product, tr((W - Q) H (W - Q)^T) with H the second moments of its input: each row by
+itself, one code at a time, until no other code at a single place would reduce it further, or the passes are over.
+`gradients` below are (W - Q) H, always up to date: a code that changes adds a row of H to its row, one that stays costs
 nothing.
 
-Loops are written out where numpy has a word for them: numba compiles those in a fraction of the time.
+Loops are written out even where numpy has a function: numba compiles loops in a fraction of the time.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgesw.compress.compiled import compiled, part
+from edgesw.compress.compiled import kernel, subroutine
 
 
-@part
+@subroutine
 def _nearest(value: float, palette: np.ndarray) -> int:
-    """The entry of an ascending palette that is nearest."""
+    """The index of the nearest entry of an ascending palette."""
     low, high = 0, palette.shape[0] - 1
     while low < high:
         middle = (low + high) // 2
@@ -28,33 +28,32 @@ def _nearest(value: float, palette: np.ndarray) -> int:
     return low
 
 
-@part
+@subroutine
 def _add(to: np.ndarray, values: np.ndarray, factor: float) -> None:
-    """to += factor * values. Over whole arrays: numba makes vector instructions of such a loop, not of one that counts
-    on from an index."""
+    """to += factor * values, over whole arrays: numba vectorizes such a loop, but not one that starts at an index."""
     for j in range(to.shape[0]):
         to[j] += factor * values[j]
 
 
-@part
+@subroutine
 def _change(
-    code: int, value: float, i: int, codes: np.ndarray, values: np.ndarray, moments: np.ndarray, gradient: np.ndarray
+    code: int, value: float, i: int, codes: np.ndarray, values: np.ndarray, hessian: np.ndarray, gradient: np.ndarray
 ) -> None:
-    """Give column `i` of a row another code, which stands for `value`."""
+    """Gives column `i` of a row another code, which decodes to `value`."""
     step = value - values[i]
     codes[i] = code
     values[i] = value
-    _add(gradient, moments[i], -step)
+    _add(gradient, hessian[i], -step)
 
 
-@compiled
+@kernel
 def descend_palette(
-    gradients: np.ndarray, moments: np.ndarray, exact: np.ndarray, palette: np.ndarray, codes: np.ndarray, passes: int
+    gradients: np.ndarray, hessian: np.ndarray, exact: np.ndarray, palette: np.ndarray, codes: np.ndarray, passes: int
 ) -> int:
-    """Better the `codes`, uint8 (rows, columns), in place; how many changes that took.
+    """Improves the `codes`, uint8 (rows, columns), in place. Returns the number of changes.
 
-    gradients float32 (rows, columns), changed too; moments float32 (columns, columns), diagonal above 0; exact (rows,
-    columns): True where the product is exact whatever the code; palette float32 (entries,), ascending.
+    gradients are float32 (rows, columns) and updated; hessian float32 (columns, columns) with a positive diagonal;
+    exact (rows, columns) is True where the product is exact whatever the code; palette float32 (entries,), ascending.
     """
     rows, columns = codes.shape
     values = np.empty(columns, np.float32)
@@ -66,25 +65,26 @@ def descend_palette(
         for _ in range(passes):
             before = changes
             for i in range(columns):
-                code = _nearest(values[i] + gradient[i] / moments[i, i], palette)
+                code = _nearest(values[i] + gradient[i] / hessian[i, i], palette)
                 if code != codes[row, i] and not exact[row, i]:
-                    _change(code, palette[code], i, codes[row], values, moments, gradient)
+                    _change(code, palette[code], i, codes[row], values, hessian, gradient)
                     changes += 1
             if changes == before:
                 break
     return changes
 
 
-@part
+@subroutine
 def _nearest_vector(target: np.ndarray, counts: np.ndarray, palette: np.ndarray, distances: np.ndarray) -> int:
-    """The entry of palette (vector, entries) that is nearest to target (vector,), by the values that count (1 or 0)."""
+    """The index of the entry of palette (vector, entries) that is nearest to target (vector,). Of its values only those
+    with a count of 1 matter, not those with 0."""
     distances[:] = np.float32(0)
     for k in range(target.shape[0]):
         entries, value, weight = palette[k], target[k], counts[k]
         for entry in range(entries.shape[0]):
             off = entries[entry] - value
             distances[entry] += weight * off * off
-    # As integers, the bits of numbers from 0 on are in the numbers' order: their minimum takes vector instructions.
+    # Read as integers, the bits of numbers from 0 on have the order of the numbers, and their minimum is vectorized.
     bits = distances.view(np.int32)
     least = bits[0]
     for entry in range(bits.shape[0]):
@@ -95,10 +95,11 @@ def _nearest_vector(target: np.ndarray, counts: np.ndarray, palette: np.ndarray,
     return best
 
 
-@compiled
+@kernel
 def encode_vectors(weights: np.ndarray, exact: np.ndarray, palette: np.ndarray, codes: np.ndarray) -> None:
-    """Fill in `codes`, uint8 (rows / vector, columns): the entry of palette, float32 (vector, entries), nearest to what
-    the vector's rows have in the column, but for places where `exact` (rows, columns) is True."""
+    """Fills in `codes`, uint8 (rows / vector, columns): the index of the entry of palette, float32 (vector, entries),
+    that is nearest to the values of the vector's rows in the column. Places where `exact` (rows, columns) is True are
+    left out."""
     vector, entries = palette.shape
     target, counts = np.empty(vector, np.float32), np.empty(vector, np.float32)
     distances = np.empty(entries, np.float32)
@@ -110,12 +111,12 @@ def encode_vectors(weights: np.ndarray, exact: np.ndarray, palette: np.ndarray, 
             codes[row, i] = _nearest_vector(target, counts, palette, distances)
 
 
-@compiled
+@kernel
 def vector_totals(
     weights: np.ndarray, importance: np.ndarray, exact: np.ndarray, codes: np.ndarray, palette: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each entry the weighted sum of the values with its code, and the sum of their weights: float64 (vector,
-    entries) each."""
+    """The weighted sum of the values with each entry's code, and the sum of their weights: float64 (vector, entries)
+    each."""
     vector = palette.shape[0]
     sums, totals = np.zeros(palette.shape), np.zeros(palette.shape)
     for row in range(codes.shape[0]):
@@ -127,9 +128,9 @@ def vector_totals(
     return sums, totals
 
 
-@compiled
+@kernel
 def descend_vectors(
-    gradients: np.ndarray, moments: np.ndarray, exact: np.ndarray, palette: np.ndarray, codes: np.ndarray, passes: int
+    gradients: np.ndarray, hessian: np.ndarray, exact: np.ndarray, palette: np.ndarray, codes: np.ndarray, passes: int
 ) -> int:
     """As `descend_palette`, for codes (rows / vector, columns) of entries of palette, float32 (vector, entries)."""
     vector, entries = palette.shape
@@ -147,14 +148,14 @@ def descend_vectors(
             before = changes
             for i in range(columns):
                 for k in range(vector):
-                    target[k] = values[k, i] + own[k, i] / moments[i, i]
+                    target[k] = values[k, i] + own[k, i] / hessian[i, i]
                     counts[k] = np.float32(0) if held[k, i] else np.float32(1)
                 code = _nearest_vector(target, counts, palette, distances)
                 if code == codes[row, i] or not counts.any():
                     continue
                 for k in range(vector):
                     if not held[k, i]:
-                        _change(code, palette[k, code], i, codes[row], values[k], moments, own[k])
+                        _change(code, palette[k, code], i, codes[row], values[k], hessian, own[k])
                     values[k, i] = palette[k, code]
                 changes += 1
             if changes == before:
@@ -162,10 +163,10 @@ def descend_vectors(
     return changes
 
 
-@compiled
+@kernel
 def descend_blocks(
     gradients: np.ndarray,
-    moments: np.ndarray,
+    hessian: np.ndarray,
     exact: np.ndarray,
     scales: np.ndarray,
     zeros: np.ndarray,
@@ -174,8 +175,8 @@ def descend_blocks(
     codes: np.ndarray,
     passes: int,
 ) -> int:
-    """As `descend_palette`, for values (code - zero) * scale with codes from 0 to `top`; scales above 0 and zeros are
-    float32 (rows, blocks)."""
+    """As `descend_palette`, for values (code - zero) * scale with codes from 0 to `top`. Scales, none of them 0, and
+    zeros are float32 (rows, blocks)."""
     rows, columns = codes.shape
     values = np.empty(columns, np.float32)
     changes = 0
@@ -187,21 +188,22 @@ def descend_blocks(
             before = changes
             for i in range(columns):
                 scale, zero = scales[row, i // block], zeros[row, i // block]
-                integer = np.rint((values[i] + gradient[i] / moments[i, i]) / scale) + zero
+                integer = np.rint((values[i] + gradient[i] / hessian[i, i]) / scale) + zero
                 code = np.uint8(min(max(integer, np.float32(0)), np.float32(top)))
                 if code != codes[row, i] and not exact[row, i]:
-                    _change(code, (np.float32(code) - zero) * scale, i, codes[row], values, moments, gradient)
+                    _change(code, (np.float32(code) - zero) * scale, i, codes[row], values, hessian, gradient)
                     changes += 1
             if changes == before:
                 break
     return changes
 
 
-@compiled
+@kernel
 def palette_system(
-    products: np.ndarray, moments: np.ndarray, exact: np.ndarray, codes: np.ndarray, entries: int
+    products: np.ndarray, hessian: np.ndarray, exact: np.ndarray, codes: np.ndarray, entries: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the best palette x of these rows solves for given codes: A x = b, float64 (entries, entries), (entries,).
+    """The system whose solution x is the best palette of these rows for given codes: A x = b, float64 (entries,
+    entries) and (entries,).
 
     With P the one-hot codes of a row w, A is the sum of P^T H P over the rows, b of P^T H w; `products` are the H w,
     float32 (rows, columns). A and H are symmetric, so half of each is summed.
@@ -215,8 +217,8 @@ def palette_system(
             if not exact[row, i]:
                 code = codes[row, i]
                 right[code] += products[row, i]
-                system[code, code] += moments[i, i] / 2
-                _add(sums[code, i + 1 :], moments[i, i + 1 :], np.float32(1))
+                system[code, code] += hessian[i, i] / 2
+                _add(sums[code, i + 1 :], hessian[i, i + 1 :], np.float32(1))
         for k in range(entries):
             for j in range(columns):
                 if not exact[row, j]:
@@ -224,12 +226,12 @@ def palette_system(
     return system + system.T, right
 
 
-@compiled
+@kernel
 def scale_system(
-    products: np.ndarray, moments: np.ndarray, exact: np.ndarray, integers: np.ndarray, block: int
+    products: np.ndarray, hessian: np.ndarray, exact: np.ndarray, integers: np.ndarray, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the best scales x of one row solve for given integers (columns,): A x = b, float64 (blocks, blocks).
-    `products` (columns,) are H w."""
+    """The system whose solution x are the best scales of one row for given integers (columns,): A x = b, float64
+    (blocks, blocks) and (blocks,). `products` (columns,) are H w."""
     columns = integers.shape[0]
     blocks = (columns + block - 1) // block
     system, right = np.zeros((blocks, blocks)), np.zeros(blocks)
@@ -237,8 +239,8 @@ def scale_system(
     for i in range(columns):
         if integers[i] != 0 and not exact[i]:
             right[i // block] += integers[i] * products[i]
-            system[i // block, i // block] += integers[i] * integers[i] * moments[i, i] / 2
-            _add(sums[i // block, i + 1 :], moments[i, i + 1 :], integers[i])
+            system[i // block, i // block] += integers[i] * integers[i] * hessian[i, i] / 2
+            _add(sums[i // block, i + 1 :], hessian[i, i + 1 :], integers[i])
     for k in range(blocks):
         for j in range(k * block, columns):
             if not exact[j]:

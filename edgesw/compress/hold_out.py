@@ -20,7 +20,7 @@ class MatrixHoldOut:
     scalars: tuple[tuple[int, int], ...] = ()
     """(row, column) each."""
     fraction: float = 0.0
-    """The share of the scalars to hold out besides: those that quantization harms most."""
+    """The share of the scalars to hold out in addition: those that quantization harms most."""
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray | None:
         """True at the places in columns and scalars, bool (rows, columns); None where nothing is held out."""
@@ -42,7 +42,7 @@ class HoldOut:
     scalars: tuple[Coordinates, ...] = ()
     """Single scalars of `down_proj`. Conversions hold out their whole columns, which take no more bytes."""
     fraction: float = 0.0
-    """The share of the scalars of each of the layers' matrices to hold out besides."""
+    """The share of the scalars of each of the layers' matrices to hold out in addition."""
 
     def only(self, name: str) -> HoldOut:
         """What is held out of this matrix and no other."""

@@ -1,41 +1,41 @@
 """One-dimensional k-means, solved exactly on the distinct values and their weights; compiled with numba.
 
-The optimum for k clusters is a partition of the sorted values into k runs. It is found by paying a price for each run:
-for a given price the best partition into any number of runs takes one pass over the values, and the price at which it
-has k runs is soon found, since runs fall with the price's cube root (Grønlund et al., arXiv 1701.07204, section 4).
-Values so regular that no price gives k runs have a price at which more and fewer are equally good: two such partitions
-are joined to one of k (Aggarwal, Schieber and Tokuyama, 1994, lemma 4).
+The optimum for k clusters is a partition of the sorted values into k runs. Each run is given a price: for a given price
+one pass over the values finds the best partition into any number of runs, and a few passes find the price at which it
+has k, since the number of runs falls with the price's cube root (Grønlund et al., arXiv 1701.07204, section 4). If the
+values are so regular that no price gives k runs, there is one at which partitions into more and into fewer runs are
+equally good; two such partitions are joined to one of k (Aggarwal, Schieber and Tokuyama, 1994, lemma 4).
 
-Loops are written out where numpy has a word for them: numba compiles those in a fraction of the time.
+Loops are written out even where numpy has a function: numba compiles loops in a fraction of the time.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from edgesw.compress.compiled import compiled, part
+from edgesw.compress.compiled import kernel, subroutine
 
-_PASSES = 200  # more than any search takes; each pass is one over the distinct values
-_CELLS = 8  # for each cluster, in the coarse look
+_PASSES = 200  # over the distinct values: more than any search takes
+_CELLS = 8  # per cluster, in the coarse search
 
 
-@part
+@subroutine
 def _better(best: np.ndarray, totals: np.ndarray, new: int, known: int, end: int) -> bool:
-    """Is the run from `new` to `end`, after the best up to `new`, as good as that from `known`? A run takes
-    sum^2 / weight off the error. Both sides are multiplied by both weights: two divisions would take longer."""
+    """Whether the run from `new` to `end`, after the best runs up to `new`, is as good as the one from `known`. A run
+    reduces the error by sum^2 / weight. Both sides are multiplied by both weights: two divisions would take longer."""
     weight, sums = totals[end, 0] - totals[new, 0], totals[end, 1] - totals[new, 1]
     known_weight, known_sums = totals[end, 0] - totals[known, 0], totals[end, 1] - totals[known, 1]
     left = (best[new] - best[known]) * weight * known_weight + sums * sums * known_weight
     return bool(left >= known_sums * known_sums * weight)
 
 
-@part
+@subroutine
 def _best_runs(totals: np.ndarray, price: float, before: np.ndarray) -> int:
-    """How many runs the partition with the largest sum of (sum^2 / weight - price) over its runs has. `before` gets the
-    start of the last run for each end.
+    """The number of runs in the partition with the largest sum of (sum^2 / weight - price) over its runs. `before` gets
+    the start of the last run for each end.
 
-    Starts only move forward as ends do (the error is Monge), so of each start it is enough to know from which end on it
-    is the best.
+    As ends move forward, best starts never move back (the error is Monge): for each start it is enough to know the
+    first end for which it is the best.
     """
     count = totals.shape[0] - 1
     best = np.empty(count + 1)
@@ -49,7 +49,7 @@ def _best_runs(totals: np.ndarray, price: float, before: np.ndarray) -> int:
         sums = totals[end, 1] - totals[start, 1]
         best[end] = best[start] + sums * sums / (totals[end, 0] - totals[start, 0]) - price
         before[end] = start
-        # From which end on is a run that begins here better than those from all known starts?
+        # The first end for which a run that begins here is better than those from all known starts.
         low = max(since[tail], end + 1)
         while end < count and _better(best, totals, end, starts[tail], low):
             if tail == head:
@@ -59,7 +59,7 @@ def _best_runs(totals: np.ndarray, price: float, before: np.ndarray) -> int:
             low = max(since[tail], end + 1)
         high, step = low, 1
         if tail >= head:
-            while high < count:  # worse at `low`: is it better a little later?
+            while high < count:  # worse at `low`: tries later ends
                 high = min(low + step, count)
                 if _better(best, totals, end, starts[tail], high):
                     break
@@ -80,10 +80,10 @@ def _best_runs(totals: np.ndarray, price: float, before: np.ndarray) -> int:
     return runs
 
 
-@part
+@subroutine
 def _starting_price(totals: np.ndarray, clusters: int) -> float:
-    """The price for about this many runs: error falls with the cube of the integral of the density's cube root, over
-    12 k^2 (Panter and Dite, 1951)."""
+    """A price that gives about this many runs. The error is the cube of the integral of the density's cube root,
+    divided by 12 k^2 (Panter and Dite, 1951)."""
     count, root = totals.shape[0] - 1, 0.0
     step = max(1, count // 64)
     for cell in range(step, count - step + 1, step):
@@ -95,12 +95,11 @@ def _starting_price(totals: np.ndarray, clusters: int) -> float:
     return max(root**3 / 6 / clusters**3, 1e-300)
 
 
-@part
+@subroutine
 def _joined(more: np.ndarray, fewer: np.ndarray, clusters: int) -> np.ndarray:
-    """Ends of a partition into `clusters` runs, no worse than two that are best at one price and have more and fewer.
-
-    It follows `more` until an edge of it lies within one of `fewer`, and then `fewer`.
-    """
+    """Ends of a partition into `clusters` runs, made of two that are the best at one price and have more and fewer
+    runs. It is as good as they are: it follows `more` until one of its runs lies within a run of `fewer`, and then
+    `fewer`."""
     ahead = clusters - (len(fewer) - 1)
     at = 0
     while more[at + 1 + ahead] > fewer[at + 1]:
@@ -111,7 +110,7 @@ def _joined(more: np.ndarray, fewer: np.ndarray, clusters: int) -> np.ndarray:
     return ends
 
 
-@part
+@subroutine
 def _ends(before: np.ndarray, runs: int, count: int) -> np.ndarray:
     """Ends of a partition's runs (runs + 1,), with 0 at the front."""
     ends = np.zeros(runs + 1, np.int64)
@@ -121,9 +120,9 @@ def _ends(before: np.ndarray, runs: int, count: int) -> np.ndarray:
     return ends
 
 
-@part
+@subroutine
 def _gain(totals: np.ndarray, ends: np.ndarray) -> float:
-    """How much a partition takes off the error: the sum of sum^2 / weight over its runs."""
+    """By how much a partition reduces the error: the sum of sum^2 / weight over its runs."""
     gain = 0.0
     for run in range(len(ends) - 1):
         start, end = ends[run], ends[run + 1]
@@ -131,16 +130,16 @@ def _gain(totals: np.ndarray, ends: np.ndarray) -> float:
     return gain
 
 
-@part
+@subroutine
 def _partition(totals: np.ndarray, clusters: int, price: float) -> tuple[np.ndarray, float]:
-    """Ends (clusters + 1,) of the best partition into `clusters` runs, and the price that gave it, from a first guess.
+    """Ends (clusters + 1,) of the best partition into `clusters` runs, and the price that gave it.
 
-    Prices that give too many and too few runs close in on it. The price at which two partitions are equally good is
-    where a third between them is better, if there is one: after that there is none, and they are joined.
+    The search begins at `price` and narrows down between prices that give too many and too few runs. At the price where
+    two partitions are equally good, one between them is better if there is any; if there is none, they are joined.
     """
     count = totals.shape[0] - 1
     before = np.zeros(count + 1, np.int64)
-    # What is best at no price and at any price: every value by itself, and all together.
+    # The best partitions at a price of zero and at a very high one: every value by itself, and all together.
     more, fewer = np.arange(count + 1), np.arange(0, 2 * count, count)
     low, high = 0.0, np.inf
     tie = False
@@ -161,16 +160,16 @@ def _partition(totals: np.ndarray, clusters: int, price: float) -> tuple[np.ndar
         elif low > 0 and high < np.inf:
             part = np.log((len(more) - 1) / clusters) / np.log((len(more) - 1) / (len(fewer) - 1))
             price = low * (high / low) ** part
-        else:  # further than the law says, more so every time, so as to have a price on either side
+        else:  # a little further than the law says, and more every time, to get a price on either side
             further = min(0.5, 2.0**turn * 0.5 / clusters)
             price *= (runs / clusters) ** 3 * (1 + further if runs > clusters else 1 - further)
     return _joined(more, fewer, clusters), price
 
 
-@part
+@subroutine
 def _coarse(totals: np.ndarray, clusters: int) -> np.ndarray:
-    """Running totals of cells, several for each cluster: none has more than its share of the values, nor of their range
-    (which keeps outliers apart)."""
+    """Running totals of cells, several per cluster. None has more than its share of the values, or of their range, so
+    that outliers have cells of their own."""
     count, cells = totals.shape[0] - 1, _CELLS * clusters
     first = totals[1, 1] / totals[1, 0]
     last = (totals[count, 1] - totals[count - 1, 1]) / (totals[count, 0] - totals[count - 1, 0])
@@ -188,12 +187,12 @@ def _coarse(totals: np.ndarray, clusters: int) -> np.ndarray:
     return coarse[: cell + 1]
 
 
-@compiled
+@kernel
 def exact_clusters(totals: np.ndarray, mean: float, clusters: int) -> np.ndarray:
-    """The centroids, float64 (clusters,) ascending, with the least weighted squared error of all.
+    """The centroids, float64 (clusters,) ascending, with the smallest possible weighted squared error.
 
-    `totals` (n + 1, 2) are running totals of weight and weight * (value - mean) over n ascending values, from zero.
-    Where there are fewer values than clusters, each value is one and the last repeats; 0 where there are none.
+    `totals` (n + 1, 2) are running totals of weight and weight * (value - mean) over n ascending values, beginning with
+    zeros. With fewer values than clusters each value is a centroid and the last one repeats; without any all are 0.
     """
     count = totals.shape[0] - 1
     centroids = np.zeros(clusters)
@@ -201,7 +200,7 @@ def exact_clusters(totals: np.ndarray, mean: float, clusters: int) -> np.ndarray
         ends = np.arange(count + 1)
     else:
         price = _starting_price(totals, clusters)
-        if count > 2 * _CELLS * clusters:  # a look at fewer values, cheap, brings the price close
+        if count > 2 * _CELLS * clusters:  # a search over fewer values, which is cheap, gives a close price
             price = _partition(_coarse(totals, clusters), clusters, price)[1]
         ends = _partition(totals, clusters, price)[0]
     for run in range(len(ends) - 1):

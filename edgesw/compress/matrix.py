@@ -12,7 +12,7 @@ from edgesw.compress.scheme import DensePart, Scheme
 
 @dataclass(frozen=True)
 class HeldOutColumns:
-    """Whole columns kept out of the dense part."""
+    """Whole columns that are held out of the dense part."""
 
     columns: np.ndarray  # int32 (k,), ascending
     values: np.ndarray  # float16 (k, rows)
@@ -20,7 +20,7 @@ class HeldOutColumns:
 
 @dataclass(frozen=True)
 class HeldOutScalars:
-    """Scalars here and there kept out of the dense part."""
+    """Single scalars that are held out of the dense part."""
 
     rows: np.ndarray  # int32 (n,), ascending
     columns: np.ndarray  # int32 (n,)
@@ -29,7 +29,7 @@ class HeldOutScalars:
 
 @dataclass(frozen=True)
 class ColumnCorrection:
-    """What is added to the dense product for held-out columns: y += x[..., columns] @ delta."""
+    """The correction for held-out columns, added to the dense product: y += x[..., columns] @ delta."""
 
     columns: np.ndarray  # int32 (k,), ascending
     delta: np.ndarray  # float16 (k, rows)
@@ -37,7 +37,7 @@ class ColumnCorrection:
 
 @dataclass(frozen=True)
 class ScalarCorrection:
-    """What is added to it for held-out scalars: y[..., rows] += x[..., columns] * delta, one after the other."""
+    """The correction for held-out scalars: y[..., rows] += x[..., columns] * delta, one after the other."""
 
     rows: np.ndarray  # int32 (n,), ascending
     columns: np.ndarray  # int32 (n,)
@@ -46,7 +46,7 @@ class ScalarCorrection:
 
 @dataclass(frozen=True)
 class Corrections:
-    """What puts back what is held out of a matrix; None where there is nothing of the kind."""
+    """The corrections of a matrix; None where nothing of the kind is held out."""
 
     columns: ColumnCorrection | None
     scalars: ScalarCorrection | None
@@ -59,7 +59,7 @@ class CompressedMatrix:
     dense: DensePart
     held_out_columns: HeldOutColumns | None = None
     held_out_scalars: HeldOutScalars | None = None
-    """None of them in a held-out column."""
+    """Outside the held-out columns."""
 
     @property
     def scheme(self) -> Scheme:
@@ -72,8 +72,8 @@ class CompressedMatrix:
         return self.dense.shape
 
     def corrections(self, inputs_zeroed: bool = False) -> Corrections:
-        """What is missing in the dense part. Deltas are rounded to float16, at most its largest number. With
-        `inputs_zeroed` the dense part gets zeros for held-out columns, so the deltas are their whole values."""
+        """What the dense part lacks. Deltas are rounded to float16 and clipped to its range. With `inputs_zeroed` the
+        dense part gets zeros for held-out columns, so the deltas are their whole values."""
         columns, scalars = None, None
         if (whole := self.held_out_columns) is not None and inputs_zeroed:
             columns = ColumnCorrection(whole.columns, whole.values)
@@ -86,7 +86,7 @@ class CompressedMatrix:
         return Corrections(columns, scalars)
 
     def dequantize(self) -> np.ndarray:
-        """Float32 (rows, columns): the matrix this stands for, corrections included."""
+        """The matrix that this represents, with corrections, float32 (rows, columns)."""
         matrix, corrections = self.dense.decode(), self.corrections()
         if (whole := corrections.columns) is not None:
             matrix[:, whole.columns] += whole.delta.astype(np.float32).T

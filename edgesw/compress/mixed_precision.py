@@ -1,4 +1,4 @@
-"""Mix: what each matrix may be where only a measurement can tell, and what all of them may come to."""
+"""MixedPrecision: the schemes that each matrix may get, and the budget for all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgesw.compress.scheme import Scheme
 
 @dataclass(frozen=True)
 class MatrixPlan:
-    """One matrix: (rows, columns) and its scheme."""
+    """One matrix: its shape, its scheme and its size."""
 
     name: str
     rows: int
@@ -21,6 +21,7 @@ class MatrixPlan:
 
     @property
     def weights(self) -> int:
+        """The number of its weights."""
         return self.rows * self.columns
 
     @property
@@ -30,31 +31,33 @@ class MatrixPlan:
 
 
 @dataclass(frozen=True)
-class Mix:
-    """What each matrix of the layers may be, in forward order, and what all of them may come to."""
+class MixedPrecision:
+    """The options of each of the layers' matrices, in forward order, and the budget for all of them. Sensitivities,
+    which have to be measured, decide between the options."""
 
     options: tuple[tuple[MatrixPlan, ...], ...]
-    """By ascending width."""
+    """Of each matrix by ascending width."""
     budget: int
     """Code bits, or bytes if `stored`."""
     stored: bool
 
     @property
     def schemes(self) -> dict[str, list[Scheme]]:
-        """The options by matrix name, as the harms of `allocated` must be."""
+        """The options by matrix name, in the order in which `allocated` takes sensitivities."""
         return {options[0].name: [option.scheme for option in options] for options in self.options}
 
-    def allocated(self, harms: Mapping[str, Sequence[float]]) -> tuple[MatrixPlan, ...]:
-        """The matrices with the least sum of harms that the budget allows; `harms` by name, in the options' order."""
+    def allocated(self, sensitivities: Mapping[str, Sequence[float]]) -> tuple[MatrixPlan, ...]:
+        """The matrices with the smallest sum of sensitivities that the budget allows. `sensitivities` are by name, in
+        the order of the options."""
         costs = [[m.stored_bytes if self.stored else m.scheme.bits * m.weights for m in one] for one in self.options]
-        chosen = allocate(costs, [harms[options[0].name] for options in self.options], self.budget)
+        chosen = allocate(costs, [sensitivities[options[0].name] for options in self.options], self.budget)
         return tuple(options[choice] for options, choice in zip(self.options, chosen, strict=True))
 
-    def without(self, corrections: int) -> Mix:
-        """What is left of a budget of bytes, and at least what the narrowest options take."""
+    def without(self, corrections: int) -> MixedPrecision:
+        """The same with a budget of bytes that pays for corrections first; the narrowest options always fit."""
         least = sum(options[0].stored_bytes for options in self.options)
         return replace(self, budget=max(self.budget - corrections, least))
 
     def forecast(self) -> tuple[MatrixPlan, ...]:
-        """An allocation to the same budget that takes each weight for as sensitive as any other, at 6 dB a bit."""
+        """An allocation to the same budget as if all weights were equally sensitive, at 6 dB per bit."""
         return self.allocated({m[0].name: [o.weights * 4.0**-o.scheme.bits for o in m] for m in self.options})

@@ -1,4 +1,4 @@
-"""OutputError: the error of a matrix's product, which error compensation makes small."""
+"""OutputError: the error of a matrix's product, which error compensation reduces."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ def fit_palettes(
 ) -> np.ndarray:
     """Palettes, float16 (groups, 2**bits) ascending, for every `group` rows (0: all) of float32 (rows, columns).
 
-    For weights that float16 holds exactly, the least squared error there is before entries are rounded to float16; for
-    others, of weights cut off to float16. That of a column is weighted by its `importance` (columns,). Values where
-    the boolean mask `held_out` is set do not count. An entry beyond float16's range becomes its largest number.
+    Before entries are rounded to float16 they have the smallest possible squared error, if the weights are float16
+    exactly; if not, clusters cut between float16 values only. The error of each column is weighted by its `importance`
+    (columns,). Values where the boolean mask `held_out` is set do not count. Entries are clipped to float16's range.
     """
     from edgesw.compress.bins import Histogram, add_to_histogram, distinct_totals, empty_histogram
     from edgesw.compress.kmeans import exact_clusters
@@ -44,7 +44,7 @@ def fit_palettes(
         starts = range(groups.start, groups.stop, step)
         return [palette(add(slice(start, min(start + step, groups.stop)), histogram)) for start in starts]
 
-    if step >= rows:  # one large group: its rows are what threads share
+    if step >= rows:  # one large group: threads share its rows
         whole, *others = threaded(lambda part: add(part, empty_histogram()), _shares(rows, 1))
         for other in others:
             whole.weight[:] += other.weight
@@ -58,13 +58,13 @@ def fit_palettes(
 
 
 def column_weights(columns: int, importance: np.ndarray | None) -> np.ndarray:
-    """What the squared error of each column counts, (columns,): its importance beside the mean, all alike without. The
-    floor keeps columns whose inputs were all silent from being fitted to nothing."""
+    """The weight of each column's squared error, (columns,): its importance relative to the mean, or 1 without one. A
+    small constant is added, so that columns whose inputs are all zero still get a fit."""
     return np.ones(columns) if importance is None else importance / max(float(importance.mean()), 1e-30) + 1e-6
 
 
 def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
-    """Codes, uint8 (rows, columns): the nearest entry of each value's palette."""
+    """Codes, uint8 (rows, columns): the index of the nearest entry in each value's palette."""
     from edgesw.compress.bins import encode, float16_of_bins
 
     rows = len(weights)
@@ -83,7 +83,7 @@ def encode_palettes(weights: np.ndarray, palettes: np.ndarray, group: int) -> np
 
 
 def decode_palettes(codes: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
-    """The matrix, float32 (rows, columns), of codes (rows / vector, columns) and palettes (groups, entries) or, of
+    """The matrix, float32 (rows, columns), for codes (rows / vector, columns) and palettes (groups, entries) or, with
     vectors, (groups, entries, vector)."""
     vector = 1 if palettes.ndim == 2 else palettes.shape[2]
     rows, columns = len(codes) * vector, codes.shape[1]
@@ -93,6 +93,6 @@ def decode_palettes(codes: np.ndarray, palettes: np.ndarray, group: int) -> np.n
 
 
 def _shares(rows: int, step: int) -> list[slice]:
-    """The rows, as many slices as there are threads, each of whole groups of `step` rows."""
+    """One slice of the rows per thread, each of whole groups of `step` rows."""
     each = -(-rows // step // cores()) * step or rows
     return [slice(start, min(start + each, rows)) for start in range(0, rows, each)]

@@ -16,7 +16,7 @@ from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix_file import find_matrix, matrix_path, save_matrix
 from edgesw.compress.plan import CompressionPlan
-from edgesw.compress.threads import cores, use_cores
+from edgesw.compress.threads import cores, limit_cores
 from edgesw.errors import EdgeswError
 
 _IMPORTANCE = "importance"
@@ -67,7 +67,7 @@ def matrix_tasks(
 
 def compress_task(task: MatrixTask) -> None:
     """Compresses the matrix and writes it to the task's output. Raises EdgeswError as CompressedDecoder does."""
-    use_cores(task.cores)
+    limit_cores(task.cores)
     with np.load(task.importance) as stored:
         importance = {task.name: stored[task.name]} if task.name in stored else None
     decoder = CompressedDecoder(_opened(task.checkpoint), task.plan, importance, task.hold_out)

@@ -1,4 +1,4 @@
-"""CompressionPlan: which scheme and how many bits each matrix gets; a Mix where only a measurement can tell."""
+"""CompressionPlan: the scheme and the bits of each matrix, decided or with the options of mixed precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgesw.compress.block_scheme import BlockScheme
 from edgesw.compress.budget import bit_budget, byte_budget
 from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.hold_out import HoldOut
-from edgesw.compress.mixed_precision import MatrixPlan, Mix
+from edgesw.compress.mixed_precision import MatrixPlan, MixedPrecision
 from edgesw.compress.palette_scheme import PaletteScheme
 from edgesw.compress.scheme import Scheme
 from edgesw.decoder.names import TensorName
@@ -23,7 +23,6 @@ VALUE_BYTES = 2
 HEAD_BITS = 8
 SCHEMES: dict[str, type[Scheme]] = {scheme.kind: scheme for scheme in (PaletteScheme, BlockScheme)}
 
-
 Schemes = tuple[tuple[str, Scheme], ...]
 
 
@@ -32,8 +31,8 @@ class CompressionPlan:
     """The matrices of a decoder in forward order; a tied head is the embedding's own entry."""
 
     matrices: tuple[MatrixPlan, ...]
-    mix: Mix | None = None
-    """Where it is given, the layers' matrices are a forecast, and `measured` says what they will be."""
+    mixed_precision: MixedPrecision | None = None
+    """The options of the layers' matrices, if sensitivities are to decide; until then the matrices are a forecast."""
 
     @cached_property
     def _by_name(self) -> dict[str, MatrixPlan]:
@@ -43,14 +42,16 @@ class CompressionPlan:
         return name in self._by_name
 
     def scheme(self, name: str) -> Scheme:
+        """The scheme of the matrix with this name."""
         return self._by_name[name].scheme
 
-    def measured(self, harms: Mapping[str, Sequence[float]], corrections: int = 0) -> CompressionPlan:
-        """The plan in which the mix is allocated by the harm of each of its options: matrix name -> nats per token.
-        A budget of bytes pays for `corrections` bytes too."""
-        assert self.mix is not None
-        mix = self.mix.without(corrections) if self.mix.stored else self.mix
-        return CompressionPlan((*mix.allocated(harms), *self.matrices[len(mix.options) :]))
+    def measured(self, sensitivities: Mapping[str, Sequence[float]], corrections: int = 0) -> CompressionPlan:
+        """The plan that the sensitivity of each option decides, matrix name -> nats per token. A budget of bytes pays
+        for `corrections` bytes too."""
+        mixed = self.mixed_precision
+        assert mixed is not None
+        mixed = mixed.without(corrections) if mixed.stored else mixed
+        return CompressionPlan((*mixed.allocated(sensitivities), *self.matrices[len(mixed.options) :]))
 
     @property
     def layers(self) -> tuple[MatrixPlan, ...]:
@@ -59,7 +60,7 @@ class CompressionPlan:
 
     @property
     def summary(self) -> str:
-        """The schemes of the layers' matrices, in words."""
+        """The schemes of the layers' matrices as they are printed."""
         widths = sorted({matrix.scheme.bits for matrix in self.layers})
         if len(widths) == 1:
             return " and ".join(dict.fromkeys(matrix.scheme_text for matrix in self.layers))
@@ -68,11 +69,12 @@ class CompressionPlan:
 
     @property
     def stored_bytes(self) -> int:
+        """Bytes of all matrices, without corrections."""
         return sum(matrix.stored_bytes for matrix in self.matrices)
 
     def correction_bytes(self, hold_out: HoldOut) -> int:
-        """Bytes of the corrections: a float16 value for each scalar, in columns or not; an index for each column, two
-        for each other scalar."""
+        """Bytes of the corrections: a float16 value for every scalar, an index for every column, and two for every
+        scalar outside the columns."""
         total = 0
         for matrix in self.matrices:
             own = hold_out.of(matrix.name)
@@ -83,7 +85,7 @@ class CompressionPlan:
 
     @property
     def schemes(self) -> Schemes:
-        """Every matrix's name and scheme: targets with the same ones have the same matrices."""
+        """Name and scheme of every matrix: targets that agree in them have the same matrices."""
         return tuple((matrix.name, matrix.scheme) for matrix in self.matrices)
 
     @property
@@ -113,19 +115,19 @@ def make_plan(
     embedding_bits: int = HEAD_BITS,
     cluster_dim: int = 1,
 ) -> CompressionPlan:
-    """Plan for `bits` code bits per weight of the layers' matrices, or for `size` bytes of weights, all counted.
+    """Plans `bits` code bits per weight of the layers' matrices, or `size` bytes for all weights.
 
-    One width for all where the format has it, else a mix of those it has: a forecast, until it is `measured`. Palettes
-    have vectors of up to `cluster_dim` values where a code of the format's widths can hold them, 1 or 2 or 4.
-    Raises UsageError for bits outside 2 to 8, a scheme the format lacks, a group size or a model it cannot carry, and
-    for a budget that the format's widths cannot meet.
+    All matrices get one width where the format has it; otherwise the plan has mixed precision, a forecast until it is
+    `measured`. Palette entries are vectors of up to `cluster_dim` values (1, 2 or 4) where the format's codes can index
+    them. Raises UsageError for bits outside 2 to 8, a scheme that the format lacks, a group size or a model that it
+    cannot store, and a budget that its widths cannot meet.
     """
     if size is None and not BITS[0] <= bits <= BITS[-1]:
         raise UsageError(f"--bits {bits:g} is out of range: choose from 2 to 8.")
     if spec.head_dim % can.head_multiple:
         raise UsageError(
             f"this model's attention heads have {spec.head_dim} channels, and the runtime takes multiples of "
-            f"{can.head_multiple} only: take --portable or another target."
+            f"{can.head_multiple} only: add --portable or another target."
         )
     kind = kind or ("palette" if cluster_dim > 1 else _preferred(can, None if size else bits))
     if kind not in can.widths:
@@ -142,14 +144,15 @@ def make_plan(
         tuple(_matrix(spec, name, kind, width, group, can, cluster_dim) for width in widths) for name in spec.matrices()
     )
     if size is None:
-        mix = Mix(options, bit_budget(options, bits), stored=False)
+        mixed = MixedPrecision(options, bit_budget(options, bits), stored=False)
     else:
-        mix = Mix(options, byte_budget(options, size, sum(matrix.stored_bytes for matrix in head)), stored=True)
-    return CompressionPlan((*mix.forecast(), *head), mix)
+        others = sum(matrix.stored_bytes for matrix in head)
+        mixed = MixedPrecision(options, byte_budget(options, size, others), stored=True)
+    return CompressionPlan((*mixed.forecast(), *head), mixed)
 
 
 def _preferred(can: Capabilities, bits: float | None) -> str:
-    """The first kind that has the width; for a mix, the one with most widths to mix."""
+    """The first kind that has the width; for mixed precision, the kind with the most widths."""
     exact = (kind for kind, widths in can.widths.items() if bits in widths)
     return next(exact, max(can.widths, key=lambda kind: len(can.widths[kind])))
 

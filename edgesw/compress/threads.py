@@ -1,4 +1,4 @@
-"""Work on parts of a matrix in as many threads as there are cores: numpy and what is compiled run outside the lock."""
+"""Work on parts of a matrix in one thread per core: numpy and compiled loops run without the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-_most: int | None = None
+_limit: int | None = None
 
 
-def use_cores(count: int) -> None:
-    """From here on this process takes no more than so many: others have the rest."""
-    global _most
-    _most = count
+def limit_cores(count: int) -> None:
+    """From now on this process uses at most `count` cores: others need the rest."""
+    global _limit
+    _limit = count
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
-    if _most is not None:
-        return _most
+    """The number of processor cores that this process may use."""
+    if _limit is not None:
+        return _limit
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threaded(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The results in the order of the items."""
+    """The results of `work`, in the order of the items."""
     if len(items) == 1:
         return [work(items[0])]
     with ThreadPoolExecutor(min(cores(), len(items))) as threads:

@@ -1,4 +1,4 @@
-"""Palettes of vectors: k-means over the values that some neighbouring rows have in a column."""
+"""Palettes of vectors: k-means over the values of neighbouring rows in a column."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from edgesw.compress.float16 import to_float16
 from edgesw.compress.palette import column_weights
 from edgesw.compress.threads import threaded
 
-# Rounds of Lloyd's algorithm. It ends near what it began with, not at an optimum as for single values.
+# Rounds of Lloyd's algorithm. It ends at a local optimum near its start, unlike the exact method for single values.
 ROUNDS = 12
-SEED, SAMPLE = 0, 32  # vectors for each entry that the first entries are drawn from
+SEED, SAMPLE = 0, 32  # the first entries are drawn from this many vectors per entry
 
 
 def fit_vectors(
@@ -24,8 +24,8 @@ def fit_vectors(
     """Palettes, float16 (groups, 2**code_bits, vector), for every `group` rows (0: all) of float32 (rows, columns), and
     codes, uint8 (rows / vector, columns). `vector` divides the rows of every group.
 
-    Squared error is weighted by the column's `importance` (columns,); values where `held_out` (rows, columns) is True
-    do not count. Begun by k-means++ (Arthur and Vassilvitskii, 2007), the same for the same weights.
+    The squared error is weighted by the column's `importance` (columns,); values where `held_out` (rows, columns) is
+    True do not count. The start is that of k-means++ (Arthur and Vassilvitskii, 2007), with a fixed seed.
     """
     from edgesw.compress.descent import encode_vectors, vector_totals  # takes long to load
 
@@ -45,7 +45,7 @@ def fit_vectors(
             np.divide(sums, totals, out=entries, where=totals > 0)
         palette = to_float16(entries)
         encode_vectors(weights[own], apart[own], palette.astype(np.float32), own_codes)
-        # Where most values are the same, what it began with may end above evenly spaced entries, which are soon tried.
+        # Where most values are equal, evenly spaced entries may be better, and trying them takes little time.
         even, even_codes = to_float16(_even_entries(weights[own], code_bits, vector)), np.empty_like(own_codes)
         encode_vectors(weights[own], apart[own], even.astype(np.float32), even_codes)
         left_out = apart[own]
@@ -59,7 +59,7 @@ def fit_vectors(
 
 
 def _even_entries(weights: np.ndarray, code_bits: int, vector: int) -> np.ndarray:
-    """Entries, float32 (vector, 2**code_bits): every combination of evenly spaced values, as many for each place."""
+    """Entries, float32 (vector, 2**code_bits): every combination of evenly spaced values, equally many in each place."""
     levels = np.linspace(weights.min(), weights.max(), 2 ** (code_bits // vector), dtype=np.float32)
     combined = np.stack(np.meshgrid(*[levels] * vector, indexing="ij")).reshape(vector, -1)
     return np.ascontiguousarray(np.resize(combined.T, (2**code_bits, vector)).T)
@@ -75,8 +75,8 @@ def _error(weights: np.ndarray, each: np.ndarray, apart: np.ndarray, palette: np
 
 
 def _first_entries(weights: np.ndarray, importance: np.ndarray, count: int, vector: int) -> np.ndarray:
-    """Entries, float32 (vector, count), drawn from the vectors: each with a chance of its weighted squared distance to
-    those that are drawn already."""
+    """Entries, float32 (vector, count), drawn from the vectors, with probabilities proportional to the weighted squared
+    distance from the entries drawn before."""
     rng = np.random.default_rng(SEED)
     rows, columns = weights.shape
     places = rng.permutation(rows // vector * columns)[: SAMPLE * count]

@@ -15,7 +15,7 @@ from edgesw.calibration.calibrate import Calibration, calibrate, calibration_tex
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.checkpoint.source import plain_name
 from edgesw.compress.compensated import StreamedDecoder
-from edgesw.compress.compression import prepare
+from edgesw.compress.compression import compile_kernels
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix_store import MatrixStore, Policy
@@ -90,7 +90,7 @@ def convert(
             extremes = calibration.extremes if settings.activations in SHARED_RANGES else {}
             hold_out = super_weights.hold_out(calibration.mean_squares, extremes, settings.hold_out_fraction)
         progress("Compiling the searches", "once on this machine", 0, 1)
-        prepare(plans.schemes, calibration.ids is not None)
+        compile_kernels(plans.schemes, calibration.ids is not None)
         if plans.mixed:
             plans = plans.measured(checkpoint, calibration, hold_out, progress)
             decided(plans)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesw.calibration.outlier_channels import columns_of, joined, range_columns, spiking_columns
+from edgesw.calibration.outlier_channels import columns_of, joined, outlier_channels_by_matrix, range_channels
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.hold_out import HoldOut
 from edgesw.decoder.names import down_proj
@@ -37,8 +37,8 @@ class SuperWeights:
         """The whole columns of the super weights, which take no more bytes than a scalar of each; the outlier channels
         that the inputs' mean squares show, (columns,) by matrix name; the channels that set the range of inputs with
         these `extremes`, (2, columns), where all channels share one; and a `fraction` of the scalars."""
-        wide = {name: range_columns(mean_squares[name], each) for name, each in (extremes or {}).items()}
-        columns = joined(columns_of(self.values), spiking_columns(mean_squares), wide)
+        wide = {name: range_channels(mean_squares[name], each) for name, each in (extremes or {}).items()}
+        columns = joined(columns_of(self.values), outlier_channels_by_matrix(mean_squares), wide)
         return HoldOut({name: each for name, each in columns.items() if each}, fraction=fraction)
 
 

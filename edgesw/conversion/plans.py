@@ -15,7 +15,7 @@ from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.mixed_precision import MatrixPlan
 from edgesw.compress.plan import CompressionPlan, make_plan
 from edgesw.compress.scheme import Scheme
-from edgesw.compress.sensitivity import measure_harms
+from edgesw.compress.sensitivity import measure_sensitivities
 from edgesw.conversion.settings import Settings
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
@@ -75,7 +75,7 @@ class Plans:
     @property
     def mixed(self) -> bool:
         """Whether sensitivities are to be measured to decide widths."""
-        return any(plan.mix for plan in self.compressions.values())
+        return any(plan.mixed_precision for plan in self.compressions.values())
 
     @property
     def matrices(self) -> tuple[MatrixPlan, ...]:
@@ -86,11 +86,11 @@ class Plans:
         """Returns these plans with the widths of every mixed precision decided by measured sensitivities."""
         plans = dict(self.targets)
         for name, plan in self.compressions.items():
-            if plan.mix:
-                schemes = plan.mix.schemes
+            if plan.mixed_precision:
+                schemes = plan.mixed_precision.schemes
                 watch = StepProgress(progress, f"Measuring widths for {TARGETS[name].title}", len(schemes))
                 measures = calibration.mean_squares, calibration.output_gradients
-                harms = measure_harms(weights, schemes, *measures, hold_out, watch)
+                harms = measure_sensitivities(weights, schemes, *measures, hold_out, watch)
                 decided = plan.measured(harms, plan.correction_bytes(hold_out))
                 plans[name] = replace(plans[name], compression=decided)
         return replace(self, targets=plans)
@@ -98,7 +98,7 @@ class Plans:
     @property
     def schemes(self) -> set[Scheme]:
         """All schemes that a matrix has or may get."""
-        mixes = (plan.mix for plan in self.compressions.values() if plan.mix)
+        mixes = (plan.mixed_precision for plan in self.compressions.values() if plan.mixed_precision)
         options = (matrix for mix in mixes for each in mix.options for matrix in each)
         return {matrix.scheme for matrix in (*self.matrices, *options)}
 
@@ -175,7 +175,7 @@ def _plan_target(spec: DecoderSpec, settings: Settings, name: str, context: int)
         )
     except UsageError as error:
         raise UsageError(f"--target {name}: {error}") from error
-    if plan.mix and settings.calibration == "none":
+    if plan.mixed_precision and settings.calibration == "none":
         raise UsageError(
             f"--target {name}: how many bits each matrix gets is measured on a calibration text, and --calibrate none "
             "leaves that out. Take whole --bits that the format has, or another --calibrate."

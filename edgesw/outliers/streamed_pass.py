@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgesw.calibration.outlier_channels import spiking
+from edgesw.calibration.outlier_channels import outlier_channels
 from edgesw.decoder.names import TensorName
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
@@ -108,7 +108,7 @@ def _outlier_channels(name: str, x: torch.Tensor) -> list[OutlierChannel]:
             *(name, column, float(magnitudes[tokens[column], column])),
             *(int(tokens[column]), float(mean_squares[column]) / mean),
         )
-        for column in spiking(mean_squares)
+        for column in outlier_channels(mean_squares)
     ]
 
 

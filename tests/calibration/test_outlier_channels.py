@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgesw.calibration.outlier_channels import columns_of, joined, range_columns, spiking_columns
+from edgesw.calibration.outlier_channels import columns_of, joined, outlier_channels_by_matrix, range_channels
 
 
 def test_columns_whose_input_spikes_are_named() -> None:
     """Compared with their own matrix: inputs of one matrix may be a million times those of another."""
     quiet, loud = np.full(100, 1e-6, np.float32), np.full(100, 10, np.float32)
     loud[[40, 7]] = 2000.0
-    found = spiking_columns(
+    found = outlier_channels_by_matrix(
         {"layers.0.q_proj": quiet, "layers.1.down_proj": loud, "layers.2.down_proj": loud * 1e-6}, 12
     )
     assert found == {"layers.1.down_proj": (7, 40), "layers.2.down_proj": (7, 40)}
@@ -19,16 +19,16 @@ def test_columns_whose_input_spikes_are_named() -> None:
 
 def test_an_input_that_is_always_zero_names_nothing() -> None:
     """Zero is at least any multiple of zero: the whole matrix would be held out, and compressed to nothing."""
-    assert spiking_columns({"layers.0.q_proj": np.zeros(64, np.float32)}, 12) == {}
+    assert outlier_channels_by_matrix({"layers.0.q_proj": np.zeros(64, np.float32)}, 12) == {}
 
 
 def test_what_is_held_out_whole_stays_a_small_part() -> None:
     """At most one column in twelve can have twelve times the mean, whatever the inputs are."""
     worst = np.zeros(120, np.float32)
     worst[:10] = 1.0
-    assert spiking_columns({"layers.0.q_proj": worst}, 12) == {"layers.0.q_proj": tuple(range(10))}
+    assert outlier_channels_by_matrix({"layers.0.q_proj": worst}, 12) == {"layers.0.q_proj": tuple(range(10))}
     worst[10] = 1.0
-    assert spiking_columns({"layers.0.q_proj": worst}, 12) == {}
+    assert outlier_channels_by_matrix({"layers.0.q_proj": worst}, 12) == {}
 
 
 def test_columns_of_super_weights_join_those_that_spike() -> None:
@@ -52,7 +52,7 @@ def test_columns_that_set_a_range_are_named_until_rounding_the_rest_is_quiet() -
         quiet = np.delete(inputs, (3, 40), axis=1)
         return float(np.square(np.round(quiet / step) * step - quiet).mean() / np.square(quiet).mean())
 
-    columns = range_columns(np.square(inputs).mean(0), np.stack([inputs.min(0), inputs.max(0)]))
+    columns = range_channels(np.square(inputs).mean(0), np.stack([inputs.min(0), inputs.max(0)]))
     assert columns == (3, 40)
     assert noise(()) > 0.9 and noise((40,)) > 0.1
     assert noise(columns) < 1e-3
@@ -62,6 +62,6 @@ def test_columns_that_set_a_range_stay_a_small_part() -> None:
     """Inputs that are nearly always zero are never quiet: no more than one column in 32 is held out for them."""
     inputs = np.zeros((4000, 64), np.float32)
     inputs[np.arange(64) * 60, np.arange(64)] = 1.0
-    columns = range_columns(np.square(inputs).mean(0), np.stack([inputs.min(0), inputs.max(0)]))
+    columns = range_channels(np.square(inputs).mean(0), np.stack([inputs.min(0), inputs.max(0)]))
     assert len(columns) == 2
-    assert range_columns(np.zeros(64, np.float32), np.zeros((2, 64), np.float32)) == ()
+    assert range_channels(np.zeros(64, np.float32), np.zeros((2, 64), np.float32)) == ()

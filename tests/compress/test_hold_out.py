@@ -116,11 +116,11 @@ def test_the_scalars_that_rounding_harms_most_are_held_out(scheme: Scheme) -> No
     matrix = compress_matrix(x, scheme, importance, MatrixHoldOut((5,), fraction=0.01))
     each = matrix.held_out_scalars
     assert each is not None and len(each.rows) == round(0.01 * x.size)
-    harm = np.square(plain.dense.decode() - x) * importance
-    harm[:, 5] = 0  # whole already
-    chosen = harm[each.rows, each.columns]
-    harm[each.rows, each.columns] = 0
-    assert chosen.min() >= harm.max()
+    error = np.square(plain.dense.decode() - x) * importance
+    error[:, 5] = 0  # whole already
+    chosen = error[each.rows, each.columns]
+    error[each.rows, each.columns] = 0
+    assert chosen.min() >= error.max()
     exact = matrix.dequantize()[each.rows, each.columns]
     assert np.abs(exact - x[each.rows, each.columns]).max() <= 2**-10 * np.abs(x).max()
     errors = [float((np.square(made.dequantize() - x) * importance).sum()) for made in (plain, matrix)]

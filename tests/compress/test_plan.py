@@ -30,7 +30,7 @@ def test_every_width_is_met_on_average(target: str, bits: float) -> None:
     total, largest = sum(m.weights for m in layers), max(m.weights for m in layers)
     assert bits * total - 4 * largest <= spent <= bits * total
     assert plan.code_bits == spent / total
-    assert (plan.mix is None) == any(bits in widths for widths in CAN[target].widths.values()), (
+    assert (plan.mixed_precision is None) == any(bits in widths for widths in CAN[target].widths.values()), (
         "whole widths are as ever"
     )
     assert all(m.scheme.bits in CAN[target].widths[m.scheme.kind] for m in plan.matrices)
@@ -112,16 +112,16 @@ def test_four_bits_halve_the_embedding() -> None:
     assert 0.5 < four.matrices[-1].stored_bytes / eight.matrices[-1].stored_bytes < 0.6, "its scales stay"
 
 
-def test_measured_harm_decides_who_gets_the_bits() -> None:
+def test_measured_sensitivity_decides_who_gets_the_bits() -> None:
     """The forecast knows no matrix from another; what is measured must move the bits, within the same budget."""
     plan = make_plan(SPEC, CAN["coreml"], 3.5)
-    assert plan.mix is not None
+    assert plan.mixed_precision is not None
     favourite = "layers.2.up_proj"
-    harms = {
+    sensitivities = {
         name: [(1000 if name == favourite else 1) * 4.0**-scheme.bits for scheme in schemes]
-        for name, schemes in plan.mix.schemes.items()
+        for name, schemes in plan.mixed_precision.schemes.items()
     }
-    measured = plan.measured(harms)
-    assert measured.mix is None and measured.scheme(favourite).bits == 8
+    measured = plan.measured(sensitivities)
+    assert measured.mixed_precision is None and measured.scheme(favourite).bits == 8
     assert [m.name for m in measured.matrices] == [m.name for m in plan.matrices]
     assert 3.46 < measured.code_bits <= 3.5 < measured.stored_bits

@@ -1,4 +1,4 @@
-"""The expected harm is a KL divergence: measured on a decoder small enough to measure everything."""
+"""A sensitivity is a KL divergence: measured on a decoder small enough to measure everything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgesw.calibration.gradients import output_gradients
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.palette_scheme import PaletteScheme
-from edgesw.compress.sensitivity import expected_harm, matrix_harms, measure_harms, sample_rows
+from edgesw.compress.sensitivity import matrix_sensitivities, measure_sensitivities, sample_rows, sensitivity
 from edgesw.decoder.decoder import decoder
 from edgesw.runtime.torch import TorchOps
 from edgesw.text.texts import shipped_text, windows
@@ -39,24 +39,24 @@ def test_for_one_product_and_a_softmax_it_is_the_divergence() -> None:
     labels = F.one_hot(torch.multinomial(before.exp(), 1, generator=torch.Generator().manual_seed(0))[:, 0], rows)
     gradients = (before.exp() - labels).square().mean(0).numpy()  # of the cross entropy, at the product's output
     # What the diagonal leaves out, how outputs go together, is a factor of rows / (rows - 1) for a flat softmax.
-    expected = expected_harm(error, (x**2).mean(0), gradients)
+    expected = sensitivity(error, (x**2).mean(0), gradients)
     assert expected == pytest.approx(real, rel=0.3)
 
 
-def test_more_bits_do_less_harm_and_silent_inputs_none() -> None:
+def test_more_bits_cost_less_and_silent_inputs_nothing() -> None:
     weights, gradients = noise(64, 48), np.ones(64, np.float32)
-    harms = matrix_harms(weights, PALETTES, np.ones(48, np.float32), gradients)
-    assert harms[0] > 10 * harms[1] > 10 * harms[2] > 0
-    assert matrix_harms(weights, PALETTES, np.ones(48, np.float32), 0 * gradients) == [0, 0, 0]
+    found = matrix_sensitivities(weights, PALETTES, np.ones(48, np.float32), gradients)
+    assert found[0] > 10 * found[1] > 10 * found[2] > 0
+    assert matrix_sensitivities(weights, PALETTES, np.ones(48, np.float32), 0 * gradients) == [0, 0, 0]
 
 
-def test_a_held_out_column_does_no_harm() -> None:
+def test_a_held_out_column_costs_nothing() -> None:
     """Counted, a super weight would draw bits to a matrix that does not need them."""
     weights = noise(64, 48)
     weights[5, 7] = 300
     columns, rows = np.ones(48, np.float32), np.ones(64, np.float32)
     (counted,), (held,) = (
-        matrix_harms(weights, [PaletteScheme(2, 0)], columns, rows, MatrixHoldOut(at)) for at in ((), (7,))
+        matrix_sensitivities(weights, [PaletteScheme(2, 0)], columns, rows, MatrixHoldOut(at)) for at in ((), (7,))
     )
     assert held < 0.7 * counted
 
@@ -69,9 +69,9 @@ def test_a_sample_tells_what_the_whole_matrix_would() -> None:
     scheme = PaletteScheme(4, 16)
     rows = sample_rows(4096, 1024, 16)
     assert len(rows) < 4096 / 2 and not (rows.reshape(-1, 16)[:, 0] % 16).any(), "whole groups, and not all of them"
-    (sampled,) = matrix_harms(weights, [scheme], columns, gradients)
+    (sampled,) = matrix_sensitivities(weights, [scheme], columns, gradients)
     whole = sum(
-        matrix_harms(weights[at : at + 512], [scheme], columns, gradients[at : at + 512])[0]
+        matrix_sensitivities(weights[at : at + 512], [scheme], columns, gradients[at : at + 512])[0]
         for at in range(0, 4096, 512)
     )
     assert sampled == pytest.approx(whole, rel=0.05)
@@ -114,7 +114,7 @@ def test_it_ranks_matrices_as_the_divergence_does(tiny: tuple[Checkpoint, np.nda
         error = (random.normal(size=weights.shape) * 0.02 * weights.std()).astype(np.float32)
         after = log_probabilities(checkpoint, ids, Changed(checkpoint, name, weights + error))
         real.append(float((before.exp() * (before - after)).sum(-1).mean()))
-        expected.append(expected_harm(error, squares[name], gradients[name]))
+        expected.append(sensitivity(error, squares[name], gradients[name]))
     ranks = [np.argsort(np.argsort(one)) for one in (real, expected)]
     assert np.corrcoef(*ranks)[0, 1] > 0.8, list(zip(spec.matrices(), real, expected, strict=True))
     assert 0.3 < np.exp(np.mean(np.log(expected) - np.log(real))) < 3, "in nats, on the whole"
@@ -145,12 +145,12 @@ def test_every_matrix_is_measured_once(tiny: tuple[Checkpoint, np.ndarray]) -> N
     checkpoint, _ = tiny
     names, read = checkpoint.spec.matrices(), list[str]()
     shapes = {name: checkpoint.spec.matrix_shape(name) for name in names}
-    harms = measure_harms(
+    found = measure_sensitivities(
         checkpoint,
         dict.fromkeys(names, PALETTES),
         {name: np.ones(shapes[name][1], np.float32) for name in names},
         {name: np.ones(shapes[name][0], np.float32) for name in names},
         progress=read.append,
     )
-    assert read == list(harms) == names
-    assert all(len(one) == len(PALETTES) for one in harms.values())
+    assert read == list(found) == names
+    assert all(len(one) == len(PALETTES) for one in found.values())

@@ -10,7 +10,7 @@ from edgesw.compress.hold_out import MatrixHoldOut
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.palette_scheme import PaletteCodes, PaletteScheme
 from edgesw.compress.scheme import Scheme
-from edgesw.compress.sensitivity import matrix_harms
+from edgesw.compress.sensitivity import matrix_sensitivities
 
 SCHEMES = [PaletteScheme(2, 0, 2), PaletteScheme(3, 96, 2), PaletteScheme(2, 96, 4)]
 
@@ -98,6 +98,6 @@ def test_a_sample_of_a_large_matrix_keeps_vectors_whole() -> None:
     x = np.random.default_rng(0).standard_normal((6000, 300)).astype(np.float32)
     schemes = [PaletteScheme(bits, 0, vector) for bits, vector in ((2, 4), (3, 2), (4, 2))]
     schemes += [PaletteScheme(3, 16)]
-    two, three, four, scalar = matrix_harms(x, schemes, np.ones(300, np.float32), np.ones(6000, np.float32))
+    two, three, four, scalar = matrix_sensitivities(x, schemes, np.ones(300, np.float32), np.ones(6000, np.float32))
     assert two > three > four > 0
     assert 0.7 < three / scalar < 1.05
