@@ -23,7 +23,7 @@ class MatrixHoldOut:
     """The share of the scalars to hold out in addition: those that quantization harms most."""
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray | None:
-        """True at the places in columns and scalars, bool (rows, columns); None where nothing is held out."""
+        """Bool (rows, columns), True at the columns and scalars; None if nothing is held out."""
         if not (self.columns or self.scalars or self.fraction):
             return None
         mask = np.zeros(shape, bool)

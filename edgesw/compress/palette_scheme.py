@@ -17,7 +17,7 @@ from edgesw.compress.vectors import fit_vectors
 from edgesw.errors import UsageError
 
 DEFAULT_GROUP = 16
-# A palette of vectors is large: by default enough rows share it to bring it to a sixteenth of a bit per weight.
+# Palettes of vectors are large: by default as many rows share one as bring it to a sixteenth of a bit per weight.
 VECTOR_PALETTE_BITS = 1 / 16
 
 
@@ -34,7 +34,7 @@ class PaletteScheme(Scheme):
     def planned(
         cls, rows: int, columns: int, bits: int, group: int | None, can: Capabilities, cluster_dim: int
     ) -> Self:
-        # The longest vector, of a power of two up to `cluster_dim`, whose code has a width of the format.
+        # The longest vectors of up to `cluster_dim` values whose codes have a width of the format.
         lengths = (n for n in (4, 2) if n <= cluster_dim and rows % n == 0 and n * bits in can.widths[cls.kind])
         vector = next(lengths, 1)
         if group is None:

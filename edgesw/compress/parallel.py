@@ -1,4 +1,4 @@
-"""MatrixWorkers: worker processes that compress matrices and put them into a store, ahead of the one who reads them."""
+"""MatrixWorkers: worker processes that compress matrices and put them into a store, ahead of its reader."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _IMPORTANCE = "importance"
 
 @dataclass(frozen=True)
 class MatrixTask:
-    """One matrix to compress, in paths, names and places: small to send to a process, which must see the same files."""
+    """One matrix to compress, in paths, names and indices: little data to send to a process, which must see the same
+    files."""
 
     checkpoint: Path
     name: str
@@ -47,7 +48,7 @@ def matrix_tasks(
     workers: int,
 ) -> list[MatrixTask]:
     """The tasks of `workers` processes, in the plan's order: all matrices that are not in the store's `folder` yet.
-    `importance` is written beside them."""
+    `importance` is written to the folder too."""
     with (folder / _IMPORTANCE).open("wb") as file:
         np.savez(file, **importance)  # type: ignore[arg-type]
     return [
@@ -80,16 +81,15 @@ def _opened(path: Path) -> Checkpoint:
 
 
 class MatrixWorkers:
-    """Runs the tasks in order, and only a few ahead of the matrix that is waited for. Each matrix is compressed by
-    itself, to the same last bit as in this process."""
+    """Runs tasks in order, only a few ahead of the matrix that the reader waits for. Matrices come out bit for bit as
+    this process would compress them."""
 
     def __init__(self, executor: Executor, workers: int, tasks: Sequence[MatrixTask]) -> None:
         self._executor, self._ahead, self._tasks = executor, workers + 1, deque(tasks)
         self._begun: dict[str, Future[None]] = {}
 
     def finish(self, name: str) -> None:
-        """Returns once the matrix is compressed, at once where it is not among those that have begun. EdgeswError where
-        a process has died."""
+        """Waits until the matrix is in the store, if its task has begun. EdgeswError if a process has died."""
         try:
             self._begin()
             if name in self._begun:

@@ -16,9 +16,9 @@ FURTHEST = 2.0
 def refine_blocks(
     error: OutputError, codes: np.ndarray, scales: np.ndarray, zeros: np.ndarray, block: int, top: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes from 0 to `top`, uint8 (rows, columns), and scales, float16 (rows, blocks), of a smaller error.
+    """Codes from 0 to `top`, uint8 (rows, columns), and scales, float16 (rows, blocks), with a smaller error.
 
-    Zero points, float32 (rows, blocks) or () for one of all, stay, and so do `codes` of places that are exact.
+    Zero points, float32 (rows, blocks) or () for one that all share, stay, and so do `codes` of places that are exact.
     """
     from edgesw.compress.descent import descend_blocks, scale_system  # takes long to load
 

@@ -13,7 +13,7 @@ from edgesw.compress.threads import threaded
 def refine_palettes(
     error: OutputError, codes: np.ndarray, palettes: np.ndarray, group: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes, uint8 (rows, columns), and ascending palettes, float16 (groups, entries), of a smaller error.
+    """Codes, uint8 (rows, columns), and ascending palettes, float16 (groups, entries), with a smaller error.
 
     `codes` of places that are exact stay. `group` are the rows that share a palette, 0 for all.
     """
@@ -22,7 +22,7 @@ def refine_palettes(
     rows = len(codes)
     group = group or rows
     fit = _entries(error, codes, palettes[..., None], group)[:, 0]
-    order = np.argsort(fit, axis=1, kind="stable")  # nearly always as they were
+    order = np.argsort(fit, axis=1, kind="stable")  # nearly always the present order
     palettes = to_float16(np.take_along_axis(fit, order, 1))
     codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], codes]
     gradients = error.gradients(decode_palettes(codes, palettes, group))

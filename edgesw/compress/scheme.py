@@ -1,4 +1,4 @@
-"""Scheme: how a matrix is stored; DensePart: a matrix that is stored so, without what is held out."""
+"""Scheme: how a matrix is stored. DensePart: a matrix stored in this way, without the values that are held out."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from edgesw.compress.output_error import OutputError
 
 @dataclass(frozen=True)
 class Scheme(ABC):
-    """How a matrix is stored. Each kind is a subclass, which fits matrices and says what they take and what they are
-    called; what decodes them is the `DensePart` that it makes."""
+    """How a matrix is stored. Each kind of scheme is a subclass that fits matrices, counts their bytes and prints
+    itself. Fitting returns a `DensePart`, which decodes."""
 
     bits: int
     """Code bits per weight."""
     group: int
-    """Rows or columns that share what decodes their codes."""
+    """Rows that share a palette, or columns that share a scale."""
 
     kind: ClassVar[str]
     """Its name on the command line and in `Capabilities`."""
@@ -31,8 +31,8 @@ class Scheme(ABC):
     def planned(
         cls, rows: int, columns: int, bits: int, group: int | None, can: Capabilities, cluster_dim: int
     ) -> Self:
-        """The scheme of a matrix (rows, columns) in a format. `group` None: the default; `cluster_dim`: values to an
-        entry of a palette at most. UsageError for a group size that the format lacks."""
+        """The scheme of a matrix (rows, columns) in a format. `group` is None for the default, `cluster_dim` the
+        largest number of values in a palette entry. UsageError for a group size that the format lacks."""
 
     @property
     def code_bits(self) -> int:
@@ -41,12 +41,12 @@ class Scheme(ABC):
 
     @property
     def shared_rows(self) -> int:
-        """Neighbouring rows that are fitted together."""
+        """The number of neighbouring rows that are fitted together."""
         return 1
 
     @abstractmethod
     def stored_bytes(self, rows: int, columns: int) -> int:
-        """Bytes that a matrix (rows, columns) takes: its codes and what decodes them."""
+        """Bytes of a matrix (rows, columns): codes, and palettes or scales and zero points."""
 
     @abstractmethod
     def text(self, columns: int | None = None) -> str:
@@ -54,12 +54,12 @@ class Scheme(ABC):
 
     @abstractmethod
     def fit(self, weights: np.ndarray, importance: np.ndarray | None, exact: np.ndarray | None) -> DensePart:
-        """Fit float32 (rows, columns), the squared error of each column weighted by its `importance` (columns,).
-        Where `exact` (rows, columns) is True the weights are zero and are held out; such places are not fitted to."""
+        """Fits float32 (rows, columns), with the squared error of each column weighted by its `importance` (columns,).
+        Where `exact` (rows, columns) is True the weights are zero and do not count: their values are held out."""
 
     @abstractmethod
     def restored(self, arrays: Mapping[str, np.ndarray]) -> DensePart:
-        """The part of this scheme that has these `arrays`. TypeError where they are those of another scheme."""
+        """The dense part of this scheme with these `arrays`. TypeError if they belong to another scheme."""
 
     def __str__(self) -> str:
         return self.text()
@@ -67,11 +67,11 @@ class Scheme(ABC):
 
 @dataclass(frozen=True)
 class DensePart(ABC):
-    """A matrix as codes and what decodes them."""
+    """A matrix as codes, with the palettes or scales that decode them."""
 
     scheme: Scheme
     codes: np.ndarray
-    """Uint8, each below 2**code_bits: (rows, columns), or fewer rows where a code represents values of several."""
+    """Uint8, each below 2**code_bits: (rows, columns), or fewer rows if a code represents values in several."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -89,8 +89,8 @@ class DensePart(ABC):
 
     @abstractmethod
     def refined(self, error: OutputError) -> DensePart:
-        """A part of the same scheme whose `error` is smaller, or this one's: what decodes the codes by least squares,
-        then the codes by coordinate descent."""
+        """The part after a round of error compensation, which reduces `error`: palettes or scales by least squares,
+        then codes by coordinate descent."""
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

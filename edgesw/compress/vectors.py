@@ -59,7 +59,7 @@ def fit_vectors(
 
 
 def _even_entries(weights: np.ndarray, code_bits: int, vector: int) -> np.ndarray:
-    """Entries, float32 (vector, 2**code_bits): every combination of evenly spaced values, equally many in each place."""
+    """Entries, float32 (vector, 2**code_bits): every combination of evenly spaced values, as many in each place."""
     levels = np.linspace(weights.min(), weights.max(), 2 ** (code_bits // vector), dtype=np.float32)
     combined = np.stack(np.meshgrid(*[levels] * vector, indexing="ij")).reshape(vector, -1)
     return np.ascontiguousarray(np.resize(combined.T, (2**code_bits, vector)).T)
