@@ -10,6 +10,7 @@ from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.results import SuperOutliers
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.recipes.recipes import Recipe
+from edgesw.system.sizes import counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class RecipeAgreement:
     def summary(self) -> str:
         """One line for people."""
         known = len(self.agreed) + len(self.only_recipe) + len(self.outside)
-        words = f"Recipe {self.recipe}: {len(self.agreed)} of {known} super weights found by detection"
+        words = f"Recipe {self.recipe}: {len(self.agreed)} of {counted(known, 'super weight')} found by detection"
         if self.only_detected:
             words += f", {len(self.only_detected)} more detected"
         if self.disputed:

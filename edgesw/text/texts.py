@@ -12,6 +12,7 @@ import numpy as np
 
 from edgesw.errors import EdgeswError, UsageError, first_line
 from edgesw.system.log_filter import only_errors
+from edgesw.system.sizes import counted
 from edgesw.text.tokenizer import Tokenizer
 
 # llama.cpp's copy of the raw test set: a small zip, whereas the data set itself is in Parquet.
@@ -76,7 +77,7 @@ def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.nda
     whole = min(count, len(ids) // each)
     rows = [start + ids[at * each : (at + 1) * each] for at in range(whole)] or [start + ids]
     if len(rows[0]) < 2:
-        raise UsageError(f"{text.name}: too short to measure on ({len(ids)} tokens): give a longer text.")
+        raise UsageError(f"{text.name}: too short to measure on ({counted(len(ids), 'token')}): give a longer text.")
     return np.array(rows, np.int64)
 
 

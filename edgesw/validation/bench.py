@@ -14,6 +14,7 @@ import numpy as np
 from edgesw.errors import UsageError
 from edgesw.package.manifest import Manifest
 from edgesw.runtime.packaged_decoder import PackagedDecoder
+from edgesw.system.sizes import counted
 from edgesw.system.workers import worker_processes
 from edgesw.targets.registry import TARGETS, open_decoder
 
@@ -64,8 +65,8 @@ def bench(
     for prompt in prompts:
         if prompt + tokens > manifest.context:
             raise UsageError(
-                f"a prompt of {prompt} tokens and {tokens} more do not fit: the package holds {manifest.context}. "
-                "Ask for fewer."
+                f"a prompt of {counted(prompt, 'token')} and {tokens} more do not fit: the package holds "
+                f"{manifest.context}. Ask for fewer."
             )
     for compute in units if TARGETS[target].units and units else (None,):
         # A process of its own: peak memory is counted over the whole life of a process.

@@ -51,7 +51,7 @@ def convert(tmp_path: Path, *more: str) -> tuple[str, str, Path]:
 def test_agreement_is_reported(index: Index, tmp_path: Path) -> None:
     """Users of a recipe want to know that it is right for their copy of the model."""
     index(f"[{entry(SUPER_WEIGHT)}]")
-    said = "Recipe planted: 1 of 1 super weights found by detection."
+    said = "Recipe planted: 1 of 1 super weight found by detection."
     out, err, package = convert(tmp_path)
     assert said in out.splitlines() and err == ""
     assert said in (package / "README.md").read_text()
@@ -71,7 +71,7 @@ def test_a_contradiction_is_a_warning_that_names_both(index: Index, tiny_llama: 
     both = f"planted and detection disagree: the recipe has {OTHER}, detection found {SUPER_WEIGHT}."
     out, err, package = convert(tmp_path)
     assert err == f"Warning: recipe {both}\n"
-    assert "0 of 1 super weights found by detection, 1 more detected" in out
+    assert "0 of 1 super weight found by detection, 1 more detected" in out
     manifest = read_manifest(package)
     assert manifest.agreement is not None and manifest.agreement.contradicts
     assert manifest.agreement.warning() == f"recipe {both}"
@@ -110,14 +110,14 @@ def test_a_disputed_coordinate_is_not_a_contradiction(index: Index, tmp_path: Pa
     index(f"[{entry(SUPER_WEIGHT)}, {entry(OTHER, 'others have layer 0')}]")
     out, err, package = convert(tmp_path)
     assert err == ""
-    assert f"1 of 1 super weights found by detection, disputed and not found: {OTHER}." in out
+    assert f"1 of 1 super weight found by detection, disputed and not found: {OTHER}." in out
     assert len(read_manifest(package).super_weights) == 1
 
 
 def test_a_disputed_coordinate_that_is_detected_counts(index: Index) -> None:
     """That settles the dispute, and must be shown."""
     index(f"[{entry(SUPER_WEIGHT, 'others have layer 1')}]")
-    assert "1 of 1 super weights found" in edgesw("detect", "planted").out
+    assert "1 of 1 super weight found" in edgesw("detect", "planted").out
 
 
 def test_without_hold_out_or_known_super_weights_nothing_is_compared(index: Index, tmp_path: Path) -> None:
