@@ -58,7 +58,7 @@ def made(smollm2: Checkpoint, make_once: Callable[..., Path]) -> Path:
     def make(folder: Path) -> None:
         def keep(stage: str, step: str, done: int, total: int) -> None:
             if stage == "Writing ONNX" and not (folder / "matrices").exists():
-                (cache,) = folder.glob(f".package.*/{KEPT}/*")
+                (cache,) = (path for path in folder.glob(f".package.*/{KEPT}/*") if path.is_dir())
                 shutil.copytree(cache, folder / "matrices", copy_function=os.link)
 
         folder.mkdir()
