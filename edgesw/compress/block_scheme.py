@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class BlockScheme(Scheme):
     @classmethod
     def planned(
         cls, rows: int, columns: int, bits: int, group: int | None, can: Capabilities, cluster_dim: int
-    ) -> Self:
+    ) -> BlockScheme:
         group = DEFAULT_GROUP if group is None else group
         if group < 1:
             raise UsageError(f"--group-size {group} is not a valid size: give a positive number.")

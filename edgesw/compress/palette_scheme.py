@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class PaletteScheme(Scheme):
     @classmethod
     def planned(
         cls, rows: int, columns: int, bits: int, group: int | None, can: Capabilities, cluster_dim: int
-    ) -> Self:
+    ) -> PaletteScheme:
         # The longest vectors of up to `cluster_dim` values whose codes have a width of the format.
         lengths = (n for n in (4, 2) if n <= cluster_dim and rows % n == 0 and n * bits in can.widths[cls.kind])
         vector = next(lengths, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Scheme(ABC):
     @abstractmethod
     def planned(
         cls, rows: int, columns: int, bits: int, group: int | None, can: Capabilities, cluster_dim: int
-    ) -> Self:
+    ) -> Scheme:
         """The scheme of a matrix (rows, columns) in a format. `group` is None for the default, `cluster_dim` the
         largest number of values in a palette entry. UsageError for a group size that the format lacks."""
 
