@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LEAST = 1e-6  # nats: where a divergence of zero is drawn on the logarithmic axis
 LONGEST = 60  # characters of a label
-FONT, LINE = 9, 0.2  # points; inches from one label to the next
+FONT, LINE = 10, 0.2  # points; inches from one label to the next
 _POINT, _LEADER = "#30638e", "#8d99ae"
 
 
@@ -40,13 +40,13 @@ def tradeoff_plot(points: Sequence[Point]) -> Figure:
     values = [max(point.divergence, LEAST) if math.isfinite(point.divergence) else top for point in points]
     titles = [_label(point) for point in points]
     tall = max(4.0, 1.6 + LINE * len(points))
-    figure = Figure(figsize=(5.5 + 0.08 * max(map(len, titles)), tall), layout="constrained")
+    figure = Figure(figsize=(3.6 + 0.085 * max(map(len, titles)), tall), layout="constrained")
     axes = figure.subplots()
     axes.plot(sizes, values, "o", color=_POINT, markersize=7)
     axes.set(xlabel="size", ylabel="KL divergence from the float model, nats", yscale="log")
     axes.set(xlim=(0.95 * min(sizes), 1.05 * max(sizes)), ylim=(min(values) / 2, 2 * max(values)))
     axes.set_title("smaller and lower is better")
-    axes.locator_params(axis="x", nbins=4)
+    axes.locator_params(axis="x", nbins=3)
     axes.xaxis.set_major_formatter(lambda size, _: format_size(size))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
