@@ -1,4 +1,4 @@
-"""Which columns are held out whole."""
+"""The columns that are held out whole: outlier channels, and those that set the range of an input."""
 
 from __future__ import annotations
 

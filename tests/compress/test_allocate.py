@@ -1,4 +1,4 @@
-"""The allocation is the best there is, on every budget, and spends it."""
+"""The allocation is the optimum for every budget, and spends it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def best_of_all(costs: list[list[int]], losses: list[list[float]], budget: int) 
 
 @pytest.mark.parametrize("seed", range(300))
 def test_no_other_choice_is_better(seed: int) -> None:
-    """Held to every choice there is: options off the convex hull, equal costs and equal losses included.
+    """Compared with every possible choice: options off the convex hull, equal costs and equal losses included.
 
     A choice that is only nearly the best would give away quality that the budget pays for.
     """
@@ -40,7 +40,7 @@ def test_no_other_choice_is_better(seed: int) -> None:
 
 @pytest.mark.parametrize("bits", [2.0, 2.3, 3.5, 5.01, 7.9, 8.0])
 def test_a_models_budget_is_spent_within_one_percent(bits: float) -> None:
-    """Whoever asks for 3.5 bits has room for 3.5 bits. Sizes and spread of sensitivity are those of a real model."""
+    """A user who asks for 3.5 bits has space for 3.5 bits. Sizes and the spread of sensitivities are a real model's."""
     random = np.random.default_rng(1)
     sizes = random.choice([331_776, 110_592, 884_736], 210)
     costs = [(size * WIDTHS).tolist() for size in sizes]

@@ -1,4 +1,4 @@
-"""Bins: what every value passes through, against numpy."""
+"""Bins, which every value goes through, compared with numpy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_held_out_places_leave_nothing_behind() -> None:
 
 
 def test_a_histogram_is_emptied_for_the_next_group() -> None:
-    """The next group of rows starts with the same memory: what stays in it would leak into its palette."""
+    """The next group of rows starts with the same memory: anything left in it would leak into its palette."""
     histogram = empty_histogram()
     add_to_histogram(np.linspace(-3, 3, 500, dtype=np.float32)[None], np.ones(500), NOTHING, histogram)
     assert histogram.any_beyond[0]

@@ -1,4 +1,4 @@
-"""Block integers, against numpy formulas written out here."""
+"""Block integers, compared with numpy formulas written out here."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def test_silent_inputs_do_not_lose_the_matrix() -> None:
 
 
 def searched(x: np.ndarray, bits: int, zero_points: bool, importance: np.ndarray) -> float:
-    """The least weighted squared error of one block over the ranges that the docstring of fit_blocks speaks of: each
-    drawn in by up to 30%, its scale fitted to the integers by least squares and stored as float16."""
+    """The smallest weighted squared error of one block over the ranges that fit_blocks describes: each clipped by up to
+    30%, its scale fitted to the integers by least squares and stored as float16."""
     top, half, least = 2**bits - 1, 2 ** (bits - 1), np.inf
     for clip in (half / (half - 0.5), 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7):
         low, high = min(x.min(), 0), max(x.max(), 0)

@@ -1,4 +1,4 @@
-"""Error compensation: held to formulas in plain numpy, float64."""
+"""Error compensation, compared with formulas in plain numpy, float64."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCHEMES = [
 
 
 def _case(rows: int = 70, columns: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Weights, and second moments of an input whose channels go together and differ in size."""
+    """Weights, and second moments of an input whose channels are correlated and differ in size."""
     rng = np.random.default_rng(seed)
     mixing = np.eye(columns) + 0.8 * rng.standard_normal((columns, columns)) / np.sqrt(columns)
     x = rng.standard_normal((4 * columns, columns)) @ mixing * rng.lognormal(0, 1, columns)
@@ -56,9 +56,10 @@ def test_the_product_gains_much_over_the_plain_fit(scheme: Scheme) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES[:6], ids=str)
-def test_hardly_a_single_code_could_be_bettered(scheme: Scheme) -> None:
-    """A slip in what descent keeps up to date would leave codes that another code betters; here each code is tried
-    against each other value of its palette or block, by the formula. The passes are few, so a few may be left."""
+def test_hardly_any_code_could_be_improved(scheme: Scheme) -> None:
+    """A mistake in the gradients that descent updates would leave codes that are worse than others; here each code is
+    compared with every other value of its palette or block, by the formula. As the passes are few, a few may be
+    left."""
     weights, hessian = _case(rows=14)
     made = compensate(weights, hessian, _plain(weights, hessian, scheme))
     off = weights.astype(np.float64) - made.dense.decode()
@@ -75,7 +76,7 @@ def test_hardly_a_single_code_could_be_bettered(scheme: Scheme) -> None:
 
 
 def test_a_palette_is_best_for_its_codes() -> None:
-    """Entries fitted by least squares: no palette would give a lower error for these codes. numpy's solver is asked."""
+    """Entries fitted by least squares: no palette would give a lower error for these codes. numpy's solver says so."""
     weights, hessian = _case(rows=32)
     made = compensate(weights, hessian, _plain(weights, hessian, PaletteScheme(2, 16)))
     root = np.linalg.cholesky(hessian.astype(np.float64))
@@ -90,7 +91,7 @@ def test_a_palette_is_best_for_its_codes() -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_exact_places_have_no_error_to_make_up_for(scheme: Scheme) -> None:
+def test_exact_places_have_no_error_to_compensate(scheme: Scheme) -> None:
     """A held-out super weight that is counted as an error would be smeared over its whole row."""
     weights, hessian = _case()
     weights[5, 6] = 300.0
@@ -135,7 +136,7 @@ def test_symmetric_blocks_keep_negative_scales() -> None:
 
 
 def test_float32_weights_beyond_float16_stay_finite() -> None:
-    """Palettes and scales are float16: a large value is cut off, not turned into infinity."""
+    """Palettes and scales are float16: a large value is clipped, not turned into infinity."""
     weights, hessian = _case()
     weights[0, 0] = 1e6
     for scheme in SCHEMES:

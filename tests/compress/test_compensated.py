@@ -1,4 +1,4 @@
-"""Layers compressed one after the other, against transformers run with the compressed layers before."""
+"""Layers compressed one after the other, compared with transformers run on the compressed layers before."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from edgesw.text.tokenizer import Tokenizer
 
 
 def decoder(folder: Path, **options: Any) -> StreamedDecoder:
-    """The tiny model at 2 bits, where layers show what those before them have lost."""
+    """The tiny model at 2 bits, where the errors of earlier layers show in later ones."""
     checkpoint = open_checkpoint(str(folder))
     plan = make_plan(checkpoint.spec, CoreMLTarget().capabilities(CoreMLLayout()), 2)
     return StreamedDecoder(checkpoint.spec, checkpoint, plan, token_ids(folder), **options)
@@ -42,7 +42,7 @@ def token_ids(folder: Path) -> np.ndarray:
 
 
 def hessian_in_the_second_layer(folder: Path, first: StreamedDecoder) -> Hessian:
-    """Of what transformers feeds to q_proj of layer 1, its layer 0 from `first`, and of what it feeds in float."""
+    """The Hessian of what transformers feeds to q_proj of layer 1, with layer 0 from `first` and in float."""
     model = LlamaForCausalLM.from_pretrained(folder)
     seen: list[np.ndarray] = []
     model.model.layers[1].self_attn.q_proj.register_forward_hook(
@@ -60,7 +60,7 @@ def hessian_in_the_second_layer(folder: Path, first: StreamedDecoder) -> Hessian
 
 
 def test_the_second_layer_is_fitted_to_what_the_first_one_makes_as_stored(tiny_llama: Path) -> None:
-    """On the float model's inputs it would make up for errors that are not there, and not for those that are."""
+    """On the float model's inputs it would compensate errors that are not there, and not those that are."""
     ours, name = decoder(tiny_llama), "layers.1.q_proj"
     weights, scheme = open_checkpoint(str(tiny_llama)).tensor(name), ours.plan.scheme(name)
     hessian = hessian_in_the_second_layer(tiny_llama, ours)
@@ -73,7 +73,7 @@ def test_the_second_layer_is_fitted_to_what_the_first_one_makes_as_stored(tiny_l
 
 
 def test_outputs_come_nearer_to_those_of_the_float_model(tiny_llama: Path) -> None:
-    """The whole purpose: on the text, what the stored layers give is nearer to what the float ones give."""
+    """The whole purpose: on the text, the outputs of the stored layers come closer to those of the float layers."""
     checkpoint = open_checkpoint(str(tiny_llama))
     ids = token_ids(tiny_llama)
     plain = CompressedDecoder(

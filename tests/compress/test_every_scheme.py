@@ -50,7 +50,7 @@ def matrices(draw: Any, multiple: int = 1) -> np.ndarray:
 
 @st.composite
 def schemes(draw: Any) -> tuple[Scheme, np.ndarray]:
-    """Any scheme there is, and a matrix for it."""
+    """Any scheme, and a matrix for it."""
     if draw(st.booleans()):
         zero_points, bits = draw(st.booleans()), draw(st.integers(2, 8))
         x = draw(matrices())
@@ -83,7 +83,7 @@ def importances(x: np.ndarray, seed: int) -> np.ndarray | None:
 
 
 def hessian_of(x: np.ndarray, seed: int) -> Hessian:
-    """Of an input that follows itself, with a silent channel among others."""
+    """The Hessian of a correlated input, with one channel that is always zero."""
     random = np.random.default_rng(seed)
     tokens = int(random.integers(1, 40))
     own = random.standard_normal((tokens, x.shape[1])) * (random.random(x.shape[1]) > 0.2)
@@ -92,7 +92,7 @@ def hessian_of(x: np.ndarray, seed: int) -> Hessian:
 
 
 def check_sound(matrix: CompressedMatrix, scheme: Scheme, x: np.ndarray) -> None:
-    """Finite everywhere, of the shape, in the code's width; what is held out is what float16 has of it."""
+    """Finite everywhere, of the right shape, with codes within their width and finite palettes or scales."""
     whole = matrix.dequantize()
     assert whole.shape == x.shape and np.isfinite(whole).all()
     assert matrix.dense.codes.dtype == np.uint8 and matrix.dense.codes.max() < 2**scheme.code_bits
@@ -121,7 +121,7 @@ def test_every_scheme_takes_every_matrix(made: tuple[Scheme, np.ndarray], seed: 
 
 
 def check_held_out(matrix: CompressedMatrix, x: np.ndarray, places: list[tuple[int, int]], columns: list[int]) -> None:
-    """The values that are kept are exact in float16, and so is what comes of them, but for the delta's own rounding."""
+    """The held-out values are exact in float16, and so is the matrix there, but for the rounding of the deltas."""
     exact, whole = to_float16(x), matrix.dequantize()
     if (kept := matrix.held_out_columns) is not None:
         assert kept.columns.tolist() == sorted(set(columns))
@@ -147,8 +147,8 @@ def test_compensation_takes_every_matrix(made: tuple[Scheme, np.ndarray], seed: 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers_never_reach_a_scheme(value: float) -> None:
-    """Compressed, NaN would become some number or other, and nobody would learn that the checkpoint is damaged."""
+def test_values_that_are_not_finite_never_reach_a_scheme(value: float) -> None:
+    """Compressed, NaN would become an ordinary number, and nobody would learn that the checkpoint is damaged."""
     from edgesw.compress.decoder import CompressedDecoder
     from edgesw.compress.plan import CompressionPlan
     from edgesw.errors import CheckpointError
@@ -213,7 +213,7 @@ def squared(matrix: np.ndarray, x: np.ndarray) -> float:
 @SETTINGS
 @hypothesis.given(schemes())
 def test_error_is_never_above_the_naive_scheme(made: tuple[Scheme, np.ndarray]) -> None:
-    """Else users of some model get less than any converter gives them, for the same bytes.
+    """Otherwise users of some model would get less than from any other converter, for the same bytes.
 
     Palettes are best before their entries are rounded to float16, and take values that float16 does not tell apart for
     one: that may cost one unit in float16's last place for each value, and no more.

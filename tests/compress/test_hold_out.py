@@ -1,4 +1,4 @@
-"""Held-out scalars and columns: exact in the matrix, and no part of what the dense part is fitted to."""
+"""Held-out scalars and columns are exact in the matrix, and the dense part is not fitted to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_correction_restores_the_scalars(scheme: Scheme) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_the_value_of_a_held_out_scalar_does_not_reach_the_dense_part(scheme: Scheme) -> None:
-    """Otherwise the spike still sets its neighbours' scale or takes a palette entry, and hold-out buys nothing."""
+    """Otherwise the spike still sets its neighbours' scale or takes a palette entry, and holding out gains nothing."""
     x = np.random.default_rng(4).standard_normal((32, 64)).astype(np.float32)
     y = x.copy()
     x[5, 6], y[5, 6] = 1000.0, -1.0
@@ -45,7 +45,7 @@ def test_the_value_of_a_held_out_scalar_does_not_reach_the_dense_part(scheme: Sc
 
 
 def test_nothing_held_out_means_no_correction() -> None:
-    """A correction without content would cost three ops a matrix for nothing."""
+    """A correction without content would cost three operators per matrix for nothing."""
     assert compress_matrix(np.ones((2, 32), np.float32), BlockScheme(4, 32)).corrections() == Corrections(None, None)
 
 
@@ -109,7 +109,7 @@ def test_a_column_beyond_float16_becomes_its_largest_number() -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_the_scalars_that_rounding_harms_most_are_held_out(scheme: Scheme) -> None:
-    """By effect: a wrong order spends the bytes on scalars that would have come out right anyway."""
+    """A wrong order spends the bytes on scalars that would have been right anyway."""
     rng = np.random.default_rng(9)
     x, importance = rng.standard_normal((32, 64)).astype(np.float32), rng.gamma(0.3, size=64).astype(np.float32)
     plain = compress_matrix(x, scheme, importance, MatrixHoldOut((5,)))

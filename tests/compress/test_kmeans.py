@@ -1,4 +1,4 @@
-"""One-dimensional k-means, against an exact solver and against a dynamic programme in its textbook form."""
+"""One-dimensional k-means, compared with an exact solver and with textbook dynamic programming."""
 
 from __future__ import annotations
 

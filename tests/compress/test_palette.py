@@ -1,4 +1,4 @@
-"""Palettes, against an exact solver."""
+"""Palettes, compared with an exact solver."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_columns_that_the_input_never_reaches_do_not_break_the_fit() -> None:
 def test_what_float16_cannot_hold_becomes_its_largest_number() -> None:
     """bfloat16 weights reach beyond float16: an infinite entry would ruin every row that uses it."""
     x = np.array([[1e6, 7e4, 1.0, -1e6], [2.0, 1.0, 0.0, -3.0]], np.float32)
-    stands_for = compress_matrix(x, PaletteScheme(3, 0)).dequantize()
-    assert stands_for.tolist() == [[65504, 65504, 1, -65504], [2, 1, 0, -3]]
+    decoded = compress_matrix(x, PaletteScheme(3, 0)).dequantize()
+    assert decoded.tolist() == [[65504, 65504, 1, -65504], [2, 1, 0, -3]]
 
 
 def test_a_group_held_out_whole_and_zeros_of_both_signs() -> None:

@@ -51,7 +51,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
 
 
 class Watched(ThreadPoolExecutor):
-    """Any executor will do: this one keeps what it was given."""
+    """An executor that records its tasks."""
 
     def __init__(self) -> None:
         super().__init__(1)

@@ -1,4 +1,4 @@
-"""The plan: what each matrix gets, and what that weighs."""
+"""The plan: the scheme of each matrix, and the sizes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAN = {name: target.capabilities(target.options()) for name, target in TARGETS.i
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
 @pytest.mark.parametrize("bits", [*range(2, 9), 2.5, 3.5, 7.25])
 def test_every_width_is_met_on_average(target: str, bits: float) -> None:
-    """--bits 5 asks for a size: the mix of widths may not exceed it, and may fall short by one matrix at most."""
+    """--bits 5 asks for a size: mixed widths must not exceed it, and may fall short by one matrix at most."""
     plan = make_plan(SPEC, CAN[target], bits)
     layers = [m for m in plan.matrices if m.name.startswith("layers.")]
     spent = sum(m.scheme.bits * m.weights for m in layers)
@@ -69,7 +69,7 @@ def test_groups_divide_odd_widths(columns: int) -> None:
     ],
 )
 def test_what_a_format_cannot_carry_is_refused(target: str, options: dict[str, object], says: str) -> None:
-    """The format's limits must come up before an hour of compression, in words."""
+    """A message must name the format's limits before an hour of compression."""
     with pytest.raises(UsageError, match=says):
         make_plan(SPEC, CAN[target], **options)  # type: ignore[arg-type]
 
@@ -113,7 +113,7 @@ def test_four_bits_halve_the_embedding() -> None:
 
 
 def test_measured_sensitivity_decides_who_gets_the_bits() -> None:
-    """The forecast knows no matrix from another; what is measured must move the bits, within the same budget."""
+    """The forecast treats all matrices alike; measured sensitivities must move the bits, within the same budget."""
     plan = make_plan(SPEC, CAN["coreml"], 3.5)
     assert plan.mixed_precision is not None
     favourite = "layers.2.up_proj"

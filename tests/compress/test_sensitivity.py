@@ -28,8 +28,8 @@ def noise(rows: int, columns: int) -> np.ndarray:
 
 
 def test_for_one_product_and_a_softmax_it_is_the_divergence() -> None:
-    """The formula itself: a factor of two or a mean in the wrong place would misjudge every matrix alike, and a
-    forecast of nats would be none."""
+    """The formula itself: a factor of two or a mean in the wrong place would misjudge every matrix alike, and
+    the forecast would not be in nats."""
     random = np.random.default_rng(0)
     tokens, rows, columns = 4000, 6, 5
     x, weights = random.normal(size=(tokens, columns)), random.normal(size=(rows, columns)) * 0.3
@@ -121,7 +121,7 @@ def test_it_ranks_matrices_as_the_divergence_does(tiny: tuple[Checkpoint, np.nda
 
 
 def test_gradients_are_torchs_own(tiny: tuple[Checkpoint, np.ndarray]) -> None:
-    """The streamed way back, layer by layer, against one graph of the whole decoder."""
+    """The streamed backward pass, layer by layer, compared with one graph of the whole decoder."""
     checkpoint, ids = tiny
     spec, outputs = checkpoint.spec, dict[str, torch.Tensor]()
 

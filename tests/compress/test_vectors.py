@@ -1,4 +1,4 @@
-"""Palettes of vectors, against plain numpy."""
+"""Palettes of vectors, compared with plain numpy."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_more_values_to_an_entry_pay(scheme: Scheme) -> None:
 
 
 def test_codes_are_the_nearest_entries_and_entries_the_means() -> None:
-    """Where k-means has come to rest: a slip in either half would leave error that costs nothing to remove."""
+    """Where k-means has converged: a mistake in either step would leave an error that costs nothing to remove."""
     x, importance = weights(64, 200), np.random.default_rng(1).exponential(1, 200)
     made = compress_matrix(x, PaletteScheme(2, 0, 2), importance.astype(np.float32))
     assert isinstance(made.dense, PaletteCodes)
@@ -94,7 +94,7 @@ def test_what_is_held_out_takes_no_entry() -> None:
 
 
 def test_a_sample_of_a_large_matrix_keeps_vectors_whole() -> None:
-    """Harm is measured on some rows of it; cut within a vector it would be that of another matrix, or fail."""
+    """Sensitivity is measured on some of its rows; cut within a vector it would be another matrix's, or fail."""
     x = np.random.default_rng(0).standard_normal((6000, 300)).astype(np.float32)
     schemes = [PaletteScheme(bits, 0, vector) for bits, vector in ((2, 4), (3, 2), (4, 2))]
     schemes += [PaletteScheme(3, 16)]
