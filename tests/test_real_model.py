@@ -39,7 +39,7 @@ from edgesw.text.tokenizer import Tokenizer
 from edgesw.validation.measure import Agreement, measure
 
 pytestmark = pytest.mark.slow
-SUPER_WEIGHTS = [(11, 507, 1229), (11, 507, 1487)]
+SUPER_WEIGHTS = ((11, 507, 1229), (11, 507, 1487))
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +145,8 @@ def test_float_decoder_equals_transformers(smollm2: Checkpoint, ids: np.ndarray)
 def test_the_recipe_is_confirmed(package: tuple[Path, Manifest]) -> None:
     """The one recipe that was measured here must agree with detection on the real weights, or every demo would warn."""
     agreement = package[1].agreement
-    assert agreement is not None and not agreement["contradicts"]
-    assert agreement["agreed"] == [list(at) for at in SUPER_WEIGHTS]
+    assert agreement is not None and not agreement.contradicts
+    assert agreement.agreed == SUPER_WEIGHTS
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
@@ -268,7 +268,7 @@ def test_the_neural_engine_layout_survives_float16(smollm2: Checkpoint, ids: np.
     target, layout = TARGETS["coreml"], CoreMLLayout("ane", (1, 16))
     plan = make_plan(smollm2.spec, target.capabilities(layout), 8)
     columns = {"layers.11.down_proj": (1229, 1487)}
-    decoder = CompressedDecoder(smollm2, plan, None, HoldOut(columns, tuple(SUPER_WEIGHTS)))
+    decoder = CompressedDecoder(smollm2, plan, None, HoldOut(columns, SUPER_WEIGHTS))
     path = tmp_path / target.path(layout)
     target.write(decoder, smollm2.spec, layout, WriteOptions(64, "SmolLM2", 0.0), path)
     package = open_coreml(path, 64, "float16")
@@ -289,7 +289,7 @@ class TwoMatrices:
         weights = self._checkpoint.tensor(name)
         if name not in ("layers.11.down_proj", "layers.28.down_proj"):
             return weights
-        hold_out = HoldOut(scalars=tuple(SUPER_WEIGHTS) if self._hold_out else ())
+        hold_out = HoldOut(scalars=SUPER_WEIGHTS if self._hold_out else ())
         return compress_matrix(weights, PaletteScheme(4, 0), None, hold_out.of(name)).dequantize()
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
