@@ -13,7 +13,7 @@ from edgesw.cli.tables import print_json
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every weight, layer by layer.")
 def inspect(path: Path, as_json: bool) -> None:
-    """Show the contents of PATH, matrix by matrix: a package, any .mlpackage or any .onnx file, whoever made it.
+    """Show the contents of PATH, matrix by matrix: a package, any .mlpackage or any .onnx file, made by any tool.
 
     Sizes come from headers: weights are not read.
     """

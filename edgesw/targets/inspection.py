@@ -32,7 +32,7 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """Inspects a package, or a model of one of the targets' formats, whoever wrote it. UnreadableError for what is
+    """Inspects a package, or a model of one of the targets' formats, written by any tool. UnreadableError for what is
     neither, or is damaged."""
     try:
         for target in TARGETS.values():

@@ -109,7 +109,7 @@ class Target(ABC, Generic[Asked, Options]):
 
     @abstractmethod
     def inspect(self, path: Path) -> tuple[ModelContents, ...]:
-        """The contents of a model of this format, whoever wrote it, from its headers. UnreadableError, PackageError or
+        """The contents of a model of this format, written by any tool, from its headers. UnreadableError, PackageError or
         UnsupportedError for one that is damaged or not known."""
 
     def usage(self, manifest: Manifest) -> str:

@@ -46,7 +46,7 @@ def test_the_installed_script_says_its_version() -> None:
 
 
 def test_help_answers_at_once() -> None:
-    """Libraries that take seconds to load are for the work: whoever only asks must not wait for them."""
+    """Libraries that take seconds to load are needed only for the work: nobody should wait for them to read help."""
     program = (
         "import sys; from edgesw.cli import _run\n"
         f"for words in {[[], *([command] for command in COMMANDS)]}:\n"

@@ -24,7 +24,7 @@ def test_the_page_is_what_the_commands_say(script: dict[str, Any]) -> None:
 
 
 def test_the_page_is_the_same_on_every_terminal(script: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else whoever has another window than the last one who ran `make docs` would fail the test above."""
+    """Otherwise the test above would fail in a terminal of another width than the one `make docs` last ran in."""
     before = script["page"]()
     for variable, value in {"COLUMNS": "40", "TERM": "xterm-256color", "FORCE_COLOR": "1"}.items():
         monkeypatch.setenv(variable, value)

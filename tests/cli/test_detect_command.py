@@ -14,7 +14,7 @@ from edgesw.outliers.results import SuperOutliers
 
 
 def test_says_how_far_the_super_weight_is_from_the_null(tiny_llama: Path) -> None:
-    """Confirmed by effect: the figures that say so stand beside the coordinates."""
+    """The figures that confirm a super weight by its effect are printed with its coordinates."""
     ran = edgesw("detect", tiny_llama)
     assert ran.code == 0 and ran.err == ""
     (row,) = (line.split() for line in ran.out.splitlines() if line.split()[:3] == [str(n) for n in SUPER_WEIGHT])
@@ -24,7 +24,7 @@ def test_says_how_far_the_super_weight_is_from_the_null(tiny_llama: Path) -> Non
 
 
 def test_says_that_the_set_depends_on_the_first_token(tiny_llama: Path) -> None:
-    """The tiny model's neuron fires for "A" alone: whoever calibrates on other texts must know."""
+    """The tiny model's neuron fires only for "A": a user who calibrates on other texts must know."""
     out = edgesw("detect", tiny_llama).out
     assert "Depends on the first token" in out and str(list(SUPER_WEIGHT)) in out
     assert json.loads(edgesw("detect", tiny_llama, "--json").out)["depends_on_first_token"] is True

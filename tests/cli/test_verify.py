@@ -70,7 +70,7 @@ def test_what_systems_leave_in_folders_is_passed_over(copy: Path) -> None:
 
 
 def test_a_package_that_coremltools_has_opened_passes(copy: Path) -> None:
-    """It writes Manifest.json anew whenever it reads a package, on a Mac before each run."""
+    """It rewrites Manifest.json whenever it reads a package, on a Mac before each run."""
     pytest.importorskip("coremltools.libmodelpackage", reason="coremltools has no native build for this machine")
     from coremltools.models.utils import load_spec
 

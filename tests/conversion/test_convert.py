@@ -196,7 +196,7 @@ def test_progress_never_runs_backwards_or_past_its_end(tiny_llama: Path, tmp_pat
     for stage, steps in seen.items():
         assert all(0 <= done <= total for done, total in steps), stage
         assert len({total for _, total in steps}) == 1, stage
-        if stage != "Finding super weights":  # every pass begins anew
+        if stage != "Finding super weights":  # every pass starts from zero
             assert [done for done, _ in steps] == sorted({done for done, _ in steps}), stage
     assert len(seen["Writing ONNX"]) == 2 * 7 + 1, "seven matrices a layer and the embedding"
 

@@ -59,7 +59,7 @@ def found(name: str) -> Finding:
 
 
 def test_a_whole_installation_is_found_whole(offline: Path) -> None:
-    """Whoever is told that something is missing where nothing is would install in circles."""
+    """A false report of something missing would send the user round in circles."""
     ran = edgesw("doctor")
     assert ran.code == 0 and ran.err == ""
     told = json.loads(edgesw("doctor", "--json").out)
@@ -87,7 +87,7 @@ def test_what_is_missing_is_one_line_that_says_what_to_do(
     absent, broken = ran.err.splitlines()
     assert absent == "Error: absent-library is not installed (nothing): pip install absent-library."
     assert "libgomp.so.1" in broken and "pip install --force-reinstall broken-library==1.2" in broken
-    assert "broken-library" in ran.out, "the findings are told all the same"
+    assert "broken-library" in ran.out, "the findings are still printed"
 
 
 def test_what_only_some_want_is_no_fault(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
