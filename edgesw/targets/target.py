@@ -109,8 +109,8 @@ class Target(ABC, Generic[Asked, Options]):
 
     @abstractmethod
     def inspect(self, path: Path) -> tuple[ModelContents, ...]:
-        """The contents of a model of this format, written by any tool, from its headers. UnreadableError, PackageError or
-        UnsupportedError for one that is damaged or not known."""
+        """The contents of a model of this format, written by any tool, from its headers. UnreadableError,
+        PackageError or UnsupportedError for one that is damaged or not known."""
 
     def usage(self, manifest: Manifest) -> str:
         """The model card's section on how to run the model, Markdown; empty for nothing to say."""

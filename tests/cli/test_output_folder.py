@@ -116,7 +116,7 @@ exit $status
 
 
 def test_a_disk_that_fills_up_is_one_line_and_left_empty(tiny_llama: Path, tmp_path: Path) -> None:
-    """A real small disk, where the system lets us mount one. The forecast, which would stop the conversion, is replaced."""
+    """A real small disk, where the system lets us mount one. The forecast, which would stop this, is replaced."""
     if shutil.which("unshare") is None:
         pytest.skip("no unshare on this system")
     disk = tmp_path / "disk"
