@@ -10,6 +10,7 @@ Whatever cannot be done raises an `EdgeswError` whose message says what is wrong
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from edgesw.targets.onnx import OnnxOptions
     from edgesw.targets.opened_package import Package
     from edgesw.validation.validate import ValidationReport
+
+# What edgesw logs is for programs that ask for it; the command line prints it as warnings.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __version__ = "0.2.0"
 

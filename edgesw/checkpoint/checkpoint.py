@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,21 @@ import numpy as np
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
+from edgesw.checkpoint.hf_config import normalized_config
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
 from edgesw.checkpoint.reader import Rows, TensorReader
 from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
+from edgesw.checkpoint.stored_names import LEFTOVERS, absent_biases, refuse_other_kinds, stored_names
+from edgesw.checkpoint.tied_head import head_of
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError
 from edgesw.families.family import Family
 from edgesw.families.registry import family_of, family_of_gguf
 from edgesw.files.json_file import read_json
 from edgesw.text.tokenizer import TOKENIZER_FILES
+
+_LOG = logging.getLogger(__name__)
 
 
 class Checkpoint:
@@ -37,7 +44,10 @@ class Checkpoint:
         reader: TensorReader,
         places: dict[str, Place],
         tokenizer: Callable[[], dict[str, bytes]],
+        notes: tuple[str, ...] = (),
     ) -> None:
+        self.notes = notes
+        """What a user should know about how the files were read, where they contradict each other."""
         self.source, self.spec, self.config = source, spec, config
         self._reader, self._places, self._tokenizer = reader, places, tokenizer
 
@@ -64,11 +74,11 @@ class Checkpoint:
         """The tokenizer's files, name -> content. CheckpointError if there is no tokenizer.json."""
         return self._tokenizer()
 
-    def check(self, unneeded: tuple[str, ...]) -> None:
+    def check(self, unneeded: tuple[str, ...], spare: str | None = None) -> None:
         """Raises CheckpointError unless every tensor is present with the shape the config implies.
 
-        Raises UnsupportedError for a type that cannot be read, and for any further tensor whose name does not end with
-        one of `unneeded`: silently ignoring a bias, say, would give a different model.
+        Raises UnsupportedError for a type that cannot be read, and for any further tensor but `spare` whose name does
+        not end with one of `unneeded`: silently ignoring a bias, say, would give a different model.
         """
         missing = [place.name for place in self._places.values() if place.name not in self._reader.names()]
         if missing:
@@ -78,7 +88,7 @@ class Checkpoint:
             )
         for name in self._places:
             self._checked(name)
-        others = self._reader.names() - {place.name for place in self._places.values()}
+        others = self._reader.names() - {place.name for place in self._places.values()} - {spare}
         unused = sorted(name for name in others if not name.endswith(unneeded))
         if unused:
             raise UnsupportedError(
@@ -112,11 +122,15 @@ class Checkpoint:
 def open_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     """Opens the model that a folder, a .gguf file, a recipe's name or a hub id names, and checks that it is complete.
 
-    Raises UsageError for an unknown name or architecture, CheckpointError for missing or damaged files,
-    UnsupportedError for a feature that edgesw does not implement.
+    Where files contradict each other and transformers decides between them, so does edgesw, and logs a warning. Raises
+    UsageError for an unknown name or architecture, CheckpointError for missing or damaged files, UnsupportedError for
+    a feature that edgesw does not implement.
     """
     source = resolve(name, revision)
-    return _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
+    checkpoint = _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
+    for note in checkpoint.notes:
+        _LOG.warning("%s: %s.", source.path, note)
+    return checkpoint
 
 
 def read_spec(name: str) -> tuple[Source, DecoderSpec]:
@@ -139,32 +153,56 @@ def _config_spec(source: Source) -> tuple[dict[str, Any], Family, DecoderSpec]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{where}: not a JSON object: download it again.")
     family = family_of(config, str(where))
-    return config, family, family.decoder_spec(config, str(where))
+    return config, family, family.decoder_spec(normalized_config(config, family, str(where)), str(where))
 
 
 def _gguf_spec(source: Source, reader: GgufReader) -> tuple[dict[str, Any], Family, DecoderSpec]:
+    where = f"{source.path} (metadata)"
     family = family_of_gguf(reader.metadata.get("general.architecture"), str(source.path))
     config = config_from_gguf(reader, family)
-    return config, family, family.decoder_spec(config, f"{source.path} (metadata)")
+    return config, family, family.decoder_spec(normalized_config(config, family, where), where)
 
 
 def _open_safetensors(source: Source) -> Checkpoint:
     config, family, spec = _config_spec(source)
-    places = find_places(family, spec, hf_place)
     reader = SafetensorsReader(source.path)
-    checkpoint = Checkpoint(source, spec, config, reader, places, lambda: _tokenizer_files(source.path))
-    checkpoint.check((*family.ignored, family.tensors["lm_head"].hf))
+    refuse_other_kinds(reader.names(), str(source.path))
+    wanted = find_places(family, replace(spec, tied_head=False), hf_place)
+    stored = stored_names(reader.names(), (place.name for place in wanted.values()), str(source.path))
+    embedding, lm_head = (stored.get(wanted[name].name) for name in ("embed_tokens", "lm_head"))
+    head = head_of(reader, embedding, lm_head, spec.tied_head)
+    absent = absent_biases(spec, wanted, stored)
+    spec = replace(spec, tied_head=head.tied, biased=tuple(kind for kind in spec.biased if kind not in absent))
+    places = {
+        name: replace(place, name=stored.get(place.name, place.name))
+        for name, place in find_places(family, spec, hf_place).items()
+    }
+    if head.table is not None:
+        places["embed_tokens"] = replace(places["embed_tokens"], name=head.table)
+    biases = f"the config announces biases of {', '.join(absent)} that are not stored: zero, as by transformers"
+    notes = (reader.note, head.note, biases if absent else None)
+    checkpoint = Checkpoint(
+        source, spec, config, reader, places, lambda: _tokenizer_files(source.path), tuple(filter(None, notes))
+    )
+    checkpoint.check((*LEFTOVERS, *family.ignored), head.spare)
     return checkpoint
 
 
 def _open_gguf(source: Source) -> Checkpoint:
     reader = GgufReader(source.path)
     config, family, spec = _gguf_spec(source, reader)
+    names = (family.tensors[name].gguf for name in ("embed_tokens", "lm_head"))
+    embedding, lm_head = (name if name in reader.names() else None for name in names)
+    head = head_of(reader, embedding, lm_head, spec.tied_head)
+    spec = replace(spec, tied_head=head.tied)
     places = find_places(family, spec, gguf_place)
+    if head.table is not None:
+        places["embed_tokens"] = replace(places["embed_tokens"], name=head.table)
     checkpoint = Checkpoint(
-        source, spec, config, reader, places, lambda: tokenizer_from_gguf(reader.metadata, str(source.path))
-    )
-    checkpoint.check((*family.ignored, family.tensors["lm_head"].gguf))
+        source, spec, config, reader, places, lambda: tokenizer_from_gguf(reader.metadata, str(source.path)),
+        tuple(filter(None, (head.note,))),
+    )  # fmt: skip
+    checkpoint.check((*LEFTOVERS, *family.ignored), head.spare)
     return checkpoint
 
 

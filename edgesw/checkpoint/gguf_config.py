@@ -50,7 +50,7 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
             raise UnsupportedError(
                 f"{reader.path}: '{family.gguf}.{key}' is {value(key)}; that is not supported: use another model."
             )
-    config: dict[str, Any] = {"architectures": [family.architectures[0]], "model_type": family.model_type}
+    config: dict[str, Any] = {"architectures": [family.architecture], "model_type": family.model_type}
     config |= {name: value(key) for key, name in _KEYS.items() if value(key) is not None}
     config["tie_word_embeddings"] = family.tensors["lm_head"].gguf not in reader.names()
     config["vocab_size"] = _vocab_size(reader, family)

@@ -29,6 +29,8 @@ def rope_settings(reader: GgufReader, value: GgufValue, head_dim: object) -> dic
     if value("rope.freq_base") is not None:
         rope["rope_theta"] = value("rope.freq_base")
     found: dict[str, Any] = {"rope_parameters": rope}
+    if "original_max_position_embeddings" in rope:  # for Phi-3's configuration class the outer one counts
+        found["original_max_position_embeddings"] = rope["original_max_position_embeddings"]
     rotated = value("rope.dimension_count")
     if type(rotated) is type(head_dim) is int and head_dim > 0 and rotated != head_dim:
         found["partial_rotary_factor"] = rotated / head_dim

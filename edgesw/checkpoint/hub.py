@@ -13,6 +13,8 @@ _WANTED = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "adapter_config.json",  # small files that say what else is there
+    "quantize_config.json",
     "*.safetensors",
     "*.safetensors.index.json",
 ]
@@ -30,8 +32,8 @@ def download(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str
 
 
 def download_config(hub_id: str, revision: str | None, instead: str) -> tuple[Path, str]:
-    """Like `download`, but fetches only config.json."""
-    return _snapshot(hub_id, revision, instead, ["config.json"])
+    """Like `download`, but fetches only config.json, and the files that say what else is there."""
+    return _snapshot(hub_id, revision, instead, ["config.json", "adapter_config.json", "quantize_config.json"])
 
 
 def _snapshot(hub_id: str, revision: str | None, instead: str, wanted: list[str]) -> tuple[Path, str]:

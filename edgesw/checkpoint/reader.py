@@ -57,6 +57,10 @@ class TensorReader:
         """The shape of a whole tensor. UnsupportedError for values of a type that cannot be read."""
         return self._readable(name)[0].shape
 
+    def type_name(self, name: str) -> str:
+        """The file's name for the type of a tensor's values: BF16, Q4_K."""
+        return self._tensors[name].type_name
+
     def read(self, name: str, rows: Rows | None = None) -> np.ndarray:
         """The tensor as float32, or only these rows of it: the others are neither read nor converted.
 

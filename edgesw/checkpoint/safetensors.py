@@ -17,13 +17,15 @@ from edgesw.checkpoint.reader import AGAIN, StoredTensor, TensorReader
 from edgesw.errors import CheckpointError
 from edgesw.files.json_file import read_json
 
+WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # numpy has no bfloat16: its bits are read as integers, which torch takes as bfloat16.
 _DTYPES = {name: np.dtype(kind) for name, kind in {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<i2"}.items()}
 
 
 class SafetensorsReader(TensorReader):
-    """The tensors of a folder that holds `model.safetensors`, or shards and their index.
+    """The tensors of a folder that holds `model.safetensors`, or shards and their index. Where it holds both, only the
+    former is read, as by transformers.
 
     Raises CheckpointError for a damaged, truncated or missing file, naming it.
     """
@@ -31,12 +33,16 @@ class SafetensorsReader(TensorReader):
     unreadable = f"; edgesw reads {', '.join(sorted(_DTYPES))}. Use the original checkpoint, not a quantized one."
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(_sharded(folder) if (folder / INDEX).is_file() else _header(_only_file(folder)))
+        whole, index = (folder / WHOLE).is_file(), (folder / INDEX).is_file()
+        super().__init__(_sharded(folder) if index and not whole else _header(_only_file(folder)))
+        both = f"{WHOLE} is read, not the files that {INDEX} lists, as by transformers"
+        self.note = both if whole and index else None
+        """What a user should know about the choice of files."""
 
 
 def _only_file(folder: Path) -> Path:
     files = sorted(folder.glob("*.safetensors"))
-    default = folder / "model.safetensors"
+    default = folder / WHOLE
     if default in files:
         return default
     if len(files) == 1:
@@ -56,11 +62,18 @@ def _sharded(folder: Path) -> dict[str, StoredTensor]:
         raise CheckpointError(f"{path}: not a safetensors index. {AGAIN}.") from error
     if not isinstance(places, dict) or not places or not all(isinstance(shard, str) for shard in places.values()):
         raise CheckpointError(f"{path}: 'weight_map' must state which file each tensor is in. {AGAIN}.")
-    headers = {shard: _header(_inside(folder, shard)) for shard in sorted(set(places.values()))}
+    tensors: dict[str, StoredTensor] = {}
+    for shard in sorted(set(places.values())):
+        # All of a file's tensors count, listed or not, as transformers reads them all.
+        for name, tensor in _header(_inside(folder, shard)).items():
+            if name in tensors:
+                first = tensors[name].path.name
+                raise CheckpointError(f"{folder}: tensor '{name}' is in both '{first}' and '{shard}'. {AGAIN}.")
+            tensors[name] = tensor
     for name, shard in places.items():
-        if name not in headers[shard]:
+        if name not in tensors:
             raise CheckpointError(f"{folder / shard}: tensor '{name}' is missing, though {INDEX} lists it. {AGAIN}.")
-    return {name: headers[shard][name] for name, shard in places.items()}
+    return tensors
 
 
 def _inside(folder: Path, shard: str) -> Path:

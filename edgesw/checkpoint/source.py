@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import re
@@ -10,13 +11,17 @@ from pathlib import Path
 from typing import Literal
 
 from edgesw.checkpoint.hub import download, download_config
+from edgesw.checkpoint.stored_names import ADAPTER_HELP
 from edgesw.errors import CheckpointError, UsageError, near_names
+from edgesw.files.json_file import read_json
 from edgesw.recipes.recipes import Recipe, RecipePackage, all_recipes, load_recipe
 
+_PICKLES = "pickled weights (.bin, .pt, .pth) can run code when loaded and are refused"
 _TO_SAFETENSORS = (
-    "pickled weights (.bin, .pt, .pth), which can run code when loaded and are refused. If you trust them, convert "
-    "them to safetensors: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+    "If you trust them, convert them to safetensors: "
+    "AutoModelForCausalLM.from_pretrained(MODEL).save_pretrained(NEW_FOLDER)"
 )
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -106,6 +111,16 @@ def _local(name: str, weights: bool) -> Source:
 
 
 def _check_folder(folder: Path, weights: bool) -> None:
+    if any((folder / name).is_file() for name in _ADAPTER_FILES):
+        base = _adapter_base(folder)
+        of = f" of '{base}'" if base else ""
+        beside = ", beside a model that it would change" if (folder / "config.json").is_file() else ""
+        raise UsageError(f"folder '{folder}' has a LoRA adapter{of}{beside}: {ADAPTER_HELP}")
+    if (folder / "quantize_config.json").is_file():
+        raise UsageError(
+            f"folder '{folder}' has a quantize_config.json: its weights are quantized already (GPTQ or AWQ). Use the "
+            "original model, in float16, bfloat16 or float32."
+        )
     if not (folder / "config.json").is_file():
         files = sorted(path.name for path in folder.glob("*.gguf"))
         hint = f"give the file itself: {folder / files[0]}" if files else "give the folder of a Hugging Face checkpoint"
@@ -113,9 +128,17 @@ def _check_folder(folder: Path, weights: bool) -> None:
     if weights and not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
         if pickles:
-            raise UsageError(f"folder '{folder}' has only {pickles[0]}: {_TO_SAFETENSORS}")
+            raise UsageError(f"folder '{folder}' has only {pickles[0]}: {_PICKLES}. {_TO_SAFETENSORS}")
         if not any(folder.glob("*.safetensors.index.json")):
             raise CheckpointError(f"folder '{folder}' has a config.json but no safetensors files: download them too.")
+
+
+def _adapter_base(folder: Path) -> str | None:
+    """The name of the model that an adapter is for, where its config says one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        return base if isinstance(base, str) and base.isprintable() and len(base) < 200 else None
+    return None
 
 
 def _from_package(name: str, recipe: Recipe) -> Source | None:
@@ -150,8 +173,8 @@ def _from_hub(name: str, hub_id: str, revision: str | None, recipe: Recipe | Non
     folder, commit = (download if weights else download_config)(hub_id, revision, instead)
     if weights and not any(folder.glob("*.safetensors")):
         raise CheckpointError(
-            f"'{hub_id}' has no safetensors files in the cache or on the hub: go online if the cache is incomplete. "
-            f"The hub may have only {_TO_SAFETENSORS}"
+            f"'{hub_id}' has no safetensors files, neither in the cache nor on the hub: go online if the cache is "
+            f"incomplete. Does it have other files? {_PICKLES[0].upper()}{_PICKLES[1:]}. {_TO_SAFETENSORS}"
         )
     _check_folder(folder, weights)
     return Source(name, "safetensors", folder, f"hub {hub_id}", commit, recipe)

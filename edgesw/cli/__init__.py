@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -26,7 +27,7 @@ from edgesw.cli.push import push
 from edgesw.cli.recipes import recipes
 from edgesw.cli.report import report
 from edgesw.cli.study import study
-from edgesw.cli.tables import inform
+from edgesw.cli.tables import Notices, inform
 from edgesw.cli.validate import validate
 from edgesw.cli.verbosity import Verbosity
 from edgesw.cli.verify import verify
@@ -59,6 +60,9 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
         raise click.UsageError("--quiet and --verbose are mutually exclusive: give one of them.")
     asked = ctx.ensure_object(Verbosity)
     asked.quiet, asked.verbose = quiet, verbose
+    notices = Notices()
+    logging.getLogger("edgesw").addHandler(notices)
+    ctx.call_on_close(lambda: logging.getLogger("edgesw").removeHandler(notices))
     if quiet:
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the hub's library draws its own
     if verbose:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,13 @@ def warn(message: str | None) -> None:
     """Prints a warning as one line on stderr; nothing for None."""
     if message:
         inform(f"Warning: {' '.join(message.split())}")
+
+
+class Notices(logging.Handler):
+    """Prints what the library logs as warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
 
 
 def inform(message: str) -> None:

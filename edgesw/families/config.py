@@ -5,25 +5,27 @@ from __future__ import annotations
 import reprlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from edgesw.errors import CheckpointError, UnsupportedError
 
+Choice = TypeVar("Choice")
+MOST_LAYERS = 1000
 AGAIN = "Correct it or download the file again"
 
 
 class Config:
-    """The values of a config.json over a family's defaults.
+    """The values of a config.json, as transformers' configuration class completes them.
 
     Getters raise CheckpointError naming file and key; `only` raises UnsupportedError for a setting that edgesw does
     not implement.
     """
 
-    def __init__(self, where: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    def __init__(self, where: str, values: Mapping[str, Any]) -> None:
         self.where = where
-        self._values = {**defaults, **values}
+        self._values = values
 
     def size(self, key: str, default: int | None = None, limit: int = 2**31 - 1) -> int:
         """An integer from 1 to `limit`; `default` where the key is absent or null."""
@@ -36,7 +38,7 @@ class Config:
 
     def layers(self) -> int:
         """The number of layers."""
-        return self.size("num_hidden_layers", limit=1000)
+        return self.size("num_hidden_layers", limit=MOST_LAYERS)
 
     def number(self, key: str, default: float | None = None) -> float:
         """A finite number above zero; `default` where the key is absent or null."""
@@ -47,8 +49,10 @@ class Config:
             raise self.wrong(key, "must be a number above zero")
         return float(value)
 
-    def optional_number(self, key: str) -> float | None:
-        """A finite number above zero; None where the key is absent or null."""
+    def optional_number(self, key: str, *, zero: bool = False) -> float | None:
+        """A finite number above zero, or zero too where that is allowed; None where the key is absent or null."""
+        if zero and self._values.get(key) in (0, 0.0):
+            return 0.0
         return None if self.absent(key) else self.number(key)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
@@ -69,42 +73,40 @@ class Config:
             known = "edgesw does not support that" if allowed is None else f"edgesw supports only {allowed!r}"
             raise UnsupportedError(f"{self.where}: '{key}' is {reprlib.repr(value)}; {known}: use another model.")
 
+    def choice(self, key: str, choices: Mapping[str, Choice]) -> Choice:
+        """What `choices` has for the value of a key. UnsupportedError for any other value."""
+        value = self._values.get(key)
+        if not isinstance(value, str) or value not in choices:
+            known = ", ".join(map(repr, choices))
+            raise UnsupportedError(
+                f"{self.where}: '{key}' is {reprlib.repr(value)}; edgesw supports only {known}: use another model."
+            )
+        return choices[value]
+
     def token_id(self, key: str) -> int | None:
-        """One token id; None where the key is absent or null."""
+        """One token id; None where the key is absent, null or negative."""
         ids = self.token_ids(key)
         if len(ids) > 1:
             raise self.wrong(key, "must be one token id")
         return ids[0] if ids else None
 
     def token_ids(self, key: str) -> tuple[int, ...]:
-        """Token ids, given in the config as a single number, a list, or null for none."""
+        """Token ids, given in the config as a single number, a list, or null for none. Negative ones mean none."""
         value = self._values.get(key)
         ids = value if isinstance(value, list) else [] if value is None else [value]
-        if not all(type(number) is int and 0 <= number < 2**31 for number in ids):
+        if not all(type(number) is int and -(2**31) <= number < 2**31 for number in ids):
             raise self.wrong(key, "must be a token id or a list of token ids")
-        return tuple(ids)
+        return tuple(number for number in ids if number >= 0)
 
     def rope(self, layer_type: str | None = None) -> RopeTable:
-        """The config's RoPE settings, for layers of `layer_type` where types differ.
-
-        transformers 5 writes `rope_parameters: {rope_theta, rope_type, ...}`, or an object of such objects by layer
-        type; older versions write `rope_theta` and `rope_scaling`. Where `rope_local_base_freq` gives layers with a
-        window a theta of their own, `rope_scaling` applies only to the other layers.
-        """
-        local = layer_type == "sliding_attention" and self._values.get("rope_local_base_freq") is not None
-        values = {"rope_theta": self._values.get("rope_local_base_freq" if local else "rope_theta")}
-        values["partial_rotary_factor"] = self._values.get("partial_rotary_factor")
-        for key in ("rope_parameters",) if local else ("rope_scaling", "rope_parameters"):
-            rope = self._values.get(key) or {}
-            if isinstance(rope, dict) and layer_type is not None and layer_type in rope:
-                rope = rope[layer_type] or {}
-            if not isinstance(rope, dict):
-                raise self.wrong(key, "must be an object or null")
-            values |= {name: value for name, value in rope.items() if value is not None}
-        for key in ("max_position_embeddings", "original_max_position_embeddings"):
-            if values.get(key) is None:
-                values[key] = self._values.get(key)
-        return RopeTable(self.where, values, {})
+        """The config's RoPE settings: its `rope_parameters`, or those in it for layers of `layer_type`."""
+        rope = self._values.get("rope_parameters")
+        if layer_type is not None and isinstance(rope, dict):
+            rope = rope.get(layer_type)
+        if not isinstance(rope, dict):
+            raise self.wrong("rope_parameters", "must be an object" + (f" with a '{layer_type}'" if layer_type else ""))
+        positions = {"max_position_embeddings": self._values.get("max_position_embeddings")}
+        return RopeTable(self.where, {**positions, **rope})
 
     def layer_list(self, key: str, layers: int) -> list[Any] | None:
         """A list with one entry per layer; None where the key is absent or null."""
@@ -133,11 +135,11 @@ class RopeTable(Config):
 
     @property
     def kind(self) -> str:
-        """The type of scaling, by its current name in transformers."""
-        kind = self._values.get("rope_type", self._values.get("type", "default"))
+        """The type of scaling."""
+        kind = self._values.get("rope_type", "default")
         if not isinstance(kind, str):
             raise self.wrong("rope_type", "must be a string")
-        return "longrope" if kind == "su" else kind
+        return kind
 
     @property
     def theta(self) -> float:

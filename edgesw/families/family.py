@@ -33,28 +33,36 @@ class Family:
     """A family of decoders: how its config maps to a DecoderSpec and what its tensors are called."""
 
     name: str
-    architectures: tuple[str, ...]
-    """The values of `architectures` in config.json that belong to it; the first is written for a GGUF file."""
+    architecture: str
+    """transformers' name of it, as in a config.json's `architectures`."""
     model_type: str
+    """transformers' name of its configuration class."""
     gguf: str | None
     """`general.architecture` of its GGUF files; None where another family reads them."""
     tensors: Mapping[str, Stored]
     """Canonical name -> where it is stored. Tensors that a DecoderSpec has no place for are ignored."""
-    defaults: Mapping[str, Any]
-    """transformers' defaults for keys that config.json leaves out."""
     switches: Callable[[Config], dict[str, Any]] = lambda config: {}
     """Returns the fields of DecoderSpec in which a config of this family differs from a plain Llama."""
+    partial_rotary: bool = False
+    """Whether `partial_rotary_factor` is read: transformers' model class rotates only part of each head."""
     gguf_settings: Callable[[dict[str, Any], GgufValue], dict[str, Any]] = lambda config, value: {}
     """Returns further config.json keys for a GGUF file, given those read from every GGUF file and its metadata: what
     llama.cpp knows from the architecture's name alone."""
     ignored: tuple[str, ...] = ()
     """Suffixes of tensor names that a file may contain and that a decoder does not need."""
 
+    def has_architecture(self, name: str) -> bool:
+        """Whether a name in `architectures` is this family's decoder, with its head or without; case does not matter,
+        as in checkpoints of the first Llama."""
+        ours = self.architecture.lower()
+        base = ours.removesuffix("forcausallm")
+        return name.lower() in (ours, f"{base}model", f"{base}textmodel")
+
     def decoder_spec(self, config: Mapping[str, Any], where: str) -> DecoderSpec:
-        """The decoder that a config.json describes; `where` names the file in errors.
+        """The decoder that a config describes whose defaults are filled in; `where` names its file in errors.
 
         Raises CheckpointError for a value that is missing or senseless, UnsupportedError for a setting that edgesw
         does not implement.
         """
-        read = Config(where, config, self.defaults)
+        read = Config(where, config)
         return llama_spec(read, self.name, self.switches(read))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from edgesw.families.family import Family
-from edgesw.families.shared import LLAMA_DEFAULTS, LLAMA_TENSORS, biased
+from edgesw.families.shared import LLAMA_TENSORS
+from edgesw.families.switches import biased
 
 LLAMA = Family(
     name="llama",
-    architectures=("LlamaForCausalLM",),
+    architecture="LlamaForCausalLM",
     model_type="llama",
     gguf="llama",
     tensors=LLAMA_TENSORS,
-    defaults=LLAMA_DEFAULTS,
     switches=lambda config: {"biased": biased(config)},
-    # A buffer that old versions of transformers saved, and frequency divisors, which are read with the config.
-    ignored=(".rotary_emb.inv_freq", "rope_freqs.weight"),
+    ignored=("rope_freqs.weight",),  # frequency divisors, which are read with the config
 )

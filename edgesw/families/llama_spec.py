@@ -8,16 +8,14 @@ from typing import Any
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.families.config import Config
 from edgesw.families.rope import rotary
+from edgesw.families.switches import activation, windows
 
 
 def llama_spec(config: Config, family: str, switches: Mapping[str, Any]) -> DecoderSpec:
     """The decoder that a config describes in the keys all families share; `switches` (fields of DecoderSpec) override.
 
-    `hidden_act`, the RoPE settings and `rms_norm_eps` are read only where no switch takes their place.
+    The RoPE settings and `rms_norm_eps` are read only where no switch takes their place.
     """
-    config.only("quantization_config", None)
-    if "activation" not in switches:
-        config.only("hidden_act", "silu")
     layers = config.layers()
     heads = config.size("num_attention_heads")
     kv_heads = config.size("num_key_value_heads", default=heads)
@@ -43,7 +41,8 @@ def llama_spec(config: Config, family: str, switches: Mapping[str, Any]) -> Deco
             "eos_token_ids": config.token_ids("eos_token_id"),
             "rotaries": switches["rotaries"] if "rotaries" in switches else (rotary(config, head_dim),),
             "layer_rotary": (0,) * layers,
-            "layer_windows": (None,) * layers,
+            "layer_windows": windows(config),
+            "activation": activation(config),
             **switches,
         }
     )

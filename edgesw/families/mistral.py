@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from edgesw.families.family import Family
-from edgesw.families.shared import LLAMA_DEFAULTS, LLAMA_TENSORS, windows
+from edgesw.families.shared import LLAMA_TENSORS
 
 MISTRAL = Family(
     name="mistral",
-    architectures=("MistralForCausalLM",),
+    architecture="MistralForCausalLM",
     model_type="mistral",
     gguf=None,  # llama.cpp calls it llama
     tensors=LLAMA_TENSORS,
-    defaults={**LLAMA_DEFAULTS, "sliding_window": 4096},
-    switches=lambda config: {"layer_windows": windows(config)},
-    ignored=(".rotary_emb.inv_freq",),
 )

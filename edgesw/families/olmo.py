@@ -7,7 +7,8 @@ from typing import Any
 from edgesw.errors import UnsupportedError
 from edgesw.families.config import Config
 from edgesw.families.family import Family, GgufValue
-from edgesw.families.shared import LLAMA_DEFAULTS, OUTER, OUTPUT_NORMS, QK_NORMS, biased, matrices
+from edgesw.families.shared import OUTER, OUTPUT_NORMS, QK_NORMS, matrices
+from edgesw.families.switches import biased
 
 
 def _olmo(config: Config) -> dict[str, Any]:
@@ -29,21 +30,19 @@ def _refuse_olmo3(config: dict[str, Any], value: GgufValue) -> dict[str, Any]:
 
 OLMO = Family(
     name="olmo",
-    architectures=("OlmoForCausalLM",),
+    architecture="OlmoForCausalLM",
     model_type="olmo",
     gguf="olmo",
     tensors={**OUTER, **matrices(interleaved=True)},
-    defaults={**LLAMA_DEFAULTS, "bos_token_id": None, "eos_token_id": 50279},
     switches=_olmo,
 )
 
 OLMO2 = Family(
     name="olmo2",
-    architectures=("Olmo2ForCausalLM",),
+    architecture="Olmo2ForCausalLM",
     model_type="olmo2",
     gguf="olmo2",
     tensors={**OUTER, **QK_NORMS, **OUTPUT_NORMS, **matrices(interleaved=False)},
-    defaults={**LLAMA_DEFAULTS, "rms_norm_eps": 1e-5, "bos_token_id": None, "eos_token_id": 50279},
     switches=lambda config: {
         "norm_before": False,
         "norm_after": True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesw.families.family import Family, Stored
-from edgesw.families.shared import LLAMA_DEFAULTS, NORMS, OUTER, layer_tensor, windows
+from edgesw.families.shared import NORMS, OUTER, layer_tensor
 
 
 def _fused(hf: str, gguf: str, *parts: str) -> dict[str, Stored]:
@@ -13,7 +13,7 @@ def _fused(hf: str, gguf: str, *parts: str) -> dict[str, Stored]:
 
 PHI3 = Family(
     name="phi3",
-    architectures=("Phi3ForCausalLM",),
+    architecture="Phi3ForCausalLM",
     model_type="phi3",
     gguf="phi3",
     tensors={
@@ -24,12 +24,6 @@ PHI3 = Family(
         "layers.{layer}.o_proj": layer_tensor("self_attn.o_proj.weight", "attn_output.weight"),
         "layers.{layer}.down_proj": layer_tensor("mlp.down_proj.weight", "ffn_down.weight"),
     },
-    defaults={
-        **LLAMA_DEFAULTS,
-        "rms_norm_eps": 1e-5,
-        "original_max_position_embeddings": 4096,
-        "eos_token_id": 32000,
-    },
-    switches=lambda config: {"layer_windows": windows(config)},
+    partial_rotary=True,
     ignored=("rope_factors_long.weight", "rope_factors_short.weight"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,14 +20,26 @@ FAMILIES: tuple[Family, ...] = (LLAMA, MISTRAL, SMOLLM3, QWEN2, QWEN3, PHI3, OLM
 
 
 def family_of(config: Mapping[str, Any], where: str) -> Family:
-    """The family of a config.json. UsageError lists the supported architectures for an unknown one."""
+    """The family of a config.json: by `model_type`, as transformers chooses, or by `architectures` where it has none.
+
+    UsageError lists the supported ones for an unknown one, or says that the two contradict each other.
+    """
     named = config.get("architectures")
     named = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-    for family in FAMILIES:
-        if set(named) & set(family.architectures):
-            return family
-    known = ", ".join(name for family in FAMILIES for name in family.architectures)
+    kind = config.get("model_type")
+    found = next((family for family in FAMILIES if family.model_type == kind), None)
+    if found is not None and named and not any(map(found.has_architecture, named)):
+        raise UsageError(
+            f"{where}: 'architectures' is {', '.join(named)} and 'model_type' is '{kind}': not the same "
+            f"model. '{kind}' would be {found.architecture}: use the original files."
+        )
+    if found is None and kind is None:
+        found = next((family for family in FAMILIES if any(map(family.has_architecture, named))), None)
+    if found is not None:
+        return found
+    known = ", ".join(f"{family.architecture} ('{family.model_type}')" for family in FAMILIES)
     problem = f"architecture {', '.join(named)} is not supported" if named else "it does not state 'architectures'"
+    problem += f" ('model_type' is {reprlib.repr(kind)})" if kind is not None else " or 'model_type'" * (not named)
     raise UsageError(f"{where}: {problem}. Supported: {known}.")
 
 

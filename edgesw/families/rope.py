@@ -75,7 +75,8 @@ def _llama3(rope: RopeTable, base: np.ndarray) -> Rotary:
 
 def _yarn(rope: RopeTable, base: np.ndarray) -> Rotary:
     """YaRN (arXiv 2309.00071): like llama3, but the ramp runs over pair indices, and cosines and sines are scaled."""
-    factor, original = rope.number("factor"), rope.original_positions
+    original = rope.original_positions
+    factor = rope.number("factor", rope.max_positions / original)
 
     def pair(rotations: float) -> float:
         """The index of the pair that makes this many rotations over the original context."""
@@ -86,8 +87,18 @@ def _yarn(rope: RopeTable, base: np.ndarray) -> Rotary:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, 2 * len(base) - 1)
     stretched = np.clip((np.arange(len(base)) - low) / (high - low or 0.001), 0, 1)
-    scale = rope.number("attention_factor", 0.1 * math.log(factor) + 1 if factor > 1 else 1.0)
+    scale = rope.number("attention_factor", _yarn_scale(rope, factor))
     return Rotary(_tuple(stretched * base / factor + (1 - stretched) * base), scale)
+
+
+def _yarn_scale(rope: RopeTable, factor: float) -> float:
+    """The factor of cosines and sines where none is given; DeepSeek's two settings count only together."""
+
+    def scale(mscale: float) -> float:
+        return 0.1 * mscale * math.log(factor) + 1 if factor > 1 else 1.0
+
+    over, under = rope.optional_number("mscale", zero=True), rope.optional_number("mscale_all_dim", zero=True)
+    return scale(over) / scale(under) if over and under else scale(1.0)
 
 
 def _longrope(rope: RopeTable, base: np.ndarray) -> Rotary:

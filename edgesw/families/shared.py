@@ -1,11 +1,9 @@
-"""What entries of several families share: tensor tables, defaults, biases and attention windows."""
+"""Tables of tensors that entries of several families share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from edgesw.families.config import Config
 from edgesw.families.family import Stored
 
 
@@ -53,31 +51,3 @@ def matrices(*, interleaved: bool) -> dict[str, Stored]:
 
 
 LLAMA_TENSORS = {**OUTER, **NORMS, **matrices(interleaved=True)}
-LLAMA_DEFAULTS = {
-    "hidden_act": "silu",
-    "rope_theta": 10000.0,
-    "rms_norm_eps": 1e-6,
-    "tie_word_embeddings": False,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-
-
-def biased(config: Config) -> tuple[str, ...]:
-    """The matrices that have a bias by `attention_bias` and `mlp_bias`."""
-    attention = ("q_proj", "k_proj", "v_proj", "o_proj") if config.flag("attention_bias", False) else ()
-    return (*attention, *(("gate_proj", "up_proj", "down_proj") if config.flag("mlp_bias", False) else ()))
-
-
-def windows(config: Config, slides: Callable[[int], bool] = lambda layer: True) -> tuple[int | None, ...]:
-    """Each layer's attention window: `sliding_window` for the layers that slide, None for the others.
-
-    `layer_types` says which layers slide; without it, those for which `slides(layer)` is true.
-    """
-    layers = config.layers()
-    if config.absent("sliding_window"):
-        return (None,) * layers
-    window = config.size("sliding_window")
-    types = config.layer_list("layer_types", layers)
-    sliding = map(slides, range(layers)) if types is None else (kind == "sliding_attention" for kind in types)
-    return tuple(window if slide else None for slide in sliding)
