@@ -19,7 +19,7 @@ from edgesw.checkpoint.reader import Rows, TensorReader
 from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
 from edgesw.checkpoint.stored_names import LEFTOVERS, absent_biases, refuse_other_kinds, stored_names
-from edgesw.checkpoint.tied_head import head_of
+from edgesw.checkpoint.tied_head import head_of, same_table, same_values
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError
 from edgesw.families.family import Family
@@ -170,7 +170,7 @@ def _open_safetensors(source: Source) -> Checkpoint:
     wanted = find_places(family, replace(spec, tied_head=False), hf_place)
     stored = stored_names(reader.names(), (place.name for place in wanted.values()), str(source.path))
     embedding, lm_head = (stored.get(wanted[name].name) for name in ("embed_tokens", "lm_head"))
-    head = head_of(reader, embedding, lm_head, spec.tied_head)
+    head = head_of(reader, embedding, lm_head, spec.tied_head, same_values)
     absent = absent_biases(spec, wanted, stored)
     spec = replace(spec, tied_head=head.tied, biased=tuple(kind for kind in spec.biased if kind not in absent))
     places = {
@@ -193,7 +193,7 @@ def _open_gguf(source: Source) -> Checkpoint:
     config, family, spec = _gguf_spec(source, reader)
     names = (family.tensors[name].gguf for name in ("embed_tokens", "lm_head"))
     embedding, lm_head = (name if name in reader.names() else None for name in names)
-    head = head_of(reader, embedding, lm_head, spec.tied_head)
+    head = head_of(reader, embedding, lm_head, spec.tied_head, same_table)
     spec = replace(spec, tied_head=head.tied)
     places = find_places(family, spec, gguf_place)
     if head.table is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,22 @@ _KEYS = {
     "context_length": "max_position_embeddings",
     "rope.freq_base": "rope_theta",
 }
-# Settings that would change the logits; no file of a supported family has them.
-_REFUSED = ("attention.scale", "attention.temperature_scale", "embedding_scale", "residual_scale", "logit_scale")
+# Further keys that are read, here or with the RoPE settings, and keys that change no logits.
+_READ = (
+    "attention.key_length", "attention.value_length", "attention.sliding_window", "attention.sliding_window_pattern",
+    "expert_count", "rope.dimension_count", "rope.freq_base_swa", "rope.scale_linear", "rope.scaling.attn_factor",
+    "rope.scaling.factor", "rope.scaling.original_context_length", "rope.scaling.type", "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+)  # fmt: skip
+_WITHOUT_EFFECT = ("expert_used_count", "pooling_type", "rope.scaling.finetuned", "tensor_data_layout", "vocab_size")
+# Keys that state what is so anyway, with the value that is. OLMo's layer norms have the epsilon of its own config.
+_NEUTRAL = {
+    "attention.causal": True,
+    "attention.layer_norm_epsilon": 1e-5,
+    "rope.scaling.yarn_attn_factor": 1.0,
+    "rope.scaling.yarn_ext_factor": 1.0,
+}
+_HEAD_SIZES = ("attention.key_length_swa", "attention.value_length_swa", "rope.dimension_count_swa")
 
 
 def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
@@ -45,11 +60,7 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
         raise UnsupportedError(
             f"{reader.path}: a mixture of experts ({value('expert_count')}) is not supported: use a dense model."
         )
-    for key in _REFUSED:
-        if value(key) is not None:
-            raise UnsupportedError(
-                f"{reader.path}: '{family.gguf}.{key}' is {value(key)}; that is not supported: use another model."
-            )
+    _refuse_unknown(reader, family, value)
     config: dict[str, Any] = {"architectures": [family.architecture], "model_type": family.model_type}
     config |= {name: value(key) for key, name in _KEYS.items() if value(key) is not None}
     config["tie_word_embeddings"] = family.tensors["lm_head"].gguf not in reader.names()
@@ -75,6 +86,21 @@ def config_from_gguf(reader: GgufReader, family: Family) -> dict[str, Any]:
             f"architecture '{family.gguf}' that is not supported: use the safetensors checkpoint."
         )
     return config
+
+
+def _refuse_unknown(reader: GgufReader, family: Family, value: GgufValue) -> None:
+    """Raises UnsupportedError for a setting that is not read and says something: it may change the logits."""
+    head_dim = value("attention.key_length") or _head_dim(value)
+    neutral = {**_NEUTRAL, **dict.fromkeys(_HEAD_SIZES, head_dim)}
+    prefix = f"{family.gguf}."
+    for key in sorted(reader.metadata):
+        name = key.removeprefix(prefix)
+        if name == key or name in (*_KEYS, *_READ, *_WITHOUT_EFFECT):
+            continue
+        if (found := value(name)) and found != neutral.get(name):
+            raise UnsupportedError(
+                f"{reader.path}: '{key}' is {reprlib.repr(found)}; that is not supported: use another model."
+            )
 
 
 def _attention(reader: GgufReader, value: GgufValue) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _SIZES = (
 # Keys of older versions, and keys that a model class reads although its configuration class does not declare them.
 _UNDECLARED = (
     "head_dim",
+    "original_max_position_embeddings",
     "partial_rotary_factor",
     "rope_local_base_freq",
     "rope_scaling",
@@ -56,8 +57,12 @@ def normalized_config(config: Mapping[str, Any], family: Family, where: str) -> 
     """
     _check(config, where)
     known = _read(config, family, where)
-    partial = (known.get("rope_parameters") or {}).get("partial_rotary_factor", 1.0)
-    if not family.partial_rotary and partial not in (None, 1):
+    rope = known.get("rope_parameters") or {}
+    partial = next(
+        (each["partial_rotary_factor"] for each in (rope, *rope.values())
+         if isinstance(each, dict) and each.get("partial_rotary_factor") not in (None, 1)), None,
+    )  # fmt: skip
+    if partial is not None and not family.partial_rotary:
         raise UnsupportedError(
             f"{where}: 'partial_rotary_factor' is {partial!r}, but transformers' '{family.model_type}' models rotate "
             "whole heads: use another model."
@@ -118,6 +123,7 @@ def _read(config: Mapping[str, Any], family: Family, where: str) -> dict[str, An
     try:
         with only_errors("transformers"):
             read = kind(**given)
+            read.standardize_rope_params()  # once more, as its models do: then it sees undeclared keys too
     except Exception as error:  # a library for validation raises its own errors, the classes what they meet
         why = " ".join(str(error.__cause__ or error).split()).rstrip(".") or type(error).__name__
         raise CheckpointError(f"{where}: transformers refuses it: {why}. {AGAIN}.") from error

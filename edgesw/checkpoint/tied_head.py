@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +31,20 @@ class Head:
     """What a user should know about it."""
 
 
-def head_of(reader: TensorReader, embedding: str | None, head: str | None, tied: bool) -> Head:
+def head_of(
+    reader: TensorReader,
+    embedding: str | None,
+    head: str | None,
+    tied: bool,
+    same: Callable[[TensorReader, str, str], bool],
+) -> Head:
     """Decides between the tensors `embedding` and `head` of a file (None for one that it lacks); `tied` is what the
-    config says. As transformers, a stored head that differs from the embedding is used although the config calls them
-    tied, and either one does for a tied pair. Two that hold one table, also in two precisions, are stored once."""
+    config says, and `same` is `same_values` or `same_table`. As in transformers, a stored head that differs from the
+    embedding is used although the config calls them tied, and either one does for a tied pair. Two that are the same
+    are stored once."""
     if embedding is None or head is None:
         return Head(tied, table=head if tied else None)
-    if reader.shape(embedding) == reader.shape(head) and same_table(reader, embedding, head):
+    if reader.shape(embedding) == reader.shape(head) and same(reader, embedding, head):
         keep, spare = sorted((embedding, head), key=lambda name: -(bits_of(reader, name) or 0))
         kinds = reader.type_name(keep), reader.type_name(spare)
         twice = f"'{keep}' ({kinds[0]}) and '{spare}' ({kinds[1]}) are one table: the former is used for both"
