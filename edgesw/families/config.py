@@ -77,9 +77,9 @@ class Config:
         return ids[0] if ids else None
 
     def token_ids(self, key: str) -> tuple[int, ...]:
-        """Token ids, given in the config as a single number, a list, or null for none."""
+        """Token ids, given in the config as a single number, a list, or null or -1 for none."""
         value = self._values.get(key)
-        ids = value if isinstance(value, list) else [] if value is None else [value]
+        ids = [number for number in (value if isinstance(value, list) else [value]) if number not in (None, -1)]
         if not all(type(number) is int and 0 <= number < 2**31 for number in ids):
             raise self.wrong(key, "must be a token id or a list of token ids")
         return tuple(ids)

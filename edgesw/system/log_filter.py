@@ -19,12 +19,12 @@ def coremltools() -> ModuleType:
 
 
 @contextlib.contextmanager
-def only_errors(name: str) -> Iterator[None]:
-    """Lets only errors through the logger `name`."""
+def only_errors(name: str, level: int = logging.ERROR) -> Iterator[None]:
+    """Lets only errors through the logger `name`, or only what is more severe than `level`."""
     logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logger.level
+    logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)

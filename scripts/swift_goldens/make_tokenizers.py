@@ -45,7 +45,7 @@ def _make_kind(folder: Path, files: Files, texts: list[str]) -> None:
     tokenizer = Tokenizer.from_files(files)
     facts = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_ids, "size": tokenizer.vocab_size}
     (folder / "facts.json").write_text(json.dumps(facts))
-    ids = [tokenizer.encode(text, bos=False) for text in texts]
+    ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     (folder / "ids.txt").write_text("".join(" ".join(map(str, each)) + "\n" for each in ids))
     _write(folder / "texts.jsonl", ([tokenizer.decode(i), tokenizer.decode(i, special=True)] for i in ids))
     rng = random.Random(1)

@@ -89,6 +89,8 @@ def test_end_tokens_may_be_one_or_many_or_none() -> None:
     assert spec_of({**LLAMA, "eos_token_id": 7}).eos_token_ids == (7,)
     assert spec_of({**LLAMA, "eos_token_id": [7, 9]}).eos_token_ids == (7, 9)
     assert spec_of({**LLAMA, "eos_token_id": None, "bos_token_id": None}).eos_token_ids == ()
+    assert spec_of({**LLAMA, "eos_token_id": [-1, 7, None]}).eos_token_ids == (7,)
+    assert spec_of({**LLAMA, "bos_token_id": -1}).bos_token_id is None
 
 
 @pytest.mark.parametrize("key", [key for key in SIZES if key != "num_key_value_heads"])
@@ -115,7 +117,7 @@ def test_a_senseless_size_is_named(key: str, value: Any) -> None:
         ({"rope_theta": "10000"}, "'rope_theta' is '10000'"),
         ({"rope_parameters": [1]}, "'rope_parameters' is"),
         ({"tie_word_embeddings": "yes"}, "'tie_word_embeddings' is 'yes'"),
-        ({"eos_token_id": -1}, "'eos_token_id' is -1"),
+        ({"eos_token_id": -2}, "'eos_token_id' is -2"),
         ({"bos_token_id": [1, 2]}, "'bos_token_id' is"),
         ({"num_hidden_layers": 100_000}, "'num_hidden_layers' is 100000"),
     ],

@@ -41,7 +41,7 @@ def generated(model: Any, prompt: list[int], most: int) -> list[int]:
 def test_genai_generates_the_same_as_edgesw_s_runtime(tiny_package: Path, tokenizer: Tokenizer, model: Any) -> None:
     """Its caches are one buffer for past and present, edgesw's grow: a graph may be right with only one of them."""
     decoder = open_decoder(tiny_package, read_manifest(tiny_package), "onnx")
-    prompt = tokenizer.encode(PROMPT, bos=True)
+    prompt = tokenizer.encode(PROMPT)
     ours = list(generate(decoder, prompt, tokenizer.eos_ids, TOKENS))
     assert len(ours) == TOKENS
     assert generated(model, prompt, TOKENS) == ours
@@ -84,7 +84,7 @@ def test_the_code_in_the_card_runs(tiny_package: Path) -> None:
 def test_genai_reads_the_tokenizer(tokenizer: Tokenizer, model: Any) -> None:
     """An app has no other tokenizer: text must become the same tokens, and tokens the same text."""
     theirs = og.Tokenizer(model)
-    ids = tokenizer.encode(PROMPT, bos=False)
+    ids = tokenizer.encode(PROMPT, add_special_tokens=False)
     read = [int(token) for token in theirs.encode(PROMPT)]
     assert read in (ids, [tokenizer.bos_id, *ids])
     assert theirs.decode(ids) == PROMPT
@@ -93,6 +93,6 @@ def test_genai_reads_the_tokenizer(tokenizer: Tokenizer, model: Any) -> None:
 def test_generation_ends_where_a_turn_ends(tiny_package: Path, tokenizer: Tokenizer) -> None:
     """Without the stop tokens an app would show what the model continues with after its answer."""
     config = json.loads((tiny_package / "genai_config.json").read_text())["model"]
-    assert config["eos_token_id"] == list(tokenizer.eos_ids) == [tokenizer.encode(EOS, bos=False)[0]]
-    assert config["bos_token_id"] == tokenizer.encode(BOS, bos=False)[0]
+    assert config["eos_token_id"] == list(tokenizer.eos_ids) == [tokenizer.encode(EOS, add_special_tokens=False)[0]]
+    assert config["bos_token_id"] == tokenizer.encode(BOS, add_special_tokens=False)[0]
     assert config["context_length"] == read_manifest(tiny_package).context

@@ -42,7 +42,7 @@ def test_a_text_that_ends_early_gives_fewer_windows(tiny_llama: Path) -> None:
     """Padding would be measured like text."""
     tokenizer = Tokenizer.from_folder(tiny_llama)
     text = Text("short", shipped_text("validation").content[:1000])
-    length = len(tokenizer.encode(text.content, bos=False))
+    length = len(tokenizer.encode(text.content, add_special_tokens=False))
     assert windows(text, tokenizer, 1000, 51).shape == (length // 50, 51)
     assert windows(text, tokenizer, 8, length + 1).shape == (1, length + 1)
     assert windows(text, tokenizer, 8, 10 * length).shape == (1, length + 1), "one short window is better than none"

@@ -51,28 +51,28 @@ def built(kind: Any = byte_level, config: dict[str, Any] | None = None, **files:
 @pytest.mark.parametrize("kind", [byte_level, sentencepiece])
 def test_text_round_trips_and_bos_is_added_once(kind: Any) -> None:
     made = built(kind)
-    ids = made.encode(TEXT, bos=True)
+    ids = made.encode(TEXT)
     assert ids[0] == made.bos_id
     assert ids.count(made.bos_id) == 1, "tokenizer.json adds BOS of its own"
-    assert made.encode(TEXT, bos=False) == ids[1:]
+    assert made.encode(TEXT, add_special_tokens=False) == ids[1:]
     assert made.decode(ids) == TEXT == made.decode(ids[1:])
 
 
 def test_bos_is_not_doubled_before_a_rendered_chat() -> None:
     made = built()
-    assert made.encode("<s>a", bos=True) == made.encode("a", bos=True)
+    assert made.encode("<s>a") == made.encode("a")
 
 
 def test_a_model_without_bos_gets_none() -> None:
     made = built(config={"eos_token": "</s>", "bos_token": None})
     assert made.bos_id is None
-    assert made.encode("ab", bos=True) == made.encode("ab", bos=False)
+    assert made.encode("ab") == made.encode("ab", add_special_tokens=False)
 
 
 def test_special_tokens_are_recognised_and_are_not_text() -> None:
     for kind in (byte_level, sentencepiece):
         made = built(kind)
-        ids = made.encode("a</s>", bos=False)
+        ids = made.encode("a</s>", add_special_tokens=False)
         assert ids[-1] == made.eos_ids[0], "the model would be fed the letters of its end token"
         assert made.decode(ids) == "a"
         assert made.decode(ids, special=True) == "a</s>"
@@ -96,7 +96,7 @@ def test_tokens_spelled_as_tables_and_in_the_old_map() -> None:
 @pytest.mark.parametrize("special", [False, True])
 def test_a_stream_adds_up_and_never_splits_a_character(kind: Any, special: bool) -> None:
     made = built(kind)
-    ids = [*made.encode("<s>" + TEXT, bos=False), *made.encode("</s>", bos=False), *made.encode("🎉 é", bos=False)]
+    ids = [*made.encode("<s>" + TEXT, add_special_tokens=False), *made.encode("</s>", add_special_tokens=False), *made.encode("🎉 é", add_special_tokens=False)]
     stream = made.stream(special=special)
     parts = [stream.push(number) for number in ids]
     assert not any("\ufffd" in part for part in parts), f"half a character was shown: {parts}"
@@ -106,7 +106,7 @@ def test_a_stream_adds_up_and_never_splits_a_character(kind: Any, special: bool)
 
 def test_a_stream_survives_special_tokens_inside_a_character() -> None:
     made = built()
-    emoji = made.encode("🎉", bos=False)
+    emoji = made.encode("🎉", add_special_tokens=False)
     stream = made.stream()
     parts = [stream.push(number) for number in (256, 257, *emoji[:2], 258, *emoji[2:])]
     assert "".join(parts) + stream.end() == "🎉"
@@ -115,18 +115,18 @@ def test_a_stream_survives_special_tokens_inside_a_character() -> None:
 
 def test_a_stream_is_not_held_up_by_bytes_that_never_become_a_character() -> None:
     made = built()
-    lone = made.encode("é", bos=False)[1]
+    lone = made.encode("é", add_special_tokens=False)[1]
     stream = made.stream()
-    text = "".join(stream.push(number) for number in [*made.encode("ab", bos=False), *[lone] * 9])
+    text = "".join(stream.push(number) for number in [*made.encode("ab", add_special_tokens=False), *[lone] * 9])
     assert text.startswith("ab\ufffd"), "a model that talks nonsense would seem to hang"
-    text += stream.push(made.encode("c", bos=False)[0]) + stream.end()
+    text += stream.push(made.encode("c", add_special_tokens=False)[0]) + stream.end()
     assert text.endswith("c")
 
 
 def test_an_unfinished_character_at_the_end_is_returned() -> None:
     made = built()
     stream = made.stream()
-    assert stream.push(made.encode("é", bos=False)[0]) == ""
+    assert stream.push(made.encode("é", add_special_tokens=False)[0]) == ""
     assert stream.end() == "\ufffd"
     assert stream.end() == ""
 
