@@ -7,7 +7,6 @@ way to have its ids is to ask it.
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from edgesw.errors import CheckpointError, first_line
 from edgesw.files.json_file import parse_json
-from edgesw.system.log_filter import only_errors
+from edgesw.system.log_filter import silence
 from edgesw.text.tokenizer import NAMED_TOKENS, Tokenizer, check_charsmaps
 
 # Each holds a whole vocabulary. transformers makes up a tokenizer of three tokens where there is none.
@@ -78,7 +77,7 @@ def _check(folder: Path) -> None:
 
 def _load(folder: Path) -> Any:
     """transformers' tokenizer. CheckpointError, in one line, for whatever it raises."""
-    with only_errors("transformers", logging.CRITICAL + 1), only_errors("huggingface_hub", logging.CRITICAL + 1):
+    with silence():
         from transformers import AutoTokenizer
         from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
@@ -154,9 +153,10 @@ def _settings(folder: Path, theirs: Any, ends: Tokenizer, template: str | None) 
             settings[key] = extra[key]
     settings["add_bos_token"] = ends.prefix_ids != () and ends.prefix_ids == (theirs.bos_token_id,)
     settings["add_eos_token"] = ends.suffix_ids != () and ends.suffix_ids == (theirs.eos_token_id,)
-    if settings.get("tokenizer_class") in (None, "TokenizersBackend"):
+    own = type(theirs).__name__
+    if own == "TokenizersBackend" or str(settings.get("tokenizer_class")).removesuffix("Fast") != own:
         settings["tokenizer_class"] = _PLAIN
-    if "chat_template" in settings and template is not None:
+    if settings.pop("chat_template", None) is not None and template is not None:
         settings["chat_template"] = template
     return settings
 

@@ -233,8 +233,9 @@ def _token(value: Any) -> str | None:
 
 
 def _template(value: Any) -> str | None:
-    """The chat template of tokenizer_config.json, which holds a single one or a list of named ones."""
+    """The chat template of tokenizer_config.json, which holds a single one, or named ones as a list or an object."""
     if isinstance(value, list):
-        named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
-        value = named.get("default")
+        value = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
+    if isinstance(value, dict):
+        value = value.get("default")
     return value if isinstance(value, str) else None
