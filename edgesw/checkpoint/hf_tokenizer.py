@@ -42,7 +42,9 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
         files["chat_template.jinja"] = template.encode("utf-8")
     ends = Tokenizer.from_files(files, str(folder))
     settings = _settings(folder, theirs, ends, template)
-    plain = {key: value for key, value in settings.items() if key not in ("added_tokens_decoder", "extra_special_tokens")}
+    plain = {
+        key: value for key, value in settings.items() if key not in ("added_tokens_decoder", "extra_special_tokens")
+    }
     # Outside of its folder the declared class may be taken at its word where it was not before.
     for candidate in (settings, {**settings, "tokenizer_class": _PLAIN}, {**plain, "tokenizer_class": _PLAIN}):
         files["tokenizer_config.json"] = _json(candidate)
@@ -82,7 +84,10 @@ def _load(folder: Path) -> Any:
         from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
         try:
-            theirs = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+            # Not by a library of Mistral's, whose tokenizers cannot be written: ids must not depend on whether it is there.
+            theirs = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False, mistral_format=False
+            )
         except BaseException as error:
             # The tokenizers library panics with a class of its own, which is no Exception.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

@@ -226,7 +226,10 @@ def test_unigram_text_round_trips_and_ends_with_eos(tmp_path: Path, unigram: dic
     path = v.write(tmp_path / "v.gguf", "t5", unigram, add_space_prefix=True)
     files = tokenizer_from_gguf(GgufReader(path).metadata, "v.gguf")
     tokenizer = Tokenizer.from_files(files)
-    assert tokenizer.decode(tokenizer.encode("Hello,  world: the text", add_special_tokens=False)) == "Hello,  world: the text"
+    assert (
+        tokenizer.decode(tokenizer.encode("Hello,  world: the text", add_special_tokens=False))
+        == "Hello,  world: the text"
+    )
     assert Backend.from_str(files["tokenizer.json"].decode()).encode("a").tokens[-1] == "</s>"
 
 

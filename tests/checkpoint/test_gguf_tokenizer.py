@@ -117,13 +117,19 @@ def test_words_are_split_as_in_llama_cpp(tmp_path: Path, trained: tuple[list[str
     if pre in ("tekken", "gpt-4o", "llama4"):
         texts = [text for text in texts if not any(unicodedata.category(c).startswith("M") for c in text)]
     for text in texts:
-        assert ours.encode(text, add_special_tokens=False) == theirs.tokenize(text.encode(), add_bos=False, special=True), repr(text)
+        assert ours.encode(text, add_special_tokens=False) == theirs.tokenize(
+            text.encode(), add_bos=False, special=True
+        ), repr(text)
 
 
 def test_qwen_composes_characters() -> None:
     """A letter and a separate accent are one character to the model, as in its own tokenizer."""
-    assert from_gguf(pre="qwen2").encode("u\u0308", add_special_tokens=False) == from_gguf(pre="qwen2").encode("ü", add_special_tokens=False)
-    assert from_gguf(pre="llama-bpe").encode("u\u0308", add_special_tokens=False) != from_gguf(pre="llama-bpe").encode("ü", add_special_tokens=False)
+    assert from_gguf(pre="qwen2").encode("u\u0308", add_special_tokens=False) == from_gguf(pre="qwen2").encode(
+        "ü", add_special_tokens=False
+    )
+    assert from_gguf(pre="llama-bpe").encode("u\u0308", add_special_tokens=False) != from_gguf(pre="llama-bpe").encode(
+        "ü", add_special_tokens=False
+    )
 
 
 def test_a_word_in_the_vocabulary_becomes_that_token() -> None:

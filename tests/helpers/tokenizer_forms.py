@@ -24,9 +24,7 @@ from edgesw.text.tokenizer import Tokenizer as Ours
 BOS, EOS, UNK, PAD, TURN, IMAGE = "<s>", "</s>", "<unk>", "<pad>", "<|turn|>", "<|image|>"
 SPECIAL = (UNK, BOS, EOS, PAD, TURN, IMAGE)
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _TRAINING = (
     "The county's brass was 12345 times older than 2024's, isn't it? He said: it's here.\n\n  Then  they left.\n",
     "def f(x):\n\treturn x + 1  # naïve café\n\n\nÜber die Brücke; 日本語のテキスト. Привет, мир!\n",
@@ -78,7 +76,10 @@ CHATS: tuple[list[dict[str, Any]], ...] = (
     [{"role": "user", "content": "Hello <there> & 'you'"}],
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " two\nlines "}],
     [
-        {"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "image"}, {"type": "text", "text": "two"}]},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "one"}, {"type": "image"}, {"type": "text", "text": "two"}],
+        },
         {"role": "assistant", "content": "done", "tool_calls": None, "reasoning": "because"},
         {"role": "user", "content": "日本語"},
     ],
@@ -148,9 +149,13 @@ def forms() -> Iterator[Form]:
     """Every vocabulary with every class and post-processor, each with other values of the rest; then each value of the
     rest by itself."""
     flags = ((None, None), (True, None), (False, None), (True, True), (False, True))
-    for number, (vocabulary, cls, ends) in enumerate(product(("bytes", "llama3", "metaspace", "unigram"), CLASSES, ENDS)):
+    for number, (vocabulary, cls, ends) in enumerate(
+        product(("bytes", "llama3", "metaspace", "unigram"), CLASSES, ENDS)
+    ):
         bos, eos = flags[number % len(flags)]
-        varied = {key: values[(number // (place + 1)) % len(values)] for place, (key, values) in enumerate(_VARIED.items())}
+        varied = {
+            key: values[(number // (place + 1)) % len(values)] for place, (key, values) in enumerate(_VARIED.items())
+        }
         yield Form(vocabulary, cls, ends, bos, eos, **varied)
     for key, values in _VARIED.items():
         yield from (replace(Form(ends="bos"), **{key: value}) for value in values if value != getattr(Form, key))
@@ -253,7 +258,9 @@ def _backend(form: Form) -> Tokenizer:
         case "bos" | "eos" | "both":
             backend.post_processor = around(form.ends != "eos", form.ends != "bos")
         case "sequence":
-            backend.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), around(True, False)])
+            backend.post_processor = processors.Sequence(
+                [processors.ByteLevel(trim_offsets=False), around(True, False)]
+            )
         case "bytes":
             backend.post_processor = processors.ByteLevel(trim_offsets=False)
     return backend
@@ -309,9 +316,7 @@ def _unigram() -> Tokenizer:
     backend.normalizer = normalizers.NFKC()
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=200, unk_token=UNK, special_tokens=list(SPECIAL), show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=200, unk_token=UNK, special_tokens=list(SPECIAL), show_progress=False)
     backend.train_from_iterator(_TRAINING, trainer)
     return backend
 
