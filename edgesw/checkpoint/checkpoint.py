@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from edgesw.checkpoint.generation_config import generation_config
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
-from edgesw.checkpoint.generation_config import generation_config
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
 from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place

@@ -86,8 +86,10 @@ def _add_special(tokenizer: Any, tokens: Vocabulary, metadata: Mapping[str, Any]
 
 
 def _name_special(tokenizer: Any, config: dict[str, Any]) -> None:
-    """Sees to it that the tokens that `config` names are special, as every client takes them to be: BOS and EOS are made
-    special, and other tokens are not named, since old files name ordinary ones for padding."""
+    """Sees to it that the tokens that `config` names are special, as every client takes them to be.
+
+    BOS and EOS are made special; others that are not lose their name, since old files name ordinary ones for padding.
+    """
     from tokenizers import AddedToken
 
     ends = [AddedToken(config[key], normalized=False) for key in ("bos_token", "eos_token") if key in config]

@@ -1,7 +1,7 @@
 """The tokenizer of a Hugging Face checkpoint, as files that give the same ids in every program that reads a package.
 
-transformers rebuilds some tokenizers from their vocabulary, with pre-tokenizers and post-processors of its own, so the only
-way to have its ids is to ask it.
+transformers rebuilds some tokenizers from their vocabulary, with pre-tokenizers and post-processors of its own, so the
+only way to have its ids is to ask it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
     """The contents of tokenizer.json, tokenizer_config.json and chat_template.jinja, by name.
 
     The last is left out where the model has no template. The ids and prompts are those of transformers'
-    `AutoTokenizer.from_pretrained(folder)`, without code from the folder and without the hub. Raises CheckpointError for a
-    tokenizer that is missing or damaged, or that transformers cannot read as it is.
+    `AutoTokenizer.from_pretrained(folder)`, without code from the folder and without the hub. Raises CheckpointError for
+    a tokenizer that is missing or damaged, or that transformers cannot read as it is.
     """
     _check(folder)
     theirs = _load(folder)
@@ -60,7 +60,7 @@ def _check(folder: Path) -> None:
     """Raises CheckpointError before transformers, which trusts these files further, reads a damaged or hostile one."""
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise CheckpointError(
-            f"{folder}: there is no tokenizer.json. Download the tokenizer's files again, or make one with transformers: "
+            f"{folder}: there is no tokenizer.json. Download the tokenizer again, or make one with transformers: "
             f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
         )
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
@@ -84,7 +84,7 @@ def _load(folder: Path) -> Any:
         from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
         try:
-            # Not by a library of Mistral's, whose tokenizers cannot be written: ids must not depend on whether it is there.
+            # Not by Mistral's own library: the ids must not depend on whether it is installed.
             theirs = AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=False, mistral_format=False
             )

@@ -121,15 +121,15 @@ def _fields(scalar: Scalar, effects: dict[Scalar, Effect]) -> dict[str, Any]:
 
 
 def _first_tokens(ids: np.ndarray, prefix: int, spec: DecoderSpec) -> dict[str, np.ndarray]:
-    """Prompts that begin otherwise, of the prompt's own length, by how they were changed. The first `prefix` ids are what
-    the tokenizer puts before a text."""
-    own = ids[prefix:]
+    """Prompts that begin otherwise, of the prompt's own length, by how they were changed. Its first `prefix` ids are
+    what the tokenizer puts before a text."""
+    start, own = ids[:prefix], ids[prefix:]
     if len(own) < 3:
         return {}
-    if prefix:
-        return {"without BOS": np.append(own, [own[-1]] * prefix)}
+    shorter = {"without its first token": np.concatenate([start, own[1:], own[-1:]])}
     bos = spec.bos_token_id
-    shorter = {"without its first token": np.append(own[1:], own[-1])}
+    if prefix:
+        return {"without BOS": np.append(own, [own[-1]] * prefix), **shorter}
     if bos is None or not 0 <= bos < spec.vocab_size:
         return shorter
     return {"with BOS before it": np.append(bos, own[:-1]), **shorter}

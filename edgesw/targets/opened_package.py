@@ -74,7 +74,7 @@ class Package:
     ) -> np.ndarray:
         """The logits after each token of a text or of token ids: float32 (tokens, vocabulary).
 
-        A text is encoded as the model's tokenizer does, with what that puts before it and after it; ids are taken as they
+        A text is encoded as the model's tokenizer does, with what that puts before and after it; ids are taken as they
         are. The other arguments and the errors are those of `generate`.
         """
         ids = self.tokenizer.encode(text) if isinstance(text, str) else list(text)

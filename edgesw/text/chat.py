@@ -64,16 +64,23 @@ def _now(pattern: str) -> str:
 
 
 def render_chat(
-    template: str, messages: Sequence[Message], *, strftime_now: Callable[[str], str] = _now, **variables: Any
+    template: str,
+    messages: Sequence[Message],
+    tokens: Mapping[str, str],
+    *,
+    add_generation_prompt: bool,
+    strftime_now: Callable[[str], str] = _now,
 ) -> str:
-    """The prompt for `messages`, as transformers' `apply_chat_template` renders it; `variables` are special tokens and
-    `add_generation_prompt`. Raises jinja2.TemplateError for a broken template or messages that it refuses."""
+    """The prompt for `messages`, as transformers' `apply_chat_template` renders it; `tokens` are the special tokens by
+    name. Raises jinja2.TemplateError for a broken template or messages that it refuses."""
     if not messages:
         raise jinja2.TemplateError("there is no message")
     chat = [_message(message) for message in messages]
-    bound = {"tools": None, "documents": None, "add_generation_prompt": False, **variables}
+    bound = {"messages": chat, "tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
+    if taken := bound.keys() & tokens.keys():
+        raise jinja2.TemplateError(f"a special token is named '{min(taken)}'")
     try:
-        return _compiled(template).render(messages=chat, strftime_now=strftime_now, **bound)
+        return _compiled(template).render({"strftime_now": strftime_now, **tokens, **bound})
     except jinja2.TemplateError:
         raise
     except Exception as error:  # what a template raises on unexpected values: TypeError, KeyError, ...

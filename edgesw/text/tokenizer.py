@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Tokenizer:
     """A model's tokenizer and chat template; `from_files` and `from_folder` create one."""
 
     bos_id: int | None
-    """The token named BOS; None for models without one. Whether a text begins with it is another matter: `prefix_ids`."""
+    """The token named BOS; None for models without one. Whether a text begins with it, `prefix_ids` says."""
     eos_ids: tuple[int, ...]
     """The tokens that end a text or a turn: the tokenizer's own EOS and those of generation_config.json."""
     prefix_ids: tuple[int, ...]
@@ -117,7 +117,7 @@ class Tokenizer:
         if self.chat_template is None:
             raise UsageError("this model has no chat template: give a plain prompt, without --chat.")
         try:
-            return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **self._names)
+            return render_chat(self.chat_template, messages, self._names, add_generation_prompt=add_generation_prompt)
         except jinja2.TemplateError as error:
             why = str(error).rstrip(".")
             raise UsageError(

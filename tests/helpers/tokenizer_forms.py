@@ -24,7 +24,8 @@ from edgesw.text.tokenizer import Tokenizer as Ours
 BOS, EOS, UNK, PAD, TURN, IMAGE = "<s>", "</s>", "<unk>", "<pad>", "<|turn|>", "<|image|>"
 SPECIAL = (UNK, BOS, EOS, PAD, TURN, IMAGE)
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+LLAMA3 += r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 _TRAINING = (
     "The county's brass was 12345 times older than 2024's, isn't it? He said: it's here.\n\n  Then  they left.\n",
     "def f(x):\n\treturn x + 1  # naïve café\n\n\nÜber die Brücke; 日本語のテキスト. Привет, мир!\n",
@@ -59,16 +60,19 @@ TEMPLATES = {
         "{% for m in messages %}{{ m | tojson(indent=1, sort_keys=true, separators=(',', ' : ')) }}{% endfor %}"
     ),
     "parts": (
-        "{% set ns = namespace(last='') %}{% for m in messages %}{% if m.content is string %}{% set ns.last = m.content %}"
-        "{% else %}{% for part in m.content %}{% if part.type != 'text' %}{% continue %}{% endif %}"
-        "{% set ns.last = ns.last + part['text'] %}{% endfor %}{% endif %}{{ m['role'] }}: {{ ns.last | trim }}\n{% endfor %}"
+        "{% set ns = namespace(last='') %}{% for m in messages %}"
+        "{% if m.content is string %}{% set ns.last = m.content %}{% else %}{% for part in m.content %}{% if part.type != 'text' %}{% continue %}{% endif %}"
+        "{% set ns.last = ns.last + part['text'] %}{% endfor %}{% endif %}"
+        "{{ m['role'] }}: {{ ns.last | trim }}\n{% endfor %}"
     ),
     "generation": (
         "{% set shown = 'before' %}{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}"
         "{% set shown = 'inside' %}{{ m.content }}{{ m.reasoning_content }}{% endgeneration %}{{ shown }}"
         "{% else %}{{ m.content }}{{ dict(a=m.role) }}{% endif %}{% endfor %}"
     ),
-    "refusing": "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages[0].content }}",
+    "refusing": (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages[0].content }}"
+    ),
     "undefined": "{{ bos_token + sep_token }}{{ messages[0].content }}",
 }
 
@@ -96,22 +100,22 @@ class Form:
     cls: str | None = "PreTrainedTokenizerFast"
     """`tokenizer_class` of tokenizer_config.json; None: absent."""
     ends: str = "none"
-    """The post-processor of tokenizer.json: none, empty, bos, eos, both, sequence (after a ByteLevel), bytes (only that)."""
+    """The post-processor of tokenizer.json: none, empty, bos, eos, both, sequence (after a ByteLevel), bytes (only it)."""
     add_bos: bool | None = None
     """`add_bos_token` of tokenizer_config.json; None: absent."""
     add_eos: bool | None = None
     named: str = "text"
-    """How special tokens are named: text, typed (dicts with their __type), decoder (text, and added_tokens_decoder), map
-    (special_tokens_map.json, as dicts), ends (only BOS and EOS)."""
+    """How special tokens are named: text, typed (dicts with their __type), decoder (text, and added_tokens_decoder),
+    map (special_tokens_map.json, as dicts), ends (only BOS and EOS)."""
     template: str = "config"
-    """Where the chat template is: config, list, dict, no-default, jinja, both (the file counts), folder (of further ones),
-    json (which nobody reads), none."""
+    """Where the chat template is: config, list, dict, no-default, jinja, both (the file counts), folder (of further
+    ones), json (which nobody reads), none."""
     text: str = "plain"
     """Which of TEMPLATES."""
     model: str = "llama"
     """`model_type` of config.json."""
     files: str = "json"
-    """json (tokenizer.json), merges (vocab.json and merges.txt), added (tokenizer.json, added tokens in another file)."""
+    """json (tokenizer.json), merges (vocab.json and merges.txt), added (tokenizer.json and added_tokens.json)."""
     extra: str = "none"
     """Model-specific tokens: none, dict (extra_special_tokens), key (image_token), list (additional_special_tokens)."""
 

@@ -61,7 +61,7 @@ def test_the_tokenizer_is_the_checkpoints(tiny_llama: Path, tiny_package: Path) 
     """One byte of difference, and the package reads other tokens than the model was trained on."""
     for name in ("tokenizer.json", "generation_config.json"):
         assert (tiny_package / name).read_bytes() == (tiny_llama / name).read_bytes()
-    own, packaged = (json.loads((folder / "tokenizer_config.json").read_text()) for folder in (tiny_llama, tiny_package))
+    own, packaged = (json.loads((at / "tokenizer_config.json").read_text()) for at in (tiny_llama, tiny_package))
     assert packaged | own == packaged
     assert (tiny_package / "chat_template.jinja").read_text() == own["chat_template"]
 
