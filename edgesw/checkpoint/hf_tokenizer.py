@@ -29,8 +29,8 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
     """The contents of tokenizer.json, tokenizer_config.json and chat_template.jinja, by name.
 
     The last is left out where the model has no template. The ids and prompts are those of transformers'
-    `AutoTokenizer.from_pretrained(folder)`, without code from the folder and without the hub. Raises CheckpointError for
-    a tokenizer that is missing or damaged, or that transformers cannot read as it is.
+    `AutoTokenizer.from_pretrained(folder)`, without code from the folder and without the hub. CheckpointError for a
+    tokenizer that is missing or damaged, or that transformers cannot read as it is.
     """
     _check(folder)
     theirs = _load(folder)

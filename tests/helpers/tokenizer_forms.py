@@ -61,7 +61,8 @@ TEMPLATES = {
     ),
     "parts": (
         "{% set ns = namespace(last='') %}{% for m in messages %}"
-        "{% if m.content is string %}{% set ns.last = m.content %}{% else %}{% for part in m.content %}{% if part.type != 'text' %}{% continue %}{% endif %}"
+        "{% if m.content is string %}{% set ns.last = m.content %}{% else %}"
+        "{% for part in m.content %}{% if part.type != 'text' %}{% continue %}{% endif %}"
         "{% set ns.last = ns.last + part['text'] %}{% endfor %}{% endif %}"
         "{{ m['role'] }}: {{ ns.last | trim }}\n{% endfor %}"
     ),
@@ -100,7 +101,7 @@ class Form:
     cls: str | None = "PreTrainedTokenizerFast"
     """`tokenizer_class` of tokenizer_config.json; None: absent."""
     ends: str = "none"
-    """The post-processor of tokenizer.json: none, empty, bos, eos, both, sequence (after a ByteLevel), bytes (only it)."""
+    """The post-processor of tokenizer.json: none, empty, bos, eos, both, sequence (after a ByteLevel), bytes."""
     add_bos: bool | None = None
     """`add_bos_token` of tokenizer_config.json; None: absent."""
     add_eos: bool | None = None
