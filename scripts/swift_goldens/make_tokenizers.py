@@ -3,7 +3,8 @@
 Each kind has a folder in FOLDER/tokenizers with the tokenizer's files and, line by line, `ids.txt` (the tokens of the
 lines of ../lines.jsonl), `whole.txt` (those of the first hundred, with what is put around a text), `texts.jsonl`
 (the tokens decoded, without and with special tokens) and `streams.jsonl` (tokens, and the text that edgesw's TextStream
-returns for each of them and at the end). `classes.json` and `patterns.json` list which characters the library's regular expressions count as which, and how they match.
+returns for each of them and at the end). `classes.json` and `patterns.json` list which characters the library's regular
+expressions count as which, and how they match.
 """
 
 from __future__ import annotations
