@@ -7,8 +7,9 @@ only way to have its ids is to ask it.
 from __future__ import annotations
 
 import json
+import reprlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ from edgesw.text.tokenizer import NAMED_TOKENS, Tokenizer, check_charsmaps
 
 # Each holds a whole vocabulary. transformers makes up a tokenizer of three tokens where there is none.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "tiktoken.model", "vocab.txt")
+# Sixteen times the largest vocabularies that are published.
+_MOST_IDS = 1 << 22
 # The class that every version of transformers reads as "what tokenizer.json says".
 _PLAIN = "PreTrainedTokenizerFast"
 # Keys of tokenizer_config.json that name code or files which are not in the package.
-_LEFT_OUT = ("auto_map", "name_or_path", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file")
+_LEFT_OUT = (
+    "auto_map", "name_or_path", "tokenizer_file", "vocab_file", "merges_file", "spm_file", "gguf_file",
+    "special_tokens_map_file", "fast_tokenizer_files", "vocab", "merges", "tokenizer_object", "init_inputs",
+)  # fmt: skip
 
 
 def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
@@ -39,7 +45,10 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
     template = _template(theirs)
     files = {"tokenizer.json": content}
     if template is not None:
-        files["chat_template.jinja"] = template.encode("utf-8")
+        try:
+            files["chat_template.jinja"] = template.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise _damaged(folder, "the chat template", error) from error
     ends = Tokenizer.from_files(files, str(folder))
     settings = _settings(folder, theirs, ends, template)
     plain = {
@@ -63,18 +72,34 @@ def _check(folder: Path) -> None:
             f"{folder}: there is no tokenizer.json. Download the tokenizer again, or make one with transformers: "
             f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
         )
-    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
-        _table(folder, name)
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"):
+        table = _table(folder, name)
+        if name in ("added_tokens.json", "vocab.json"):
+            _check_ids(folder, name, table.values())
     if (folder / "tokenizer.json").is_file():
         try:
             check_charsmaps((folder / "tokenizer.json").read_bytes())
         except ValueError as error:
             raise _damaged(folder, "tokenizer.json", error) from error
+        table = _table(folder, "tokenizer.json")
+        vocabulary = table["model"].get("vocab") if isinstance(table.get("model"), dict) else None
+        added = table.get("added_tokens")
+        tokens = [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+        _check_ids(
+            folder, "tokenizer.json", [*vocabulary.values(), *tokens] if isinstance(vocabulary, dict) else tokens
+        )
     others = _table(folder, "tokenizer_config.json").get("fast_tokenizer_files")
     if others is not None and not (
         isinstance(others, list) and all(isinstance(name, str) and Path(name).name == name for name in others)
     ):
         raise _damaged(folder, "tokenizer_config.json", "'fast_tokenizer_files' are not names of files in the folder")
+
+
+def _check_ids(folder: Path, name: str, ids: Iterable[Any]) -> None:
+    """Raises CheckpointError for an id beyond any vocabulary: the tokenizers library counts up to it when it writes."""
+    wrong = next((number for number in ids if type(number) is not int or not 0 <= number < _MOST_IDS), None)
+    if wrong is not None:
+        raise _damaged(folder, name, f"a token's id is {reprlib.repr(wrong)}")
 
 
 def _load(folder: Path) -> Any:
@@ -202,4 +227,4 @@ def _damaged(folder: Path, name: str, why: object) -> CheckpointError:
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    return (json.dumps(value, indent=2) + "\n").encode("ascii")

@@ -89,6 +89,7 @@ HOSTILE: list[tuple[str, Any]] = [
     ("tokenizer.json", "[]"),
     ("tokenizer.json", {"model": {"type": "BPE"}}),
     ("tokenizer.json", {"model": {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 9}, "added_tokens": []}),
+    ("tokenizer.json", {"model": {"type": "BPE", "vocab": {"a": 2**32 - 1}, "merges": []}, "added_tokens": []}),
     ("tokenizer_config.json", "["),
     ("tokenizer_config.json", {"tokenizer_class": 3}),
     ("tokenizer_config.json", {"bos_token": {"content": "<s>"}}),
