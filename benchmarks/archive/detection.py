@@ -42,7 +42,8 @@ def main(given: argparse.Namespace) -> None:
         for number, prompt in enumerate(prompts, start=1):
             for bos in (False, True):
                 start = time.process_time()
-                ids = np.array(tokenizer.encode(prompt, bos=bos))
+                before = [tokenizer.bos_id] if bos and tokenizer.bos_id is not None else []
+                ids = np.array([*before, *tokenizer.encode(prompt, add_special_tokens=False)])
                 found = detect(checkpoint.spec, checkpoint, ids, dtype=DTYPES[dtype])
                 seconds = time.process_time() - start
                 sets.add(tuple(sorted(weight.coordinates for weight in found.super_weights)))

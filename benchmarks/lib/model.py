@@ -23,4 +23,4 @@ def windows_of(text: Text, checkpoint: Checkpoint, tokenizer: Tokenizer, count: 
 
 def described(model: str, checkpoint: Checkpoint, text: str, ids: np.ndarray) -> str:
     """What was measured on what."""
-    return f"{model} ({checkpoint.source.origin}) on {text}: {len(ids)} windows of {ids.shape[1]} tokens, BOS included."
+    return f"{model} ({checkpoint.source.origin}) on {text}: {len(ids)} windows of {ids.shape[1]} tokens."

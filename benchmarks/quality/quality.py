@@ -1,6 +1,6 @@
 """How far each way to compress a model is from the float model: edgesw, its other settings, and peers.
 
-Perplexity, KL divergence, top-1 agreement and stored bits per weight, over windows of 512 tokens that begin with BOS:
+Perplexity, KL divergence, top-1 agreement and stored bits per weight, over windows of 512 tokens:
 
 - edgesw's Core ML and ONNX packages as `edgesw convert` writes them by default, run in Core ML (off a Mac in the MIL
   interpreter, in float16) and in onnxruntime;

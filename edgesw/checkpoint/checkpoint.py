@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from edgesw.checkpoint.generation_config import generation_config
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
 from edgesw.checkpoint.hf_config import normalized_config
+from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
 from edgesw.checkpoint.reader import Rows, TensorReader
 from edgesw.checkpoint.safetensors import SafetensorsReader
@@ -25,7 +28,6 @@ from edgesw.errors import CheckpointError, UnsupportedError
 from edgesw.families.family import Family
 from edgesw.families.registry import family_of, family_of_gguf
 from edgesw.files.json_file import read_json
-from edgesw.text.tokenizer import TOKENIZER_FILES
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class Checkpoint:
         self.notes = notes
         """What a user should know about how the files were read, where they contradict each other."""
         self.source, self.spec, self.config = source, spec, config
-        self._reader, self._places, self._tokenizer = reader, places, tokenizer
+        self._reader, self._places, self._tokenizer = reader, places, functools.cache(tokenizer)
 
     def names(self) -> list[str]:
         """Canonical names of all tensors, embedding first; `lm_head` only if it has weights of its own."""
@@ -71,8 +73,8 @@ class Checkpoint:
         return self._read(self._checked(name), rows)
 
     def tokenizer_files(self) -> dict[str, bytes]:
-        """The tokenizer's files, name -> content. CheckpointError if there is no tokenizer.json."""
-        return self._tokenizer()
+        """The tokenizer's files as a package has them, name -> content. CheckpointError where they cannot be read."""
+        return dict(self._tokenizer())
 
     def check(self, unneeded: tuple[str, ...], spare: str | None = None) -> None:
         """Raises CheckpointError unless every tensor is present with the shape the config implies.
@@ -182,7 +184,7 @@ def _open_safetensors(source: Source) -> Checkpoint:
     biases = f"the config announces biases of {', '.join(absent)} that are not stored: zero, as by transformers"
     notes = (reader.note, head.note, biases if absent else None)
     checkpoint = Checkpoint(
-        source, spec, config, reader, places, lambda: _tokenizer_files(source.path), tuple(filter(None, notes))
+        source, spec, config, reader, places, lambda: _tokenizer_files(source.path, config), tuple(filter(None, notes))
     )
     checkpoint.check((*LEFTOVERS, *family.ignored), head.spare)
     return checkpoint
@@ -206,14 +208,8 @@ def _open_gguf(source: Source) -> Checkpoint:
     return checkpoint
 
 
-def _tokenizer_files(folder: Path) -> dict[str, bytes]:
-    files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
-    if "tokenizer.json" not in files:
-        raise CheckpointError(
-            f"{folder}: there is no tokenizer.json. Make one with transformers: "
-            f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
-        )
-    return files
+def _tokenizer_files(folder: Path, config: dict[str, Any]) -> dict[str, bytes]:
+    return {**tokenizer_from_folder(folder), "generation_config.json": generation_config(folder, config)}
 
 
 def check_ids(ids: np.ndarray, checkpoint: Checkpoint) -> None:

@@ -32,6 +32,7 @@ def tokenizer_from_gguf(metadata: dict[str, Any], where: str) -> dict[str, bytes
     try:
         tokenizer = _tokenizer(metadata, tokens, model)
         _add_special(tokenizer, tokens, metadata)
+        _name_special(tokenizer, config)
         _add_ends(tokenizer, config)
     except EdgeswError:
         raise
@@ -82,6 +83,21 @@ def _add_special(tokenizer: Any, tokens: Vocabulary, metadata: Mapping[str, Any]
     )
     user_defined = tokens.of_kind(Kind.USER_DEFINED)
     tokenizer.add_tokens([AddedToken(token, normalized=False, rstrip=strip) for token in user_defined])
+
+
+def _name_special(tokenizer: Any, config: dict[str, Any]) -> None:
+    """Sees to it that the tokens that `config` names are special, as every client takes them to be.
+
+    BOS and EOS are made special; others that are not lose their name, since old files name ordinary ones for padding.
+    """
+    from tokenizers import AddedToken
+
+    ends = [AddedToken(config[key], normalized=False) for key in ("bos_token", "eos_token") if key in config]
+    tokenizer.add_special_tokens(ends)
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    for key in ("unk_token", "pad_token"):
+        if config.get(key) not in special:
+            config.pop(key, None)
 
 
 def _add_ends(tokenizer: Any, config: Mapping[str, Any]) -> None:

@@ -15,6 +15,11 @@ _WANTED = [
     "chat_template.jinja",
     "adapter_config.json",  # small files that say what else is there
     "quantize_config.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "tekken.json",
     "*.safetensors",
     "*.safetensors.index.json",
 ]

@@ -30,7 +30,11 @@ ALL = "all"
 @text_option
 @click.option("--windows", default=4, show_default=True, type=click.IntRange(1), help="Windows to measure over.")
 @click.option(
-    "--tokens", default=256, show_default=True, type=click.IntRange(2), help="Tokens per window, BOS included."
+    "--tokens",
+    default=256,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Tokens per window, with BOS where the tokenizer adds it.",
 )
 @click.option(
     "-o",

@@ -27,7 +27,11 @@ TOO_FAR = 3
 @click.option("--target", "targets", multiple=True, help="Only this target; repeatable.  [default: all in the package]")
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows to measure over.")
 @click.option(
-    "--tokens", default=512, show_default=True, type=click.IntRange(2), help="Tokens per window, BOS included."
+    "--tokens",
+    default=512,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Tokens per window, with BOS where the tokenizer adds it.",
 )
 @most_option
 @click.option(

@@ -35,6 +35,7 @@ from edgesw.package.manifest import (
     Manifest,
     PackagedModel,
     PackagedSuperWeight,
+    PackagedTokenizer,
     PackageSettings,
     PackageSource,
 )
@@ -110,7 +111,7 @@ def convert(
                 f"'{checkpoint.source.name}' was changed while it was being converted: convert again."
             )
         shutil.rmtree(folder / KEPT)
-        manifest = _manifest(checkpoint, plans, super_weights, hold_out, calibration, files, chat_format)
+        manifest = _manifest(checkpoint, plans, super_weights, hold_out, calibration, files, tokenizer, chat_format)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.compressions), encoding="utf-8")
         progress("Checksums", "", 0, 1)
         manifest = replace(manifest, files=list_files(folder))
@@ -229,6 +230,7 @@ def _manifest(
     hold_out: HoldOut,
     calibration: Calibration,
     files: dict[str, tuple[str, ...]],
+    tokenizer: Tokenizer,
     chat_format: ChatFormat | None,
 ) -> Manifest:
     """The manifest, without the checksums of the package's files. `files` are those of each target."""
@@ -269,5 +271,6 @@ def _manifest(
         agreement=super_weights.agreement,
         held_out_columns={name: list(columns) for name, columns in hold_out.columns.items()},
         correction_bytes=next(iter(plans.compressions.values())).correction_bytes(hold_out),
+        tokenizer=PackagedTokenizer(tokenizer.prefix_ids, tokenizer.suffix_ids, tokenizer.eos_ids),
         chat_format=chat_format,
     )

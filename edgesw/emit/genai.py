@@ -18,7 +18,7 @@ def genai_config(spec: DecoderSpec, options: WriteOptions, filename: str, share_
     Greedy unless an app asks for sampling. With `share_buffer` past and present keys and values are one buffer, which
     is allocated for the whole context at once.
     """
-    stop = list(options.stop_ids or spec.eos_token_ids)
+    stop = list(options.stop_ids)
     past, present = "past_key_values.%d.", "present.%d."
     model: dict[str, Any] = {
         # genai's types differ in what its own model builder does for a family, which this graph does not need.

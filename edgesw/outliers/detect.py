@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +39,7 @@ def find_outliers(
 
     CheckpointError when the tokenizer is another model's.
     """
-    ids = np.array(tokenizer.encode(PROMPT, bos=False))
+    ids = np.array(tokenizer.encode(PROMPT))
     check_ids(ids, checkpoint)
     layers = checkpoint.spec.layers
     return detect(
@@ -47,6 +47,7 @@ def find_outliers(
         checkpoint,
         ids,
         lambda stage, layer: progress("Finding super weights", f"{stage}, layer {layer}", layer, layers),
+        prefix=tokenizer.prefix_ids,
         confirm=confirm,
     )
 
@@ -57,17 +58,19 @@ def detect(
     ids: np.ndarray,
     progress: Callable[[str, int], None] | None = None,
     *,
+    prefix: Sequence[int] = (),
     confirm: bool = True,
     dtype: torch.dtype = torch.float32,
 ) -> SuperOutliers:
     """The super outliers that the prompt `ids`, int (tokens,), activates. Weights are streamed, one in memory at once.
+    `prefix` are the ids at its beginning that the tokenizer put there.
 
     A super weight is the scalar of `down_proj` with the largest part in a super activation that its layer makes, found
     by zeroing it and repeating the pass from its layer until none is made; and zeroing it changes the next-token
     distribution far more than zeroing the largest ordinary scalars of the same matrix. `confirm=False` leaves out the
     second condition. The decoder computes in `dtype`. `progress(stage, layer)` is called after each layer.
     """
-    changed = _first_tokens(ids, spec)
+    changed = _first_tokens(ids, len(prefix), spec)
     float_run = first_run(Inputs(spec, weights, np.stack([ids, *changed.values()]), dtype, progress))
     candidates, last_run = find_candidates(float_run)
     stream = float_run.stream_of(0)
@@ -117,15 +120,16 @@ def _fields(scalar: Scalar, effects: dict[Scalar, Effect]) -> dict[str, Any]:
     return vars(replace(scalar, effect=effects.get(scalar)))
 
 
-def _first_tokens(ids: np.ndarray, spec: DecoderSpec) -> dict[str, np.ndarray]:
-    """Prompts with another first token, of the prompt's own length, by how they were changed."""
-    bos = spec.bos_token_id
-    own = ids[1:] if len(ids) and ids[0] == bos else ids
+def _first_tokens(ids: np.ndarray, prefix: int, spec: DecoderSpec) -> dict[str, np.ndarray]:
+    """Prompts that begin otherwise, of the prompt's own length, by how they were changed. Its first `prefix` ids are
+    what the tokenizer puts before a text."""
+    start, own = ids[:prefix], ids[prefix:]
     if len(own) < 3:
         return {}
-    if len(own) < len(ids):
-        return {"without BOS": np.append(own, own[-1])}
-    shorter = {"without its first token": np.append(own[1:], own[-1])}
+    shorter = {"without its first token": np.concatenate([start, own[1:], own[-1:]])}
+    bos = spec.bos_token_id
+    if prefix:
+        return {"without BOS": np.append(own, [own[-1]] * prefix), **shorter}
     if bos is None or not 0 <= bos < spec.vocab_size:
         return shorter
     return {"with BOS before it": np.append(bos, own[:-1]), **shorter}

@@ -18,7 +18,7 @@ from edgesw.recipes.coordinates import Coordinates
 from edgesw.text.chat_format import ChatFormat
 
 MANIFEST = "manifest.json"
-FORMAT = 6
+FORMAT = 7
 """Raised whenever the keys or what they mean change; packages of another format are refused."""
 
 
@@ -83,6 +83,18 @@ class PackagedSuperWeight:
 
 
 @dataclass(frozen=True)
+class PackagedTokenizer:
+    """What a runtime needs to know of the tokenizer besides its files, so that none has to derive it."""
+
+    prefix_ids: tuple[int, ...]
+    """The tokens before a text. A rendered chat gets none."""
+    suffix_ids: tuple[int, ...]
+    """The tokens after a text."""
+    stop_ids: tuple[int, ...]
+    """The tokens that end a text or a turn."""
+
+
+@dataclass(frozen=True)
 class PackagedFile:
     """What a file of the package was when the package was written."""
 
@@ -113,6 +125,7 @@ class Manifest:
     """By matrix name, those of the super weights included."""
     correction_bytes: int
     """Bytes in each model of what adds the held-out values back."""
+    tokenizer: PackagedTokenizer
     chat_format: ChatFormat | None
     """The chat template as pieces of text, where it can be written that way."""
 
@@ -165,6 +178,9 @@ def _wrong(manifest: Manifest) -> Iterator[str]:
         yield "settings.context"
     if not manifest.source.name:
         yield "source.name"
+    for name, ids in vars(manifest.tokenizer).items():
+        if not all(0 <= number < 2**31 for number in ids):
+            yield f"tokenizer.{name}"
     if not manifest.models:
         yield "models"
     for target, model in manifest.models.items():

@@ -53,11 +53,11 @@ def single_tokens(tokenizer: Tokenizer) -> tuple[dict[str, int], list[str]]:
 
     After other text, because some tokenizers put a space before the first word of a text.
     """
-    before = tokenizer.encode("x", bos=False)
+    before = tokenizer.encode("x", add_special_tokens=False)
     known: dict[str, int] = {}
     unknown = []
     for word in WORDS:
-        ids = tokenizer.encode(f"x{word}", bos=False)
+        ids = tokenizer.encode(f"x{word}", add_special_tokens=False)
         if ids[: len(before)] == before and len(ids) == len(before) + 1 and ids[-1] not in known.values():
             known[word] = ids[-1]
         else:

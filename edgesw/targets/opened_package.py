@@ -59,8 +59,8 @@ class Package:
         that the package does not have, and for `chat` where the model has no chat template.
         """
         text = self.tokenizer.chat_prompt([{"role": "user", "content": prompt}]) if chat else prompt
-        ids = self.tokenizer.encode(text, bos=not chat)
-        stop = self.tokenizer.eos_ids or self.manifest.decoder.eos_token_ids
+        ids = self.tokenizer.encode(text, add_special_tokens=not chat)
+        stop = self.manifest.tokenizer.stop_ids
         tokens = generate(self._decoder(target, compute, corrected), ids, stop, max_tokens)
         return self._texts(tokens)
 
@@ -74,10 +74,10 @@ class Package:
     ) -> np.ndarray:
         """The logits after each token of a text or of token ids: float32 (tokens, vocabulary).
 
-        A text is encoded with the BOS token where the model has one; ids are taken as they are. The other arguments and
-        the errors are those of `generate`.
+        A text is encoded as the model's tokenizer does, with what that puts before and after it; ids are taken as they
+        are. The other arguments and the errors are those of `generate`.
         """
-        ids = self.tokenizer.encode(text, bos=True) if isinstance(text, str) else list(text)
+        ids = self.tokenizer.encode(text) if isinstance(text, str) else list(text)
         decoder = self._decoder(target, compute, corrected)
         decoder.reset()
         return feed(decoder, np.array(ids, np.int64))

@@ -49,10 +49,10 @@ Render = Callable[..., str]
 
 
 def derive_format(template: str, tokens: Mapping[str, str]) -> ChatFormat | None:
-    """The format of a Jinja template, or None if slots cannot express it. `tokens` holds bos_token and eos_token."""
+    """The format of a Jinja template, or None if slots cannot express it. `tokens` are the special tokens by name."""
 
     def render(messages: Sequence[Message], *, strftime_now: Callable[[str], str], prompt: bool = True) -> str:
-        return render_chat(template, messages, strftime_now=strftime_now, add_generation_prompt=prompt, **tokens)
+        return render_chat(template, messages, tokens, add_generation_prompt=prompt, strftime_now=strftime_now)
 
     try:
         chat_format = _read(partial(render, strftime_now=lambda pattern: DATE + pattern + DATE))

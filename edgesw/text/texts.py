@@ -66,14 +66,14 @@ def load_file(name: str, option: str, *others: str) -> Text:
 
 
 def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.ndarray:
-    """The first `count` windows of the text, int64 (windows, tokens), each beginning with BOS if the model has one.
+    """The first `count` windows of the text, int64 (windows, tokens), each beginning as the tokenizer begins a text.
 
     Windows do not overlap. A text too short for `count` gives fewer, and one too short for a whole window gives a
     single short one. Raises UsageError for a text of fewer than two tokens.
     """
-    ids = tokenizer.encode(text.content, bos=False)
-    start = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-    each = tokens - len(start)
+    ids = tokenizer.encode(text.content, add_special_tokens=False)
+    start = list(tokenizer.prefix_ids)
+    each = max(1, tokens - len(start))
     whole = min(count, len(ids) // each)
     rows = [start + ids[at * each : (at + 1) * each] for at in range(whole)] or [start + ids]
     if len(rows[0]) < 2:

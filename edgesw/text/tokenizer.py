@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +25,40 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "generation_config.json",
 )
+NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""The special tokens that tokenizer_config.json names."""
+
+
+# Texts that show what is put around a text.
+_PROBES = ("a", "b c d e")
 
 
 class Tokenizer:
     """A model's tokenizer and chat template; `from_files` and `from_folder` create one."""
 
     bos_id: int | None
-    """The token that begins a text; None for models without one."""
+    """The token named BOS; None for models without one. Whether a text begins with it, `prefix_ids` says."""
     eos_ids: tuple[int, ...]
-    """The tokens that end a text or a turn."""
+    """The tokens that end a text or a turn: the tokenizer's own EOS and those of generation_config.json."""
+    prefix_ids: tuple[int, ...]
+    """What the tokenizer puts before a text."""
+    suffix_ids: tuple[int, ...]
+    """What the tokenizer puts after a text."""
     vocab_size: int
     """The number of tokens, including added ones. The model's embedding may be padded beyond it."""
     chat_template: str | None
 
     def __init__(self, backend: Backend, settings: Mapping[str, Any], eos: Iterable[int], template: str | None) -> None:
+        """ValueError where what is put around a text depends on the text."""
         self._backend = backend
-        self._bos, self._eos = _token(settings, "bos_token"), _token(settings, "eos_token")
-        # A tokenizer.json may not list these as special tokens, but they are never text.
-        backend.add_special_tokens([t for t in (self._bos, self._eos) if t and backend.token_to_id(t) is not None])
-        self.bos_id = backend.token_to_id(self._bos) if self._bos else None
-        own = backend.token_to_id(self._eos) if self._eos else None
+        backend.encode_special_tokens = settings.get("split_special_tokens") is True
+        self._names = _names(settings)
+        self.bos_id, own = (self._id(self._names.get(f"{end}_token")) for end in ("bos", "eos"))
         self.eos_ids = tuple(dict.fromkeys([*([] if own is None else [own]), *eos]))
+        around = {self._around(probe) for probe in _PROBES}
+        if len(around) > 1:
+            raise ValueError("its post-processor does more than put tokens before and after a text")
+        ((self.prefix_ids, self.suffix_ids),) = around
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
         self.chat_template = template
         self._special_ids = frozenset(n for n, token in backend.get_added_tokens_decoder().items() if token.special)
@@ -59,15 +73,11 @@ class Tokenizer:
         """
         if "tokenizer.json" not in files:
             raise error(f"{where}: tokenizer.json is missing: {error.again}.")
-        try:
-            _check_charsmaps(files["tokenizer.json"])
+        with _reading(where, error):
+            check_charsmaps(files["tokenizer.json"])
             backend = Backend.from_str(files["tokenizer.json"].decode("utf-8"))
-        except Exception as cause:  # the tokenizers library raises plain Exception
-            raise error(
-                f"{where}: tokenizer.json is damaged ({' '.join(str(cause).split())}): {error.again}."
-            ) from cause
-        backend.no_truncation()
-        backend.no_padding()
+            backend.no_truncation()
+            backend.no_padding()
         settings = _table(files, "special_tokens_map.json", where, error)
         settings |= {key: v for key, v in _table(files, "tokenizer_config.json", where, error).items() if v is not None}
         eos = _table(files, "generation_config.json", where, error).get("eos_token_id")
@@ -76,8 +86,8 @@ class Tokenizer:
             template = _template(settings.get("chat_template")) if file is None else file.decode("utf-8")
         except UnicodeDecodeError as cause:
             raise error(f"{where}: chat_template.jinja is damaged ({cause}): {error.again}.") from cause
-        ends = [number for number in (eos if isinstance(eos, list) else [eos]) if type(number) is int]
-        return cls(backend, settings, ends, template)
+        with _reading(where, error):
+            return cls(backend, settings, stop_ids(eos), template)
 
     @classmethod
     def from_folder(cls, folder: str | Path, error: type[EdgeswError] = CheckpointError) -> Tokenizer:
@@ -86,14 +96,12 @@ class Tokenizer:
         files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
         return cls.from_files(files, str(folder), error)
 
-    def encode(self, text: str, *, bos: bool) -> list[int]:
-        """The token ids of a text; special tokens written out in it are recognised.
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The token ids of a text, as transformers gives them; special tokens written out in it are recognised.
 
-        `bos` prepends the BOS token, if the model has one and the text (a rendered chat) does not begin with it.
+        `add_special_tokens` puts `prefix_ids` and `suffix_ids` around it. A rendered chat has them already.
         """
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-        if bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
-            return [self.bos_id, *ids]
+        ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
@@ -109,7 +117,7 @@ class Tokenizer:
         if self.chat_template is None:
             raise UsageError("this model has no chat template: give a plain prompt, without --chat.")
         try:
-            return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **self._names)
+            return render_chat(self.chat_template, messages, self._names, add_generation_prompt=add_generation_prompt)
         except jinja2.TemplateError as error:
             why = str(error).rstrip(".")
             raise UsageError(
@@ -120,10 +128,16 @@ class Tokenizer:
         """The model's chat template as a ChatFormat; None if there is no template or slots cannot express it."""
         return None if self.chat_template is None else derive_format_sandboxed(self.chat_template, self._names)
 
-    @property
-    def _names(self) -> dict[str, Any]:
-        """The special tokens, by their names in templates."""
-        return {"bos_token": self._bos or "", "eos_token": self._eos or ""}
+    def _id(self, token: str | None) -> int | None:
+        return None if token is None else self._backend.token_to_id(token)
+
+    def _around(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What is put before and after a text."""
+        bare, whole = (tuple(self.encode(text, add_special_tokens=add)) for add in (False, True))
+        for at in range(len(whole) - len(bare) + 1):
+            if whole[at : at + len(bare)] == bare:
+                return whole[:at], whole[at + len(bare) :]
+        raise ValueError("its post-processor changes a text's own tokens")
 
 
 class TextStream:
@@ -162,7 +176,25 @@ class TextStream:
         return text
 
 
-def _check_charsmaps(content: bytes) -> None:
+@contextlib.contextmanager
+def _reading(where: str, error: type[EdgeswError]) -> Iterator[None]:
+    """Turns whatever the tokenizers library raises for a damaged tokenizer.json into `error`."""
+    try:
+        yield
+    except BaseException as cause:
+        # The library raises plain Exception, and panics with a class of its own that is none.
+        if not isinstance(cause, Exception) and type(cause).__name__ != "PanicException":
+            raise
+        raise error(f"{where}: tokenizer.json is damaged ({' '.join(str(cause).split())}): {error.again}.") from cause
+
+
+def stop_ids(value: Any) -> tuple[int, ...]:
+    """The token ids in an `eos_token_id`: a single one, a list, or none (null; some models write -1)."""
+    found = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(number for number in found if type(number) is int and 0 <= number < 2**31))
+
+
+def check_charsmaps(content: bytes) -> None:
     """Raises ValueError for a table of characters to replace that would crash the process when the library reads it."""
     # Parsing takes a tenth of a second: only files with such a table, or its name spelled in escapes, are parsed.
     if b"precompiled_charsmap" not in content and b"\\u00" not in content:
@@ -186,16 +218,24 @@ def _table(files: Mapping[str, bytes], name: str, where: str, error: type[Edgesw
     return table
 
 
-def _token(settings: Mapping[str, Any], key: str) -> str | None:
+def _names(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The special tokens by the names that templates know them by, as transformers binds them."""
+    own = settings.get("model_specific_special_tokens")
+    found = {name: settings.get(name) for name in NAMED_TOKENS} | (own if isinstance(own, dict) else {})
+    texts = {name: _token(value) for name, value in found.items()}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _token(value: Any) -> str | None:
     """A special token's text, which some versions write as `{"content": text, ...}`."""
-    value = settings.get(key)
     value = value.get("content") if isinstance(value, dict) else value
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) else None
 
 
 def _template(value: Any) -> str | None:
-    """The chat template of tokenizer_config.json, which holds a single one or a list of named ones."""
+    """The chat template of tokenizer_config.json, which holds a single one, or named ones as a list or an object."""
     if isinstance(value, list):
-        named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
-        value = named.get("default")
+        value = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
+    if isinstance(value, dict):
+        value = value.get("default")
     return value if isinstance(value, str) else None

@@ -45,8 +45,8 @@ def samples(
 ) -> tuple[Sample, ...]:
     """Continues each of PROMPTS by up to `most` tokens. `progress` receives the number of the float model's tokens
     known so far."""
-    prompts = [tokenizer.encode(prompt, bos=True) for prompt in PROMPTS]
-    stop = tokenizer.eos_ids or spec.eos_token_ids
+    prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
+    stop = tokenizer.eos_ids
     written = {
         name: [list(generate(decoder, prompt, stop, most)) for prompt in prompts] for name, decoder in decoders.items()
     }

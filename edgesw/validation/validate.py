@@ -37,8 +37,8 @@ class ValidationReport:
     tokens: int  # per window
     most_increase: float
     targets: dict[str, Agreement]
-    bos: bool = True
-    """Whether each window begins with the BOS token, which is not predicted. Windows do not overlap."""
+    prefix: int = 1
+    """How many tokens the tokenizer puts before each window: BOS, or none. Windows do not overlap."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Size of each target's files."""
     samples: tuple[Sample, ...] = ()
@@ -50,7 +50,7 @@ class ValidationReport:
     @property
     def measured_on(self) -> str:
         """How much was read: `8 windows of 512 tokens, each starting with BOS`."""
-        begins = "each starting with BOS" if self.bos else "without BOS"
+        begins = "each starting with BOS" if self.prefix else "without BOS"
         return f"{counted(self.windows, 'window')} of {self.tokens} tokens, {begins}"
 
     @property
@@ -62,8 +62,8 @@ class ValidationReport:
             "text": self.text,
             "windows": self.windows,
             "tokens_per_window": self.tokens,
-            "stride": self.tokens - self.bos,
-            "bos": self.bos,
+            "stride": self.tokens - self.prefix,
+            "bos": self.prefix > 0,
             "max_perplexity_increase": self.most_increase,
             "passed": self.passed,
             "targets": {
@@ -146,7 +146,7 @@ def validate(
     uncorrected = dict(zip(bare, results[len(names) :], strict=True))
     sizes = {name: manifest.model_bytes(name) for name in names if name in manifest.models}
     report = ValidationReport(
-        text.name, ids.shape[0], ids.shape[1], most_increase, found, tokenizer.bos_id is not None, sizes,
+        text.name, ids.shape[0], ids.shape[1], most_increase, found, len(tokenizer.prefix_ids), sizes,
         uncorrected=uncorrected,
     )  # fmt: skip
     return (

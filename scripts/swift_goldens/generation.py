@@ -51,7 +51,7 @@ def _cases(package: Path) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     rows: list[np.ndarray] = []
     for given, most in PROMPTS:
         prompt = cases[-1]["prompt"] + cases[-1]["text"] + " and so" if given is None else given
-        ids = tokenizer.encode(prompt, bos=True)
+        ids = tokenizer.encode(prompt)
         recorded = _Recorded(decoder)
         tokens = list(generate(recorded, ids, tokenizer.eos_ids, most))
         decoder.reset()

@@ -16,6 +16,7 @@ from edgesw.package.manifest import (
     Manifest,
     PackagedModel,
     PackagedSuperWeight,
+    PackagedTokenizer,
     PackageSettings,
     PackageSource,
     read_manifest,
@@ -102,6 +103,7 @@ def _package(folder: Path) -> None:
         agreement=None,
         held_out_columns={"layers.1.down_proj": [101, 150]},
         correction_bytes=512,
+        tokenizer=PackagedTokenizer((1,), (), (2, 0)),
         chat_format=ChatFormat(user, None, None, user, Slot("", "<|im_end|>\n"), "<|im_start|>assistant\n", None),
     )
     (folder / MANIFEST).write_text(manifest.to_json())

@@ -1,26 +1,29 @@
 """Golden files for the tokenizers: texts, and how Hugging Face's `tokenizers` encodes and decodes them.
 
 Each kind has a folder in FOLDER/tokenizers with the tokenizer's files and, line by line, `ids.txt` (the tokens of the
-lines of ../lines.jsonl), `texts.jsonl` (these tokens decoded, without and with special tokens) and `streams.jsonl`
-(tokens, and the text that edgesw's TextStream returns for each of them and at the end). `classes.json` and
-`patterns.json` list which characters the library's regular expressions count as which, and how they match.
+lines of ../lines.jsonl), `whole.txt` (those of the first hundred, with what is put around a text), `texts.jsonl`
+(the tokens decoded, without and with special tokens) and `streams.jsonl` (tokens, and the text that edgesw's TextStream
+returns for each of them and at the end). `classes.json` and `patterns.json` list which characters the library's regular
+expressions count as which, and how they match.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from text_lines import lines, training
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
 from edgesw.checkpoint import gguf_bpe, gguf_sentencepiece
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.checkpoint.gguf_vocabulary import Kind, Vocabulary
+from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
 from edgesw.text.tokenizer import Tokenizer
 
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
@@ -43,10 +46,13 @@ def _make_kind(folder: Path, files: Files, texts: list[str]) -> None:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     tokenizer = Tokenizer.from_files(files)
-    facts = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_ids, "size": tokenizer.vocab_size}
+    around = {"prefix": tokenizer.prefix_ids, "suffix": tokenizer.suffix_ids}
+    facts = {**around, "stop": tokenizer.eos_ids, "size": tokenizer.vocab_size}
     (folder / "facts.json").write_text(json.dumps(facts))
-    ids = [tokenizer.encode(text, bos=False) for text in texts]
-    (folder / "ids.txt").write_text("".join(" ".join(map(str, each)) + "\n" for each in ids))
+    ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    whole = [tokenizer.encode(text) for text in texts[:100]]
+    for name, rows in (("ids.txt", ids), ("whole.txt", whole)):
+        (folder / name).write_text("".join(" ".join(map(str, each)) + "\n" for each in rows))
     _write(folder / "texts.jsonl", ([tokenizer.decode(i), tokenizer.decode(i, special=True)] for i in ids))
     rng = random.Random(1)
     # Tokens in any order: incomplete and invalid characters, and ids without a token.
@@ -68,7 +74,11 @@ def _smollm2() -> Files:
     return open_checkpoint("smollm2-135m").tokenizer_files()
 
 
-def _files(backend: Backend, bos: str | None, eos: str, **more: Any) -> Files:
+def _files(backend: Backend, bos: str | None, eos: str, *, ends: bool = False, **more: Any) -> Files:
+    """Returns the files of a tokenizer that puts BOS before a text and, with `ends`, EOS after it."""
+    single = " ".join([*([bos] if bos else []), "$A", *([eos] if ends else [])])
+    special = [(token, backend.token_to_id(token)) for token in (bos, eos) if token]
+    backend.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
     config = {"bos_token": bos, "eos_token": eos, **more}
     generation = {"eos_token_id": [backend.token_to_id(eos), 3]}
     return {
@@ -211,7 +221,7 @@ def _charsmap() -> Files:
     vocabulary = Vocabulary(tuple(t for t, _ in pairs), kinds, tuple(s for _, s in pairs))
     backend = gguf_sentencepiece.unigram(vocabulary, prefix=True, merge_spaces=True, charsmap=_charsmap_table())
     backend.add_special_tokens(["<unk>", "</s>"])
-    return _files(backend, None, "</s>")
+    return _files(backend, None, "</s>", ends=True)
 
 
 def _charsmap_table() -> bytes:
@@ -235,6 +245,20 @@ def _charsmap_table() -> bytes:
     return charsmap(changed)
 
 
+def _rebuilt(files: Files, tokenizer_class: str, model_type: str) -> Files:
+    """Returns what transformers makes of a tokenizer whose class it builds itself."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        config = json.loads(files["tokenizer_config.json"]) | {"tokenizer_class": tokenizer_class}
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+        made = tokenizer_from_folder(folder)
+    assert made["tokenizer.json"] != files["tokenizer.json"]
+    return {**made, "generation_config.json": files["generation_config.json"]}
+
+
 KINDS: dict[str, Callable[[], Files]] = {
     "smollm2": _smollm2,
     "llama3": _llama3,
@@ -245,6 +269,9 @@ KINDS: dict[str, Callable[[], Files]] = {
     "gemma": _gemma,
     "unigram": _unigram,
     "charsmap": _charsmap,
+    "llama-rebuilt": lambda: _rebuilt(_mistral(), "LlamaTokenizer", "llama"),
+    "gemma-rebuilt": lambda: _rebuilt(_mistral(), "GemmaTokenizer", "gemma2"),
+    "qwen2-rebuilt": lambda: _rebuilt(_o200k(), "Qwen2Tokenizer", "qwen2"),
 }
 
 CLASSES = (

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import save_tokenizer
 from tiny_models import NORMS, SIZES, state
 
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
@@ -119,14 +120,15 @@ def test_folder_without_tokenizer_says_how_to_make_one(tiny: Tiny) -> None:
         open_checkpoint(str(tiny[0])).tokenizer_files()
 
 
-def test_tokenizer_files_are_passed_on_unchanged(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_package_gets_the_tokenizers_files_and_no_others(tiny: Tiny, tmp_path: Path) -> None:
     folder = edited(tiny[0], tmp_path, {})
-    (folder / "tokenizer.json").write_bytes(b"{}")
+    save_tokenizer(folder)
     (folder / "chat_template.jinja").write_bytes(b"{{ messages }}")
     files = open_checkpoint(str(folder)).tokenizer_files()
-    assert files["tokenizer.json"] == b"{}"
+    assert files["tokenizer.json"] == (folder / "tokenizer.json").read_bytes()
     assert files["chat_template.jinja"] == b"{{ messages }}"
-    assert files.keys() <= {"tokenizer.json", "chat_template.jinja", "generation_config.json"}
+    names = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"}
+    assert files.keys() == names
 
 
 def test_gguf_equals_what_transformers_reads_from_it(write_gguf: Callable[..., Path], tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def read(path: Path) -> Tokenizer:
 
 def encoder(path: Path) -> Encode:
     tokenizer = read(path)
-    return lambda text: tokenizer.encode(text, bos=False)
+    return lambda text: tokenizer.encode(text, add_special_tokens=False)
 
 
 def llama_cpp(path: Path) -> Encode:
@@ -116,7 +116,7 @@ def test_bpe_text_round_trips(tmp_path: Path, pieces: tuple[list[str], list[floa
     for text in [*v.TEXTS, *random_texts(100)]:
         if "<" in text or v.SPACE in text:  # after a special token a prefix is text; SentencePiece's space is a space
             continue
-        ids = tokenizer.encode(text, bos=False)
+        ids = tokenizer.encode(text, add_special_tokens=False)
         assert tokenizer.decode(ids) == text
         if not prefix:
             stream = tokenizer.stream()
@@ -161,7 +161,7 @@ def test_the_files_load_in_transformers(tmp_path: Path, pieces: tuple[list[str],
     ours, theirs = read(path), AutoTokenizer.from_pretrained(tmp_path)
     for text in v.TEXTS:
         ids = theirs.encode(text)
-        assert ids == [1, *ours.encode(text, bos=False)], repr(text)
+        assert ids == [1, *ours.encode(text, add_special_tokens=False)], repr(text)
         assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids)
 
 
@@ -226,7 +226,10 @@ def test_unigram_text_round_trips_and_ends_with_eos(tmp_path: Path, unigram: dic
     path = v.write(tmp_path / "v.gguf", "t5", unigram, add_space_prefix=True)
     files = tokenizer_from_gguf(GgufReader(path).metadata, "v.gguf")
     tokenizer = Tokenizer.from_files(files)
-    assert tokenizer.decode(tokenizer.encode("Hello,  world: the text", bos=False)) == "Hello,  world: the text"
+    assert (
+        tokenizer.decode(tokenizer.encode("Hello,  world: the text", add_special_tokens=False))
+        == "Hello,  world: the text"
+    )
     assert Backend.from_str(files["tokenizer.json"].decode()).encode("a").tokens[-1] == "</s>"
 
 

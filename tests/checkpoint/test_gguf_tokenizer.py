@@ -50,14 +50,14 @@ def from_gguf(**changes: Any) -> Tokenizer:
 
 def pieces(text: str, pre: str) -> list[str]:
     made = from_gguf(pre=pre)
-    return [made.decode([number], special=True) for number in made.encode(text, bos=False)]
+    return [made.decode([number], special=True) for number in made.encode(text, add_special_tokens=False)]
 
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("pre", sorted(PRE_TOKENIZERS))
 def test_no_byte_is_lost(text: str, pre: str) -> None:
     made = from_gguf(pre=pre)
-    assert made.decode(made.encode(text, bos=False), special=True) == text
+    assert made.decode(made.encode(text, add_special_tokens=False), special=True) == text
 
 
 def test_numbers_are_split_as_in_each_models_training() -> None:
@@ -117,13 +117,19 @@ def test_words_are_split_as_in_llama_cpp(tmp_path: Path, trained: tuple[list[str
     if pre in ("tekken", "gpt-4o", "llama4"):
         texts = [text for text in texts if not any(unicodedata.category(c).startswith("M") for c in text)]
     for text in texts:
-        assert ours.encode(text, bos=False) == theirs.tokenize(text.encode(), add_bos=False, special=True), repr(text)
+        assert ours.encode(text, add_special_tokens=False) == theirs.tokenize(
+            text.encode(), add_bos=False, special=True
+        ), repr(text)
 
 
 def test_qwen_composes_characters() -> None:
     """A letter and a separate accent are one character to the model, as in its own tokenizer."""
-    assert from_gguf(pre="qwen2").encode("u\u0308", bos=False) == from_gguf(pre="qwen2").encode("ü", bos=False)
-    assert from_gguf(pre="llama-bpe").encode("u\u0308", bos=False) != from_gguf(pre="llama-bpe").encode("ü", bos=False)
+    assert from_gguf(pre="qwen2").encode("u\u0308", add_special_tokens=False) == from_gguf(pre="qwen2").encode(
+        "ü", add_special_tokens=False
+    )
+    assert from_gguf(pre="llama-bpe").encode("u\u0308", add_special_tokens=False) != from_gguf(pre="llama-bpe").encode(
+        "ü", add_special_tokens=False
+    )
 
 
 def test_a_word_in_the_vocabulary_becomes_that_token() -> None:
@@ -131,13 +137,13 @@ def test_a_word_in_the_vocabulary_becomes_that_token() -> None:
     tokens = [*metadata()["tokenizer.ggml.tokens"], "zebra"]
     changes = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": None}
     zebra = len(tokens) - 1
-    assert from_gguf(pre="llama-bpe", **changes).encode("zebra", bos=False) == [zebra]
-    assert zebra not in from_gguf(pre="dbrx", **changes).encode("zebra", bos=False)
+    assert from_gguf(pre="llama-bpe", **changes).encode("zebra", add_special_tokens=False) == [zebra]
+    assert zebra not in from_gguf(pre="dbrx", **changes).encode("zebra", add_special_tokens=False)
 
 
 def test_control_and_user_defined_tokens_stay_whole() -> None:
     made = from_gguf()
-    ids = made.encode("ab<|end|><think>ab", bos=False)
+    ids = made.encode("ab<|end|><think>ab", add_special_tokens=False)
     assert ids[1:3] == [0, 1]
     assert made.eos_ids == (0,)
     assert made.bos_id is None

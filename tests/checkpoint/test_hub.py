@@ -37,7 +37,8 @@ def test_only_what_is_needed_is_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_
     assert download("owner/name", "main", "x") == (tmp_path / "snapshots" / "c0ffee", "c0ffee")
     assert (asked["repo_id"], asked["revision"]) == ("owner/name", "main")
     wanted = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
-    wanted += ["special_tokens_map.json", "chat_template.jinja"]
+    wanted += ["special_tokens_map.json", "chat_template.jinja", "added_tokens.json"]
+    wanted += ["vocab.json", "merges.txt", "tokenizer.model"]  # of checkpoints without tokenizer.json
     wanted += ["model-00001-of-00002.safetensors", "model.safetensors.index.json"]
     unwanted = ["pytorch_model.bin", "consolidated.safetensors", "original/model.safetensors", "README.md", "x.py"]
     patterns = {key: asked[key] for key in ("allow_patterns", "ignore_patterns")}

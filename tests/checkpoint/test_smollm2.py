@@ -40,7 +40,9 @@ def test_tokens_equal_llama_cpp(smollm2: Checkpoint, smollm2_tokenizer: Tokenize
     """With other tokens than in its training, the model still works, but is silently worse."""
     llama_cpp = pytest.importorskip("llama_cpp")
     reference = llama_cpp.Llama(str(smollm2.source.path), vocab_only=True, verbose=False)
-    assert smollm2_tokenizer.encode(text, bos=False) == reference.tokenize(text.encode(), add_bos=False, special=True)
+    assert smollm2_tokenizer.encode(text, add_special_tokens=False) == reference.tokenize(
+        text.encode(), add_bos=False, special=True
+    )
 
 
 def test_tokens_equal_transformers(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> None:
@@ -50,11 +52,13 @@ def test_tokens_equal_transformers(smollm2: Checkpoint, smollm2_tokenizer: Token
 
     theirs = AutoTokenizer.from_pretrained(smollm2.source.path.parent, gguf_file=smollm2.source.path.name)
     for text in [text for text in TEXTS if "1234" not in text]:
-        assert smollm2_tokenizer.encode(text, bos=False) == theirs.encode(text, add_special_tokens=False), text
+        assert smollm2_tokenizer.encode(text, add_special_tokens=False) == theirs.encode(
+            text, add_special_tokens=False
+        ), text
     messages = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "I."}]
     ours = smollm2_tokenizer.chat_prompt(messages)
     assert ours == theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert smollm2_tokenizer.encode(ours, bos=True)[:2] != [1, 1], "BOS came twice"
+    assert smollm2_tokenizer.encode(ours)[:2] != [1, 1], "BOS came twice"
 
 
 def test_the_files_load_in_transformers(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -65,7 +69,8 @@ def test_the_files_load_in_transformers(smollm2: Checkpoint, smollm2_tokenizer: 
         (tmp_path / name).write_bytes(content)
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     assert all(
-        theirs.encode(text, add_special_tokens=False) == smollm2_tokenizer.encode(text, bos=False) for text in TEXTS
+        theirs.encode(text, add_special_tokens=False) == smollm2_tokenizer.encode(text, add_special_tokens=False)
+        for text in TEXTS
     )
     assert (theirs.bos_token_id, theirs.eos_token_id) == (smollm2_tokenizer.bos_id, smollm2_tokenizer.eos_ids[0])
     assert len(theirs) == smollm2_tokenizer.vocab_size == 49152

@@ -125,7 +125,7 @@ def test_detect_as_json(tiny_llama: Path) -> None:
     assert weight["value"] == 1.25
     assert weight["value"] * weight["input_spike"] == pytest.approx(weight["output_spike"], rel=1e-3)
     (activation,) = found["super_activations"]
-    assert (activation["channel"], activation["tokens"]) == (SUPER_WEIGHT[1], [0])
+    assert (activation["channel"], activation["tokens"]) == (SUPER_WEIGHT[1], [1])  # after BOS
     assert activation["from_super_weight"]
 
 

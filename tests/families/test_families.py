@@ -109,6 +109,7 @@ def test_end_tokens_may_be_one_or_many_or_none() -> None:
     assert spec_of({**LLAMA, "eos_token_id": 7}).eos_token_ids == (7,)
     assert spec_of({**LLAMA, "eos_token_id": [7, 9]}).eos_token_ids == (7, 9)
     assert spec_of({**LLAMA, "eos_token_id": None, "bos_token_id": None}).eos_token_ids == ()
+    assert spec_of({**LLAMA, "eos_token_id": [-1, 7]}).eos_token_ids == (7,)
     none = spec_of({**LLAMA, "eos_token_id": -1, "bos_token_id": -1})
     assert (none.bos_token_id, none.eos_token_ids) == (None, ()), "the last row of the embedding would end each text"
 

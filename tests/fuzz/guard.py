@@ -91,5 +91,5 @@ def read_safely(read: Callable[[Path], object], folder: Path, size: int) -> bool
     assert said is None or (said.isprintable() and 0 < len(said) <= 2000), f"no line for people: {said!r}"
     for name in _opened:
         real = os.path.realpath(name)
-        assert real.startswith((str(folder), "/proc/", "/sys/", *_LIBRARIES)), f"opens {name}"
+        assert real.startswith((str(folder), "/proc/", "/sys/", os.devnull, *_LIBRARIES)), f"opens {name}"
     return said is None

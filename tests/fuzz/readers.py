@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,8 +19,10 @@ from chat_templates import CHATML
 from gguf_fields import Metadata, fields_of, file_of
 from hypothesis import strategies as st
 from mil_package import edit_proto, write_package
+from tokenizer_forms import Form, write
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
 from edgesw.checkpoint.safetensors import INDEX, SafetensorsReader
 from edgesw.decoder.spec import DecoderSpec, Rotary
 from edgesw.errors import PackageError
@@ -29,6 +32,7 @@ from edgesw.package.manifest import (
     Manifest,
     PackagedModel,
     PackagedSuperWeight,
+    PackagedTokenizer,
     PackageSettings,
     PackageSource,
     read_manifest,
@@ -40,6 +44,7 @@ from edgesw.runtime.mil import MilProgram
 from edgesw.runtime.mil_plan import read_spec
 from edgesw.targets.registry import TARGETS
 from edgesw.text.chat_format_derive import derive_format
+from edgesw.text.tokenizer import Tokenizer
 
 SOUND = "sound"
 
@@ -242,6 +247,56 @@ def _read_config(folder: Path) -> None:
         checkpoint.tensor(name)
 
 
+# --- tokenizers ------------------------------------------------------------------------------------------------------
+
+_FORMS = {
+    "bytes": Form(ends="bos", named="decoder", template="both", extra="dict"),
+    "llama": Form("metaspace", "LlamaTokenizer", "bos", named="map", extra="list"),
+    "unigram": Form("unigram", "NoSuchTokenizer", "eos", template="list"),
+    "merges": Form("bytes", "Qwen2Tokenizer", model="qwen2", files="merges"),
+}
+# Keys that name files, code or objects where a library takes the rest of the table at its word.
+_ARGUMENTS = (
+    "vocab", "merges", "vocab_file", "tokenizer_file", "tokenizer_object", "gguf_file", "spm_file", "name_or_path",
+    "fast_tokenizer_files", "auto_map", "tokenizer_class", "chat_template", "init_inputs", "added_tokens_decoder",
+    "extra_special_tokens", "model_specific_special_tokens", "model_max_length", "padding_side", "fix_mistral_regex",
+)  # fmt: skip
+
+
+def _prepare_tokenizers(folder: Path) -> None:
+    for name, form in _FORMS.items():
+        write(folder / name, form)
+    for path in [*folder.glob("*/*.json")]:
+        path.rename(path.with_suffix(".sound"))
+
+
+def _write_tokenizer(folder: Path, example: Any) -> int:
+    name, file, made, arguments, twice, changes = ("bytes", 0, [], {}, None, []) if example == SOUND else example
+    (folder / "form").write_text(name)
+    size, paths = 0, sorted((folder / name).glob("*.sound"))
+    for number, path in enumerate(paths):
+        content = path.read_bytes()
+        values = json.loads(content)
+        if path.stem == "tokenizer_config":
+            values |= arguments
+        if number == file % len(paths):
+            content = hostile.damaged(hostile.text_of(hostile.edited(values, made), twice), changes)
+        elif arguments:
+            content = hostile.text_of(values, None)
+        size += path.with_suffix(".json").write_bytes(content)
+    return size
+
+
+def _read_tokenizer(folder: Path) -> None:
+    tempfile.tempdir = str(folder)
+    try:
+        files = tokenizer_from_folder(folder / (folder / "form").read_text())
+    finally:
+        tempfile.tempdir = None
+    made = Tokenizer.from_files(files)
+    made.decode(made.encode("The <s> county's\n  brass"))
+
+
 # --- recipes ---------------------------------------------------------------------------------------------------------
 
 _RECIPE: dict[str, Any] = {
@@ -294,7 +349,7 @@ def _prepare_manifest(folder: Path) -> None:
         PackageSource("tiny", "local folder", None), None, PackageSettings(4, None, 8, 1, 64, None, True, 0.0),
         {"edgesw": "1"}, spec, {"onnx": model}, (PackagedSuperWeight(0, 1, 2, 1.5),), None, list_files(folder),
         agreement=RecipeAgreement("tiny", ((0, 1, 2),)), held_out_columns={"layers.0.down_proj": [2]},
-        correction_bytes=20, chat_format=derive_format(CHATML, {}),
+        correction_bytes=20, tokenizer=PackagedTokenizer((1,), (), (2,)), chat_format=derive_format(CHATML, {}),
     )  # fmt: skip
     (folder.parent / "sound.json").write_text(manifest.to_json())
 
@@ -415,6 +470,20 @@ READERS = (
         st.tuples(st.sampled_from(_VARIANTS), hostile.edits, _twice, hostile.byte_edits),
         _write_config,
         _read_config,
+    ),
+    Reader(
+        "tokenizer",
+        _prepare_tokenizers,
+        st.tuples(
+            st.sampled_from(list(_FORMS)),
+            st.integers(0, 9),
+            hostile.edits,
+            st.dictionaries(st.sampled_from(_ARGUMENTS), hostile.values, max_size=2),
+            _twice,
+            hostile.byte_edits,
+        ),
+        _write_tokenizer,
+        _read_tokenizer,
     ),
     Reader(
         "recipe",

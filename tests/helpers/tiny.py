@@ -87,7 +87,7 @@ def unchanged(folder: Path) -> Iterator[None]:
 
 def save_tokenizer(folder: Path) -> Any:
     """Write tokenizer.json and its settings; returns the `tokenizers` object."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -97,6 +97,7 @@ def save_tokenizer(folder: Path) -> Any:
         vocab_size=320, initial_alphabet=alphabet, special_tokens=[BOS, EOS], show_progress=False
     )
     made.train_from_iterator([TEXT], trainer)
+    made.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 0)])
     made.save(str(folder / "tokenizer.json"))
     settings = {"bos_token": BOS, "eos_token": EOS, "chat_template": TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
@@ -115,7 +116,7 @@ def save_llama(folder: Path, *, steps: int = 60, **sizes: Any) -> Any:
     vocabulary = {"vocab_size": tokenizer.get_vocab_size(), "bos_token_id": bos, "eos_token_id": eos}
     model = LlamaForCausalLM(LlamaConfig(**{**SIZES, **vocabulary, "initializer_range": 0.08, **sizes}))
     if steps:
-        _train(model, np.array(tokenizer.encode(TEXT).ids), bos, steps)
+        _train(model, np.array(tokenizer.encode(TEXT, add_special_tokens=False).ids), bos, steps)
         _plant(model, tokenizer.token_to_id("A"))
     model.eval().save_pretrained(folder)
     return model

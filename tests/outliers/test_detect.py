@@ -22,7 +22,7 @@ PROMPTS = (Path(__file__).parent / "prompts.txt").read_text(encoding="utf-8").sp
 
 @pytest.fixture(scope="module")
 def found(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> SuperOutliers:
-    return detect(smollm2.spec, smollm2, np.array(smollm2_tokenizer.encode(PROMPT, bos=False)))
+    return detect(smollm2.spec, smollm2, np.array(smollm2_tokenizer.encode(PROMPT, add_special_tokens=False)))
 
 
 def test_finds_both_super_weights_in_order_and_no_other(found: SuperOutliers) -> None:
@@ -104,7 +104,7 @@ def test_result_survives_json(found: SuperOutliers) -> None:
 
 
 def test_fast_says_that_nothing_was_confirmed(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> None:
-    ids = np.array(smollm2_tokenizer.encode(PROMPTS[2], bos=True))
+    ids = np.array(smollm2_tokenizer.encode(PROMPTS[2]))
     fast = detect(smollm2.spec, smollm2, ids, confirm=False)
     assert [w.coordinates for w in fast.super_weights] == SUPER_WEIGHTS
     assert not fast.confirmed and all(w.effect is None for w in (*fast.super_weights, *fast.rejected))
@@ -114,7 +114,9 @@ FEW = [(PROMPTS[1], True, torch.float32), (PROMPTS[2], False, torch.bfloat16)]
 
 
 def _assert_same(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer, prompt: str, bos: bool, dtype: torch.dtype) -> None:
-    found = detect(smollm2.spec, smollm2, np.array(smollm2_tokenizer.encode(prompt, bos=bos)), dtype=dtype)
+    start = (smollm2_tokenizer.bos_id,) if bos else ()
+    ids = np.array([*start, *smollm2_tokenizer.encode(prompt, add_special_tokens=False)])
+    found = detect(smollm2.spec, smollm2, ids, prefix=start, dtype=dtype)
     assert [w.coordinates for w in found.super_weights] == SUPER_WEIGHTS
     assert found.cancels_at == ((28, 507, 678),)
 

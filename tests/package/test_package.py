@@ -59,8 +59,21 @@ def test_the_manifest_lists_every_file_with_its_size_and_checksum(manifest: dict
 
 def test_the_tokenizer_is_the_checkpoints(tiny_llama: Path, tiny_package: Path) -> None:
     """One byte of difference, and the package reads other tokens than the model was trained on."""
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+    for name in ("tokenizer.json", "generation_config.json"):
         assert (tiny_package / name).read_bytes() == (tiny_llama / name).read_bytes()
+    own, packaged = (json.loads((at / "tokenizer_config.json").read_text()) for at in (tiny_llama, tiny_package))
+    assert packaged | own == packaged
+    assert (tiny_package / "chat_template.jinja").read_text() == own["chat_template"]
+
+
+def test_the_manifest_says_what_is_around_a_text(manifest: dict[str, Any], tiny_package: Path) -> None:
+    """Apps put these ids around a text, and stop at these; nobody has to derive them from four files."""
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(str(tiny_package))
+    bos, eos = theirs.bos_token_id, theirs.eos_token_id
+    assert theirs("a")["input_ids"][0] == bos
+    assert manifest["tokenizer"] == {"prefix_ids": [bos], "suffix_ids": [], "stop_ids": [eos]}
 
 
 def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], tiny_llama: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny import BOS, EOS
+from tokenizer_forms import Form, write
 
+from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
 from edgesw.package.manifest import read_manifest
 from edgesw.runtime.generate import generate
 from edgesw.targets.registry import open_decoder
@@ -41,7 +44,7 @@ def generated(model: Any, prompt: list[int], most: int) -> list[int]:
 def test_genai_generates_the_same_as_edgesw_s_runtime(tiny_package: Path, tokenizer: Tokenizer, model: Any) -> None:
     """Its caches are one buffer for past and present, edgesw's grow: a graph may be right with only one of them."""
     decoder = open_decoder(tiny_package, read_manifest(tiny_package), "onnx")
-    prompt = tokenizer.encode(PROMPT, bos=True)
+    prompt = tokenizer.encode(PROMPT)
     ours = list(generate(decoder, prompt, tokenizer.eos_ids, TOKENS))
     assert len(ours) == TOKENS
     assert generated(model, prompt, TOKENS) == ours
@@ -84,15 +87,45 @@ def test_the_code_in_the_card_runs(tiny_package: Path) -> None:
 def test_genai_reads_the_tokenizer(tokenizer: Tokenizer, model: Any) -> None:
     """An app has no other tokenizer: text must become the same tokens, and tokens the same text."""
     theirs = og.Tokenizer(model)
-    ids = tokenizer.encode(PROMPT, bos=False)
-    read = [int(token) for token in theirs.encode(PROMPT)]
-    assert read in (ids, [tokenizer.bos_id, *ids])
+    ids = tokenizer.encode(PROMPT, add_special_tokens=False)
+    assert theirs.encode(PROMPT).tolist() == ids, "what a rendered chat needs is genai's default"
     assert theirs.decode(ids) == PROMPT
+
+
+FORMS = [
+    Form(vocabulary, cls, ends, add_bos, model=model)
+    for vocabulary, cls, model in (
+        ("bytes", "PreTrainedTokenizerFast", "llama"),
+        ("llama3", "LlamaTokenizer", "llama"),
+        ("bytes", "Qwen2Tokenizer", "qwen2"),
+        ("metaspace", "GemmaTokenizer", "gemma2"),
+    )
+    for ends in ("none", "empty", "bos", "eos", "both")
+    for add_bos in (None, True, False)
+    if vocabulary != "metaspace" or ends in ("none", "bos")  # genai appends no EOS to SentencePiece's tokens
+]
+
+
+@pytest.mark.parametrize(
+    "form", [*FORMS, Form("bytes", "Qwen2Tokenizer", add_bos=True, files="merges")], ids=lambda form: form.name
+)
+def test_genai_gives_the_same_ids(tiny_package: Path, tmp_path: Path, form: Form) -> None:
+    """It reads other keys than transformers does: BOS where the model was trained without makes it worse."""
+    package = tmp_path / "package"
+    shutil.copytree(tiny_package, package)
+    for name, content in tokenizer_from_folder(write(tmp_path / "model", form)).items():
+        (package / name).write_bytes(content)
+    ours, theirs = Tokenizer.from_folder(package), og.Tokenizer(og.Model(str(package)))
+    for prompt in (PROMPT, "two\n\nlines, 日本語 and <s> 12", " a"):
+        assert theirs.encode(prompt).tolist() == ours.encode(prompt, add_special_tokens=False)
+    theirs.update_options(add_special_tokens="true")
+    for prompt in (PROMPT, "two\n\nlines, 日本語 and <s> 12", " a"):
+        assert theirs.encode(prompt).tolist() == ours.encode(prompt)
 
 
 def test_generation_ends_where_a_turn_ends(tiny_package: Path, tokenizer: Tokenizer) -> None:
     """Without the stop tokens an app would show what the model continues with after its answer."""
     config = json.loads((tiny_package / "genai_config.json").read_text())["model"]
-    assert config["eos_token_id"] == list(tokenizer.eos_ids) == [tokenizer.encode(EOS, bos=False)[0]]
-    assert config["bos_token_id"] == tokenizer.encode(BOS, bos=False)[0]
+    assert config["eos_token_id"] == list(tokenizer.eos_ids) == [tokenizer.encode(EOS, add_special_tokens=False)[0]]
+    assert config["bos_token_id"] == tokenizer.encode(BOS, add_special_tokens=False)[0]
     assert config["context_length"] == read_manifest(tiny_package).context

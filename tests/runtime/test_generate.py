@@ -31,7 +31,7 @@ GAP = {"onnx": 1e-3, "coreml": 0.05}
 @pytest.fixture(scope="module")
 def long_ids(tokenizer: Tokenizer) -> list[int]:
     """Text for more than the whole context."""
-    return tokenizer.encode(shipped_text("validation").content[: 4 * CONTEXT], bos=True)
+    return tokenizer.encode(shipped_text("validation").content[: 4 * CONTEXT])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_text_is_that_of_transformers_with_the_same_weights(
     decoders: dict[str, PackagedDecoder],
 ) -> None:
     """With a wrong position, mask or cache the text may still be fluent: only the tokens show it."""
-    prompt = tokenizer.encode(PROMPT, bos=True)
+    prompt = tokenizer.encode(PROMPT)
     tokens = list(generate(decoders[target], prompt, (), 32))
     assert len(tokens) == 32
     assert len(set(tokens)) > 8, "a model that repeats one token would pass anything"
@@ -117,7 +117,7 @@ def short_package(
     tiny_llama: Path, tiny_compressed: Any, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[int]]:
     """A package that holds 24 tokens, and ends at the fourth token that follows PROMPT; and these four."""
-    ids = tokenizer.encode(PROMPT, bos=True)
+    ids = tokenizer.encode(PROMPT)
     tokens: list[int] = []
     while len(tokens) < 4:
         tokens.append(int(logits_of(tiny_compressed, [*ids, *tokens])[-1].argmax()))
@@ -149,7 +149,7 @@ def test_it_stops_when_the_context_is_full(short_package: tuple[Path, list[int]]
     manifest = read_manifest(package)
     assert manifest.context == 24
     decoder = open_decoder(package, manifest, "onnx")
-    prompt = tokenizer.encode(PROMPT, bos=True)
+    prompt = tokenizer.encode(PROMPT)
     assert len(prompt) < 24
     assert len(list(generate(decoder, prompt, (), 1000))) == 24 - len(prompt)
     assert len(list(generate(decoder, [5] * 23, (), 1000))) == 1

@@ -21,7 +21,7 @@ from edgesw.text.tokenizer import Tokenizer
 def ids(tokenizer: Tokenizer) -> np.ndarray:
     """Windows with the token in them that makes the planted super activation."""
     made = windows(shipped_text("validation"), tokenizer, 6, 64)
-    made[:, (5, 40)] = tokenizer.encode("A", bos=False)[0]
+    made[:, (5, 40)] = tokenizer.encode("A", add_special_tokens=False)[0]
     return made
 
 

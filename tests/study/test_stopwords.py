@@ -28,7 +28,7 @@ def test_probabilities_equal_transformers(
     findings = stopwords.run(evaluation, tokenizer)
     rows = {row["condition"]: row for row in findings.rows}
     before, after = mean_probabilities(tiny_model[1], ids), mean_probabilities(zeroed, ids)
-    token = tokenizer.encode("x,", bos=False)[-1]
+    token = tokenizer.encode("x,", add_special_tokens=False)[-1]
     row = rows["','"]
     assert row["float"] == pytest.approx(float(before[token]), rel=1e-3)
     assert row["removed"] == pytest.approx(float(after[token]), rel=1e-3)

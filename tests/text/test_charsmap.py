@@ -77,7 +77,7 @@ def test_a_tokenizer_json_is_checked_too() -> None:
         }  # fmt: skip
         return {"tokenizer.json": json.dumps(content).encode()}
 
-    assert Tokenizer.from_files(files(SOUND)).encode("ﬁ", bos=False) == [1]
+    assert Tokenizer.from_files(files(SOUND)).encode("ﬁ", add_special_tokens=False) == [1]
     lying = files(b"\xff\xff\xff\xff" + bytes(8))
     escaped = {"tokenizer.json": lying["tokenizer.json"].replace(b'"precompiled_', b'"\\u0070recompiled_')}
     for each in (lying, escaped):

@@ -48,34 +48,52 @@ def built(kind: Any = byte_level, config: dict[str, Any] | None = None, **files:
     return Tokenizer.from_files({**named, **{name.replace("__", "."): content for name, content in files.items()}})
 
 
-@pytest.mark.parametrize("kind", [byte_level, sentencepiece])
-def test_text_round_trips_and_bos_is_added_once(kind: Any) -> None:
+@pytest.mark.parametrize(("kind", "prefix"), [(byte_level, ()), (sentencepiece, (1,))])
+def test_a_text_begins_as_the_tokenizer_says(kind: Any, prefix: tuple[int, ...]) -> None:
+    """Whether BOS is named says nothing of whether a text begins with it: for Qwen2.5 it does not."""
     made = built(kind)
-    ids = made.encode(TEXT, bos=True)
-    assert ids[0] == made.bos_id
-    assert ids.count(made.bos_id) == 1, "tokenizer.json adds BOS of its own"
-    assert made.encode(TEXT, bos=False) == ids[1:]
-    assert made.decode(ids) == TEXT == made.decode(ids[1:])
+    assert (made.prefix_ids, made.suffix_ids) == (prefix, ())
+    ids = made.encode(TEXT)
+    assert (
+        ids
+        == [*prefix, *made.encode(TEXT, add_special_tokens=False)]
+        == Backend.from_str(kind().decode()).encode(TEXT).ids
+    )
+    assert made.decode(ids[len(prefix) :]) == TEXT
 
 
-def test_bos_is_not_doubled_before_a_rendered_chat() -> None:
-    made = built()
-    assert made.encode("<s>a", bos=True) == made.encode("a", bos=True)
+def test_what_comes_before_and_after_a_text_is_the_post_processors() -> None:
+    backend = Backend.from_str(byte_level().decode())
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> <end> $A </s>", special_tokens=[("<s>", 256), ("<end>", 258), ("</s>", 257)]
+    )
+    made = built(lambda: backend.to_str().encode())
+    assert (made.prefix_ids, made.suffix_ids) == ((256, 258), (257,))
+    assert made.encode("") == [256, 258, 257]
+    assert made.encode("", add_special_tokens=False) == []
 
 
-def test_a_model_without_bos_gets_none() -> None:
-    made = built(config={"eos_token": "</s>", "bos_token": None})
-    assert made.bos_id is None
-    assert made.encode("ab", bos=True) == made.encode("ab", bos=False)
+def test_a_post_processor_that_repeats_the_text_is_refused() -> None:
+    """No runtime but the tokenizers library could do that."""
+    backend = Backend.from_str(byte_level().decode())
+    backend.post_processor = processors.TemplateProcessing(single="$A <s> $A", special_tokens=[("<s>", 256)])
+    with pytest.raises(CheckpointError, match="its post-processor (does more|changes)"):
+        built(lambda: backend.to_str().encode())
 
 
 def test_special_tokens_are_recognised_and_are_not_text() -> None:
-    for kind in (byte_level, sentencepiece):
-        made = built(kind)
-        ids = made.encode("a</s>", bos=False)
-        assert ids[-1] == made.eos_ids[0], "the model would be fed the letters of its end token"
-        assert made.decode(ids) == "a"
-        assert made.decode(ids, special=True) == "a</s>"
+    made = built()
+    ids = made.encode("a</s>")
+    assert ids[-1] == made.eos_ids[0], "the model would be fed the letters of its end token"
+    assert made.decode(ids) == "a"
+    assert made.decode(ids, special=True) == "a</s>"
+
+
+def test_special_tokens_are_letters_where_the_model_wants_that() -> None:
+    """transformers splits them in a text if tokenizer_config.json says so."""
+    made = built(config={**CONFIG, "split_special_tokens": True})
+    assert made.decode(made.encode("a</s>")) == "a</s>"
+    assert 257 not in made.encode("a</s>")
 
 
 def test_end_tokens_come_from_both_files() -> None:
@@ -96,7 +114,7 @@ def test_tokens_spelled_as_tables_and_in_the_old_map() -> None:
 @pytest.mark.parametrize("special", [False, True])
 def test_a_stream_adds_up_and_never_splits_a_character(kind: Any, special: bool) -> None:
     made = built(kind)
-    ids = [*made.encode("<s>" + TEXT, bos=False), *made.encode("</s>", bos=False), *made.encode("🎉 é", bos=False)]
+    ids = [*made.encode("<s>" + TEXT), *made.encode("</s>"), *made.encode("🎉 é")]
     stream = made.stream(special=special)
     parts = [stream.push(number) for number in ids]
     assert not any("\ufffd" in part for part in parts), f"half a character was shown: {parts}"
@@ -106,7 +124,7 @@ def test_a_stream_adds_up_and_never_splits_a_character(kind: Any, special: bool)
 
 def test_a_stream_survives_special_tokens_inside_a_character() -> None:
     made = built()
-    emoji = made.encode("🎉", bos=False)
+    emoji = made.encode("🎉", add_special_tokens=False)
     stream = made.stream()
     parts = [stream.push(number) for number in (256, 257, *emoji[:2], 258, *emoji[2:])]
     assert "".join(parts) + stream.end() == "🎉"
@@ -115,18 +133,18 @@ def test_a_stream_survives_special_tokens_inside_a_character() -> None:
 
 def test_a_stream_is_not_held_up_by_bytes_that_never_become_a_character() -> None:
     made = built()
-    lone = made.encode("é", bos=False)[1]
+    lone = made.encode("é", add_special_tokens=False)[1]
     stream = made.stream()
-    text = "".join(stream.push(number) for number in [*made.encode("ab", bos=False), *[lone] * 9])
+    text = "".join(stream.push(number) for number in [*made.encode("ab", add_special_tokens=False), *[lone] * 9])
     assert text.startswith("ab\ufffd"), "a model that talks nonsense would seem to hang"
-    text += stream.push(made.encode("c", bos=False)[0]) + stream.end()
+    text += stream.push(made.encode("c", add_special_tokens=False)[0]) + stream.end()
     assert text.endswith("c")
 
 
 def test_an_unfinished_character_at_the_end_is_returned() -> None:
     made = built()
     stream = made.stream()
-    assert stream.push(made.encode("é", bos=False)[0]) == ""
+    assert stream.push(made.encode("é", add_special_tokens=False)[0]) == ""
     assert stream.end() == "\ufffd"
     assert stream.end() == ""
 

@@ -103,7 +103,7 @@ final class ChatModel {
             speed.begin()
             let prompt = try await prompt()
             let options = GenerationOptions(maximumTokens: settings.maximumTokens, sampling: settings.sampling)
-            for try await event in await generator.generate(prompt: prompt.text, bos: prompt.bos, options: options) {
+            for try await event in await generator.generate(prompt: prompt.text, addSpecialTokens: prompt.addSpecialTokens, options: options) {
                 if Task.isCancelled { return }
                 handle(event)
             }

@@ -67,7 +67,7 @@ final class ModelRuntime {
         return try await withProgress({ self.loading = $0 }) { onProgress in
             let engine = try await CoreMLEngine(
                 package: opened.package, corrected: corrected, cache: cache, progress: onProgress)
-            return Generator(engine: engine, tokenizer: opened.tokenizer, endIDs: opened.manifest.decoder.eosTokenIDs)
+            return Generator(engine: engine, tokenizer: opened.tokenizer)
         }
     }
 }

@@ -64,7 +64,7 @@ final class ProofModel {
             let generator = try await runtime.generator(corrected: corrected)
             let prompt = try await prompt(text)
             let options = GenerationOptions(maximumTokens: 80, sampling: SamplingOptions(temperature: 0))
-            for try await event in await generator.generate(prompt: prompt.text, bos: prompt.bos, options: options) {
+            for try await event in await generator.generate(prompt: prompt.text, addSpecialTokens: prompt.addSpecialTokens, options: options) {
                 if Task.isCancelled { return }
                 if case .text(let piece) = event { comparison.receive(piece, corrected: corrected) }
             }

@@ -41,7 +41,7 @@ public struct ChatFormat: Codable, Sendable, Equatable {
 
     /// Returns the prompt for an optional system message, then user and assistant messages in turns, the user's last. It
     /// ends with the text that makes the model answer. Where the template writes BOS, the prompt contains it: encode it
-    /// with `bos: false`.
+    /// without special tokens.
     ///
     /// `now` and `zone` fill in the dates that some templates contain. Throws `ChatError`.
     public func prompt(_ messages: [ChatMessage], now: Date = Date(), zone: TimeZone = .current) throws -> String {

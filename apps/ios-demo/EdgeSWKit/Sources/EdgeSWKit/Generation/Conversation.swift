@@ -16,7 +16,7 @@ public struct Conversation: Sendable {
         (self.format, self.system, self.dropped) = (format, system, dropped)
     }
 
-    /// Returns the prompt for the messages, which must end with a question. Encode it with `bos: false`.
+    /// Returns the prompt for the messages, which must end with a question. Encode it without special tokens.
     ///
     /// If the prompt leaves fewer than `answer` of the `context`'s tokens, the oldest questions and their answers are
     /// dropped until a quarter of the prompt's limit is free as well: the prompts that follow then share a beginning, which
@@ -32,7 +32,7 @@ public struct Conversation: Sendable {
         var limit = most
         while true {
             let text = try format.prompt(systemMessages + messages.dropFirst(dropped), now: now)
-            let count = tokenizer.encode(text, bos: false).count
+            let count = tokenizer.encode(text, addSpecialTokens: false).count
             if count <= limit { return text }
             limit = most - most / 4
             if dropped + 2 < messages.count {

@@ -10,20 +10,19 @@ public actor Generator {
     private var cached: [Int] = []
     private var running: Task<Void, Never>?
 
-    /// `endIDs` are the tokens that end an answer if the tokenizer's files name none.
-    public init(engine: any InferenceEngine, tokenizer: Tokenizer, endIDs: [Int] = []) {
+    public init(engine: any InferenceEngine, tokenizer: Tokenizer) {
         self.engine = engine
         self.tokenizer = tokenizer
-        self.endIDs = Set(tokenizer.eosIDs.isEmpty ? endIDs : tokenizer.eosIDs)
+        endIDs = Set(tokenizer.stopIDs)
     }
 
     /// Returns the answer to a prompt: events up to `.finished`, or a `GenerationError` or one of the engine's errors. A
-    /// chat's prompt contains its BOS: pass `bos: false`. An answer that is still being generated is stopped first.
+    /// chat's prompt contains its special tokens: pass `addSpecialTokens: false`. An answer that is still being generated is stopped first.
     ///
     /// If the reading task is cancelled, it receives no more events, as with every stream; `stop()` ends the stream with
     /// `.finished(.cancelled, ...)`.
     public func generate(
-        prompt: String, bos: Bool = true, options: GenerationOptions
+        prompt: String, addSpecialTokens: Bool = true, options: GenerationOptions
     ) -> AsyncThrowingStream<GenerationEvent, Error> {
         let previous = running
         previous?.cancel()
@@ -31,7 +30,7 @@ public actor Generator {
         let task = Task {
             await previous?.value
             do {
-                try await answer(prompt, bos: bos, options) { continuation.yield($0) }
+                try await answer(prompt, addSpecialTokens, options) { continuation.yield($0) }
                 continuation.finish()
             } catch {
                 cached = []  // the engine may have read a part: start over
@@ -51,10 +50,10 @@ public actor Generator {
     }
 
     private func answer(
-        _ prompt: String, bos: Bool, _ options: GenerationOptions, emit: (GenerationEvent) -> Void
+        _ prompt: String, _ addSpecialTokens: Bool, _ options: GenerationOptions, emit: (GenerationEvent) -> Void
     ) async throws {
         let clock = ContinuousClock(), start = clock.now
-        var tokens = tokenizer.encode(prompt, bos: bos)
+        var tokens = tokenizer.encode(prompt, addSpecialTokens: addSpecialTokens)
         let context = await engine.context
         guard !tokens.isEmpty else { throw GenerationError.emptyPrompt }
         guard tokens.count < context else {

@@ -4,7 +4,7 @@ import Foundation
 /// format.
 public struct Manifest: Decodable, Sendable {
     /// The version of the format that this app reads.
-    public static let format = 6
+    public static let format = 7
     // Far more than any package has, but small enough that no sum of sizes overflows, which would crash the app.
     private static let maximumFiles = 100_000
     private static let maximumBytes = 1 << 40
@@ -47,6 +47,20 @@ public struct Manifest: Decodable, Sendable {
         public let value: Double
     }
 
+    /// What a tokenizer does beside its files.
+    public struct Tokens: Decodable, Sendable, Equatable {
+        /// The tokens before a text.
+        public let prefixIDs: [Int]
+        /// The tokens after a text.
+        public let suffixIDs: [Int]
+        /// The tokens that end a text or a turn.
+        public let stopIDs: [Int]
+
+        enum CodingKeys: String, CodingKey {
+            case prefixIDs = "prefix_ids", suffixIDs = "suffix_ids", stopIDs = "stop_ids"
+        }
+    }
+
     public struct File: Decodable, Sendable, Equatable {
         public let sha256: String
         public let bytes: Int
@@ -63,8 +77,6 @@ public struct Manifest: Decodable, Sendable {
         public let headDim: Int
         public let vocabSize: Int
         public let maxPositions: Int
-        /// The tokens that end a text if the tokenizer's files name none.
-        public let eosTokenIDs: [Int]
         /// The number of most recent tokens that each layer attends to; nil means all.
         public let layerWindows: [Int?]
 
@@ -72,7 +84,7 @@ public struct Manifest: Decodable, Sendable {
             case family, layers, heads
             case hiddenSize = "hidden_size", intermediateSize = "intermediate_size", kvHeads = "kv_heads"
             case headDim = "head_dim", vocabSize = "vocab_size", maxPositions = "max_positions"
-            case eosTokenIDs = "eos_token_ids", layerWindows = "layer_windows"
+            case layerWindows = "layer_windows"
         }
     }
 
@@ -92,13 +104,14 @@ public struct Manifest: Decodable, Sendable {
     public let correctionBytes: Int
     /// The files of the package, by path.
     public let files: [String: File]
+    public let tokenizer: Tokens
     /// nil: the model has no chat template, or none that pieces of text can express.
     public let chatFormat: ChatFormat?
 
     private enum CodingKeys: String, CodingKey {
         case format, source, recipe, settings, decoder, models, files
         case superWeights = "super_weights", heldOutColumns = "held_out_columns", correctionBytes = "correction_bytes"
-        case chatFormat = "chat_format"
+        case tokenizer, chatFormat = "chat_format"
     }
     private enum Target: String, CodingKey { case coreml }
     private enum ModelKeys: String, CodingKey { case options }
@@ -116,6 +129,7 @@ public struct Manifest: Decodable, Sendable {
         heldOutColumns = try values.decode([String: [Int]].self, forKey: .heldOutColumns)
         correctionBytes = try values.decode(Int.self, forKey: .correctionBytes)
         files = try values.decode([String: File].self, forKey: .files)
+        tokenizer = try values.decode(Tokens.self, forKey: .tokenizer)
         chatFormat = try values.decodeIfPresent(ChatFormat.self, forKey: .chatFormat)
         guard files.count <= Self.maximumFiles, files.values.allSatisfy({ 0...Self.maximumBytes ~= $0.bytes }) else {
             throw invalid(values, .files)
@@ -141,6 +155,20 @@ public struct Manifest: Decodable, Sendable {
     /// The size of all files of a target's model; 0 if there is none. Files that are listed twice count once.
     public func modelBytes(_ target: String) -> Int {
         Set(models[target]?.files ?? []).reduce(0) { $0 + (files[$1]?.bytes ?? 0) }
+    }
+}
+
+extension Manifest.Tokens {
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        func ids(_ key: CodingKeys) throws -> [Int] {
+            let found = try values.decode([Int].self, forKey: key)
+            guard found.allSatisfy({ 0..<Int(Int32.max) ~= $0 }) else { throw invalid(values, key) }
+            return found
+        }
+        prefixIDs = try ids(.prefixIDs)
+        suffixIDs = try ids(.suffixIDs)
+        stopIDs = try ids(.stopIDs)
     }
 }
 

@@ -101,12 +101,12 @@ public struct ModelPackage: Sendable {
         return (1...count).map { "\(path)/\($0)-of-\(count).mlpackage" }
     }
 
-    /// Reads the tokenizer from those of its files that the manifest names. Throws PackageError or TokenizerError.
+    /// Reads the tokenizer. Throws PackageError or TokenizerError.
     public func tokenizer() throws -> Tokenizer {
         guard let json = try data("tokenizer.json") else { throw PackageError.missing("tokenizer.json") }
+        let tokens = manifest.tokenizer
         return try Tokenizer(
-            json: json, config: data("tokenizer_config.json"), specialTokensMap: data("special_tokens_map.json"),
-            generationConfig: data("generation_config.json"))
+            json: json, prefixIDs: tokens.prefixIDs, suffixIDs: tokens.suffixIDs, stopIDs: tokens.stopIDs)
     }
 
     /// Returns the recorded measurements; nil if there are none. Throws PackageError if they are damaged.

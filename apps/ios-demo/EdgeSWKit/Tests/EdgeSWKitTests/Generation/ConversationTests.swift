@@ -28,7 +28,7 @@ struct ConversationTests {
         for turn in 0..<40 {
             chat.messages.append(ChatMessage(role: .user, content: "Question \(turn)?"))
             let prompt = try chat.prompt(tokenizer: tokenizer, context: 1000, answer: 60)
-            #expect(tokenizer.encode(prompt, bos: false).count <= 940)
+            #expect(tokenizer.encode(prompt, addSpecialTokens: false).count <= 940)
             #expect(prompt.hasPrefix("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nQuestion \(chat.dropped / 2)?"))
             #expect(prompt.hasSuffix("Question \(turn)?<|im_end|>\n<|im_start|>assistant\n"))
             prompts.append(prompt)
@@ -49,9 +49,9 @@ struct ConversationTests {
         }
         chat.messages.removeLast()
         let all = try format.prompt(chat.messages)
-        let context = tokenizer.encode(all, bos: false).count * 2, written = context * 3 / 5
+        let context = tokenizer.encode(all, addSpecialTokens: false).count * 2, written = context * 3 / 5
         let prompt = try chat.prompt(tokenizer: tokenizer, context: context, answer: 32 + written)
-        #expect(tokenizer.encode(prompt, bos: false).count + written + 32 <= context)
+        #expect(tokenizer.encode(prompt, addSpecialTokens: false).count + written + 32 <= context)
         #expect(chat.dropped > 0 && prompt.contains("Question 7?"))
         let tight = try chat.prompt(tokenizer: tokenizer, context: context, answer: context - 1)
         #expect(tight.contains("Question 7?") && chat.dropped == 14, "the last question stays, however little room it leaves")

@@ -88,10 +88,10 @@ struct GeneratorTests {
     func refused() async throws {
         let generator = Generator(engine: try ScriptedEngine(recording), tokenizer: tokenizer)
         await #expect(throws: GenerationError.emptyPrompt) {
-            try await Events(generator.generate(prompt: "", bos: false, options: options(4)))
+            try await Events(generator.generate(prompt: "", addSpecialTokens: false, options: options(4)))
         }
         let long = String(repeating: "x", count: 95)
-        let tooLong = GenerationError.promptTooLong(tokens: tokenizer.encode(long, bos: true).count, context: 96)
+        let tooLong = GenerationError.promptTooLong(tokens: tokenizer.encode(long).count, context: 96)
         await #expect(throws: tooLong) { try await Events(generator.generate(prompt: long, options: options(4))) }
         #expect(tooLong.errorDescription?.contains("96 tokens and this package holds 96") == true)
         let events = try await Events(generator.generate(prompt: recording.cases[0].prompt, options: options(24)))

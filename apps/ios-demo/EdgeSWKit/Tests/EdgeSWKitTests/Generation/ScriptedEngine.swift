@@ -31,11 +31,10 @@ struct Recording: Decodable {
     }
 
     static func tokenizer(eos: Int? = nil) throws -> Tokenizer {
-        try Tokenizer(
-            json: Goldens.data("generation/tokenizer.json"),
-            config: Goldens.data("generation/tokenizer_config.json"),
-            generationConfig: eos.map { Data(#"{"eos_token_id": \#($0)}"#.utf8) }
-                ?? Goldens.data("generation/generation_config.json"))
+        let tokens = try JSONDecoder().decode(Manifest.self, from: Goldens.data("generation/manifest.json")).tokenizer
+        return try Tokenizer(
+            json: Goldens.data("generation/tokenizer.json"), prefixIDs: tokens.prefixIDs, suffixIDs: tokens.suffixIDs,
+            stopIDs: eos.map { [$0] } ?? tokens.stopIDs)
     }
 }
 

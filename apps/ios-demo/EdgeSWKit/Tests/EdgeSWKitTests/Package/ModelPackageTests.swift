@@ -37,9 +37,11 @@ struct ModelPackageTests {
         #expect(manifest.superWeights == [.init(layer: 1, row: 17, column: 101, value: -1.25)])
         #expect(manifest.heldOutColumns == ["layers.1.down_proj": [101, 150]] && manifest.correctionBytes == 512)
         #expect(manifest.decoder.family == "llama" && manifest.decoder.layers == 2 && manifest.decoder.vocabSize == 49152)
-        #expect(manifest.decoder.eosTokenIDs == [2])
+        #expect(manifest.tokenizer == .init(prefixIDs: [1], suffixIDs: [], stopIDs: [2, 0]))
         #expect(try manifest.chatFormat?.prompt([.init(role: .user, content: "Hi")]).contains("Hi<|im_end|>") == true)
-        #expect(try package.tokenizer().encode("Hello world", bos: true).count == 3)
+        #expect(try package.tokenizer().encode("Hello world").count == 3)
+        #expect(try package.tokenizer().encode("Hello world", addSpecialTokens: false).count == 2)
+        #expect(try package.tokenizer().stopIDs == [2, 0])
     }
 
     @Test("Chunks are in the order in which they run: the eleventh is not the second")
@@ -129,9 +131,10 @@ struct ModelPackageTests {
     }
 
     @Test("Other formats and damaged manifests are reported in one line that says what to do", arguments: [
-        (#""format": 6"#, #""format": 5"#, "format 5, and this app reads format 6: convert the package again"),
+        (#""format": 7"#, #""format": 6"#, "format 6, and this app reads format 7: convert the package again"),
         (#""context": 2048"#, #""context": 0"#, "settings.context"), (#""row": 17"#, #""row": "17""#, "super_weights.0.row"),
-        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 6,"#, "", "'format' is missing"),
+        (#""stop_ids": ["#, #""stop_ids": [-1, "#, "tokenizer"), (#""prefix_ids""#, #""prefix""#, "prefix_ids"),
+        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 7,"#, "", "'format' is missing"),
         (#""layers": 2,"#, "", "decoder.layers"), ("{", "[", "not JSON"), (#""models": {"#, #""models": {}, "m": {"#, "models"),
         (#""bytes": "#, #""bytes": -"#, "files"), (#""bytes": "#, #""bytes": 1099511627777, "b": "#, "files"),
         (#""bytes": "#, #""bytes": 9223372036854775807, "b": "#, "files"), (#""files": ["#, #""files": ["absent", "#, "'models'"),

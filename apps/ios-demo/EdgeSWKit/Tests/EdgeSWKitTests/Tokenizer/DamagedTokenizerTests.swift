@@ -27,9 +27,9 @@ import Testing
     @Test("The undamaged files are read: otherwise the tests below would prove nothing")
     func undamaged() throws {
         let tokenizer = try Self.tokenizer(Self.small)
-        #expect(tokenizer.encode("bbé<s>  b", bos: false) == [2, 5, 6, 2])
+        #expect(tokenizer.encode("bbé<s>  b", addSpecialTokens: false) == [2, 5, 6, 2])
         #expect(tokenizer.decode([2, 5, 6, 1]) == "béb")
-        #expect(try Self.tokenizer(Self.unigram).encode("ab a", bos: false) == [3, 1, 2])
+        #expect(try Self.tokenizer(Self.unigram).encode("ab a", addSpecialTokens: false) == [3, 1, 2])
     }
 
     @Test("A file that is truncated anywhere is refused in one line that says what to do", arguments: [small, unigram])
@@ -71,7 +71,7 @@ import Testing
             }
             do {
                 let tokenizer = try Tokenizer(json: Data(changed))
-                let ids = tokenizer.encode("<s> ab bbé\u{301} \u{1F600}a<s>  b", bos: true)
+                let ids = tokenizer.encode("<s> ab bbé\u{301} \u{1F600}a<s>  b")
                 _ = tokenizer.decode(ids + [-1, 5, 1 << 40], special: true)
                 var stream = tokenizer.stream()
                 for id in ids { _ = stream.push(id) }
@@ -138,20 +138,15 @@ import Testing
         let tokenizer = try Self.tokenizer(json)
         #expect(tokenizer.vocabularySize == vocabulary.count + 10_000)
         let text = String(repeating: letters[0] + letters[1] + letters[300], count: 333_333)
-        #expect(tokenizer.encode(text + "<9999>", bos: false).count == 666_667)
+        #expect(tokenizer.encode(text + "<9999>", addSpecialTokens: false).count == 666_667)
         #expect(ContinuousClock.now - begin < .seconds(60))
     }
 
-    @Test("The other files give the tokens that begin and end a text, or are refused by name")
-    func otherFiles() throws {
-        let json = Data(Self.small.utf8)
-        let config = Data(#"{"bos_token": {"content": "<s>"}, "eos_token": "b"}"#.utf8)
-        let generation = Data(#"{"eos_token_id": [2, 1, true, 1.5]}"#.utf8)
-        let tokenizer = try Tokenizer(json: json, config: config, generationConfig: generation)
-        #expect(tokenizer.bosID == 6 && tokenizer.eosIDs == [1, 2] && tokenizer.specialIDs == [1, 6])
-        #expect(tokenizer.encode("<s>a", bos: true).filter { $0 == 6 }.count == 1)
-        for damaged in ["[]", "{", "\u{FF}"] {
-            #expect(throws: TokenizerError.self) { try Tokenizer(json: json, config: Data(damaged.utf8)) }
-        }
+    @Test("The manifest's tokens are put around a text, and around nothing else")
+    func around() throws {
+        let tokenizer = try Tokenizer(json: Data(Self.small.utf8), prefixIDs: [6, 5], suffixIDs: [1], stopIDs: [1, 2])
+        #expect(tokenizer.encode("bb") == [6, 5, 2, 1] && tokenizer.encode("bb", addSpecialTokens: false) == [2])
+        #expect(tokenizer.encode("<s>bb").filter { $0 == 6 }.count == 2, "a text that spells BOS out keeps it")
+        #expect(tokenizer.stopIDs == [1, 2] && tokenizer.specialIDs == [6])
     }
 }

@@ -8,13 +8,13 @@ import Testing
 struct TokenizerGoldenTests {
     static let kinds = [
         "smollm2", "llama3", "qwen2", "o200k", "mistral", "llama2", "gemma", "unigram", "charsmap",
+        "llama-rebuilt", "gemma-rebuilt", "qwen2-rebuilt",
     ]
 
     static let texts = Result { try Goldens.lines("tokenizers/lines.jsonl", as: String.self) }
 
     struct Facts: Decodable {
-        let bos: Int?
-        let eos: [Int]
+        let prefix, suffix, stop: [Int]
         let size: Int
     }
 
@@ -25,10 +25,10 @@ struct TokenizerGoldenTests {
     }
 
     static func tokenizer(_ kind: String) throws -> Tokenizer {
-        func data(_ name: String) -> Data? { try? Goldens.data("tokenizers/\(kind)/\(name)") }
+        let facts: Facts = try Goldens.json("tokenizers/\(kind)/facts.json")
         return try Tokenizer(
-            json: try Goldens.data("tokenizers/\(kind)/tokenizer.json"), config: data("tokenizer_config.json"),
-            specialTokensMap: data("special_tokens_map.json"), generationConfig: data("generation_config.json"))
+            json: Goldens.data("tokenizers/\(kind)/tokenizer.json"), prefixIDs: facts.prefix, suffixIDs: facts.suffix,
+            stopIDs: facts.stop)
     }
 
     @Test("The same tokens for every text, and the same text for every list of tokens", arguments: kinds)
@@ -43,7 +43,7 @@ struct TokenizerGoldenTests {
         try #require(ids.count == texts.count && decoded.count == texts.count)
 
         let begin = ContinuousClock.now
-        let found = texts.map { tokenizer.encode($0, bos: false) }
+        let found = texts.map { tokenizer.encode($0, addSpecialTokens: false) }
         let took = ContinuousClock.now - begin
         let tokens = found.reduce(0) { $0 + $1.count }
         print("\(kind): loaded in \(loaded); \(tokens) tokens of \(texts.count) lines in \(took)")
@@ -89,16 +89,13 @@ struct TokenizerGoldenTests {
         }
     }
 
-    @Test("BOS, EOS and the vocabulary's size are the model's", arguments: kinds)
+    @Test("A whole text has the tokens around it, and the vocabulary's size is the model's", arguments: kinds)
     func facts(_ kind: String) throws {
         let tokenizer = try Self.tokenizer(kind)
         let facts: Facts = try Goldens.json("tokenizers/\(kind)/facts.json")
-        #expect(tokenizer.bosID == facts.bos)
-        #expect(tokenizer.eosIDs == facts.eos)
         #expect(tokenizer.vocabularySize == facts.size)
-        #expect(tokenizer.specialIDs.isSuperset(of: tokenizer.bosID.map { [$0] } ?? []))
-        let ids = tokenizer.encode("Hello", bos: true)
-        #expect(facts.bos == nil || ids.first == facts.bos)
-        #expect(tokenizer.encode("", bos: true) == (facts.bos.map { [$0] } ?? []))
+        #expect(tokenizer.specialIDs.isSuperset(of: facts.prefix + facts.suffix))
+        let whole = try Goldens.numbers("tokenizers/\(kind)/whole.txt")
+        for (text, ids) in zip(try Self.texts.get(), whole) { #expect(tokenizer.encode(text) == ids) }
     }
 }

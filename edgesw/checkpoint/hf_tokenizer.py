@@ -1,0 +1,230 @@
+"""The tokenizer of a Hugging Face checkpoint, as files that give the same ids in every program that reads a package.
+
+transformers rebuilds some tokenizers from their vocabulary, with pre-tokenizers and post-processors of its own, so the
+only way to have its ids is to ask it.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgesw.errors import CheckpointError, first_line
+from edgesw.files.json_file import parse_json
+from edgesw.system.log_filter import silence
+from edgesw.text.tokenizer import NAMED_TOKENS, Tokenizer, check_charsmaps
+
+# Each holds a whole vocabulary. transformers makes up a tokenizer of three tokens where there is none.
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "tiktoken.model", "vocab.txt")
+# Sixteen times the largest vocabularies that are published.
+_MOST_IDS = 1 << 22
+# The class that every version of transformers reads as "what tokenizer.json says".
+_PLAIN = "PreTrainedTokenizerFast"
+# Keys of tokenizer_config.json that name code or files which are not in the package.
+_LEFT_OUT = (
+    "auto_map", "name_or_path", "tokenizer_file", "vocab_file", "merges_file", "spm_file", "gguf_file",
+    "special_tokens_map_file", "fast_tokenizer_files", "vocab", "merges", "tokenizer_object", "init_inputs",
+)  # fmt: skip
+
+
+def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
+    """The contents of tokenizer.json, tokenizer_config.json and chat_template.jinja, by name.
+
+    The last is left out where the model has no template. The ids and prompts are those of transformers'
+    `AutoTokenizer.from_pretrained(folder)`, without code from the folder and without the hub. CheckpointError for a
+    tokenizer that is missing or damaged, or that transformers cannot read as it is.
+    """
+    _check(folder)
+    theirs = _load(folder)
+    backend = theirs.backend_tokenizer
+    content = _content(folder, backend)
+    template = _template(theirs)
+    files = {"tokenizer.json": content}
+    if template is not None:
+        try:
+            files["chat_template.jinja"] = template.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise _damaged(folder, "the chat template", error) from error
+    ends = Tokenizer.from_files(files, str(folder))
+    settings = _settings(folder, theirs, ends, template)
+    plain = {
+        key: value for key, value in settings.items() if key not in ("added_tokens_decoder", "extra_special_tokens")
+    }
+    # Outside of its folder the declared class may be taken at its word where it was not before.
+    for candidate in (settings, {**settings, "tokenizer_class": _PLAIN}, {**plain, "tokenizer_class": _PLAIN}):
+        files["tokenizer_config.json"] = _json(candidate)
+        if _reads_as(files, theirs):
+            return files
+    raise CheckpointError(
+        f"{folder}: transformers reads this tokenizer otherwise once it is saved. Save it with transformers: "
+        f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
+    )
+
+
+def _check(folder: Path) -> None:
+    """Raises CheckpointError before transformers, which trusts these files further, reads a damaged or hostile one."""
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise CheckpointError(
+            f"{folder}: there is no tokenizer.json. Download the tokenizer again, or make one with transformers: "
+            f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
+        )
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"):
+        table = _table(folder, name)
+        if name in ("added_tokens.json", "vocab.json"):
+            _check_ids(folder, name, table.values())
+    if (folder / "tokenizer.json").is_file():
+        try:
+            check_charsmaps((folder / "tokenizer.json").read_bytes())
+        except ValueError as error:
+            raise _damaged(folder, "tokenizer.json", error) from error
+        table = _table(folder, "tokenizer.json")
+        vocabulary = table["model"].get("vocab") if isinstance(table.get("model"), dict) else None
+        added = table.get("added_tokens")
+        tokens = [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+        _check_ids(
+            folder, "tokenizer.json", [*vocabulary.values(), *tokens] if isinstance(vocabulary, dict) else tokens
+        )
+    others = _table(folder, "tokenizer_config.json").get("fast_tokenizer_files")
+    if others is not None and not (
+        isinstance(others, list) and all(isinstance(name, str) and Path(name).name == name for name in others)
+    ):
+        raise _damaged(folder, "tokenizer_config.json", "'fast_tokenizer_files' are not names of files in the folder")
+
+
+def _check_ids(folder: Path, name: str, ids: Iterable[Any]) -> None:
+    """Raises CheckpointError for an id beyond any vocabulary: the tokenizers library counts up to it when it writes."""
+    wrong = next((number for number in ids if type(number) is not int or not 0 <= number < _MOST_IDS), None)
+    if wrong is not None:
+        raise _damaged(folder, name, f"a token's id is {reprlib.repr(wrong)}")
+
+
+def _load(folder: Path) -> Any:
+    """transformers' tokenizer. CheckpointError, in one line, for whatever it raises."""
+    with silence():
+        from transformers import AutoTokenizer
+        from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+        try:
+            # Not by Mistral's own library: the ids must not depend on whether it is installed.
+            theirs = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False, mistral_format=False
+            )
+        except BaseException as error:
+            # The tokenizers library panics with a class of its own, which is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise _unreadable(folder, error) from error
+    if not isinstance(theirs, TokenizersBackend):
+        raise CheckpointError(
+            f"{folder}: transformers reads this tokenizer as {type(theirs).__name__}, which has no tokenizer.json: "
+            "use another model."
+        )
+    if len(theirs) <= len(theirs.added_tokens_decoder):
+        raise _unreadable(folder, ValueError("it has only special tokens"))
+    return theirs
+
+
+def _unreadable(folder: Path, error: BaseException) -> CheckpointError:
+    if (folder / "tokenizer.json").is_file():
+        return _damaged(folder, "tokenizer.json", first_line(error))
+    (name, *_) = (name for name in _VOCABULARIES if (folder / name).is_file())
+    needs = "`pip install sentencepiece` if it is missing, or make" if name == "tokenizer.model" else "Make"
+    return CheckpointError(
+        f"{folder}: transformers cannot read {name} ({first_line(error)}), and there is no tokenizer.json: {needs} one "
+        f"where it can: AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
+    )
+
+
+def _content(folder: Path, backend: Any) -> bytes:
+    """tokenizer.json: the file of the folder where transformers reads it as it is, or what transformers made of it."""
+    from tokenizers import Tokenizer as Backend
+
+    made: str = backend.to_str()
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        content = path.read_bytes()
+        try:
+            if Backend.from_str(content.decode("utf-8")).to_str() == made:
+                return content
+        except Exception:  # transformers took only parts of the file
+            pass
+    return made.encode("utf-8")
+
+
+def _template(theirs: Any) -> str | None:
+    """The template that `apply_chat_template` uses; None where it would refuse."""
+    template = theirs.chat_template
+    if isinstance(template, Mapping):
+        template = template.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _settings(folder: Path, theirs: Any, ends: Tokenizer, template: str | None) -> dict[str, Any]:
+    """tokenizer_config.json: the folder's own, with what transformers takes from elsewhere written out.
+
+    Special tokens are plain text, as transformers itself saves them (how each is matched is in tokenizer.json), and
+    what is put around a text is spelled out for clients that go by these keys: older transformers, onnxruntime-genai.
+    """
+    settings = _table(folder, "tokenizer_config.json")
+    for key in (*_LEFT_OUT, *NAMED_TOKENS):
+        settings.pop(key, None)
+    named = dict(theirs.special_tokens_map)
+    settings |= {name: named.pop(name) for name in NAMED_TOKENS if name in named}
+    settings.pop("model_specific_special_tokens", None)
+    if named:
+        settings["model_specific_special_tokens"] = named
+    extra = _table(folder, "special_tokens_map.json") | settings
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        if key in extra and key not in settings:
+            settings[key] = extra[key]
+    settings["add_bos_token"] = ends.prefix_ids != () and ends.prefix_ids == (theirs.bos_token_id,)
+    settings["add_eos_token"] = ends.suffix_ids != () and ends.suffix_ids == (theirs.eos_token_id,)
+    own = type(theirs).__name__
+    if own == "TokenizersBackend" or str(settings.get("tokenizer_class")).removesuffix("Fast") != own:
+        settings["tokenizer_class"] = _PLAIN
+    if settings.pop("chat_template", None) is not None and template is not None:
+        settings["chat_template"] = template
+    return settings
+
+
+def _reads_as(files: Mapping[str, bytes], theirs: Any) -> bool:
+    """Whether transformers reads the same tokenizer from these files alone."""
+    with tempfile.TemporaryDirectory() as name:
+        for file, content in files.items():
+            (Path(name) / file).write_bytes(content)
+        try:
+            again = _load(Path(name))
+        except CheckpointError:
+            return False
+    return (
+        again.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+        and again.special_tokens_map == theirs.special_tokens_map
+        and again.split_special_tokens == theirs.split_special_tokens
+        and _template(again) == _template(theirs)
+    )
+
+
+def _table(folder: Path, name: str) -> dict[str, Any]:
+    """The content of a JSON file of the folder; empty if there is no such file."""
+    path = folder / name
+    if not path.is_file():
+        return {}
+    try:
+        table = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, name, error) from error
+    if not isinstance(table, dict):
+        raise _damaged(folder, name, "not a JSON object")
+    return table
+
+
+def _damaged(folder: Path, name: str, why: object) -> CheckpointError:
+    return CheckpointError(f"{folder}: {name} is damaged ({why}): {CheckpointError.again}.")
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode("ascii")
