@@ -12,7 +12,7 @@ from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
-from edgesw.checkpoint.reader import Rows, TensorReader
+from edgesw.checkpoint.reader import Rows, TensorReader, all_finite
 from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
 from edgesw.decoder.spec import DecoderSpec
@@ -53,7 +53,8 @@ class Checkpoint:
         return shape
 
     def tensor(self, name: str) -> np.ndarray:
-        """The whole tensor, float32, read from disk at each call. CheckpointError if it cannot be read."""
+        """The whole tensor, float32, read from disk at each call. CheckpointError if it cannot be read, or holds NaN or
+        infinity."""
         return self._read(self._checked(name), None)
 
     def rows(self, name: str, rows: Rows) -> np.ndarray:
@@ -91,6 +92,10 @@ class Checkpoint:
             order = place.order()
             rows = order if rows is None else order[rows]
         values = self._reader.read(place.name, rows)
+        if not all_finite(values):
+            raise CheckpointError(
+                f"{self.source.path}: tensor '{place.name}' holds NaN or infinity: it is damaged. Download it again."
+            )
         return values + np.float32(place.shift) if place.shift else values
 
     def _own(self, name: str) -> str:

@@ -98,7 +98,7 @@ def test_a_package_of_any_size_computes_what_was_compressed(form: Form, checkpoi
 
 
 def test_heads_that_the_runtime_does_not_take_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    """onnxruntime's attention rotates heads of 16 channels: to say so after an hour of compression would be too late."""
+    """onnxruntime's attention rotates heads of 16 channels: saying so after an hour of compression is too late."""
     model = tmp_path / "model"
     save_llama(model, steps=0, head_dim=20)
     with unchanged(tmp_path):
