@@ -25,6 +25,7 @@ from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.model_card import model_card
 from edgesw.conversion.plans import Plans, make_plans
 from edgesw.conversion.settings import Settings
+from edgesw.conversion.verify import Checked, Written, check_models
 from edgesw.errors import CheckpointError, EdgeswError
 from edgesw.files.checksums import content_hash, file_times
 from edgesw.files.writable import nearest_folder
@@ -104,13 +105,14 @@ def convert(
             stop_ids=tokenizer.eos_ids,
             activations=_activations(settings.activations, calibration, hold_out),
         )
-        files = _write_targets(checkpoint, common, plans, calibration, hold_out, folder, progress, policy)
+        written = _write_targets(checkpoint, common, plans, calibration, hold_out, folder, progress, policy)
         if file_times(source) != read:
             raise CheckpointError(
                 f"'{checkpoint.source.name}' was changed while it was being converted: convert again."
             )
+        manifest = _manifest(checkpoint, plans, super_weights, hold_out, calibration, written, chat_format)
+        manifest = _with_checks(manifest, check_models(folder, manifest, plans, written, tokenizer, progress))
         shutil.rmtree(folder / KEPT)
-        manifest = _manifest(checkpoint, plans, super_weights, hold_out, calibration, files, chat_format)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.compressions), encoding="utf-8")
         progress("Checksums", "", 0, 1)
         manifest = replace(manifest, files=list_files(folder))
@@ -128,11 +130,11 @@ def _write_targets(
     folder: Path,
     progress: Progress,
     policy: Policy,
-) -> dict[str, tuple[str, ...]]:
-    """Compresses and writes the targets one after the other; returns the files of each. Those of the same plan share
-    their compressed matrices; by `policy` these are kept for the next run too."""
+) -> dict[str, Written]:
+    """Compresses and writes the targets one after the other; returns what was written of each. Those of the same plan
+    share their compressed matrices; by `policy` these are kept for the next run too."""
     stores: dict[Schemes, MatrixStore] = {}
-    written: dict[str, tuple[str, ...]] = {}
+    written: dict[str, Written] = {}
     workers = plans.settings.workers  # never with error compensation: the plans refuse that
     with worker_processes(workers) if workers > 1 else contextlib.nullcontext() as executor:
         for name, plan in plans.compressions.items():
@@ -151,7 +153,10 @@ def _write_targets(
             decoder = compressed_decoder(checkpoint, plan, calibration, hold_out, stores[plan.schemes], watch)
             before = _files(folder)
             target.write(decoder, checkpoint.spec, options, common, folder / target.path(options))
-            written[name] = tuple(sorted(_files(folder) - before))
+            # Another decoder: this one holds the residual streams of the last layer.
+            store = stores[plan.schemes]
+            again = compressed_decoder(checkpoint, plan, calibration, hold_out, store)
+            written[name] = Written(tuple(sorted(_files(folder) - before)), again, store.policy is Policy.KEEP)
     return written
 
 
@@ -228,20 +233,21 @@ def _manifest(
     super_weights: SuperWeights,
     hold_out: HoldOut,
     calibration: Calibration,
-    files: dict[str, tuple[str, ...]],
+    written: dict[str, Written],
     chat_format: ChatFormat | None,
 ) -> Manifest:
-    """The manifest, without the checksums of the package's files. `files` are those of each target."""
+    """The manifest, without the checksums of the package's files, and before the models are checked."""
     source, settings = checkpoint.source, plans.settings
     libraries = ("coremltools", "onnx", "numpy", "torch")
     models = {
         name: PackagedModel(
             path=TARGETS[name].path(plan.options),
-            files=files[name],
+            files=written[name].files,
             scheme=plan.compression.summary,
             stored_bits=round(plan.compression.stored_bits, 3),
             matrices=_by_scheme(plan.compression),
             options=TARGETS[name].options_to_dict(plan.options),
+            checked="structure",
         )
         for name, plan in plans.targets.items()
     }
@@ -271,3 +277,8 @@ def _manifest(
         correction_bytes=next(iter(plans.compressions.values())).correction_bytes(hold_out),
         chat_format=chat_format,
     )
+
+
+def _with_checks(manifest: Manifest, checked: dict[str, Checked]) -> Manifest:
+    models = {name: replace(model, checked=checked[name]) for name, model in manifest.models.items()}
+    return replace(manifest, models=models)
