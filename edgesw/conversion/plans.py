@@ -126,7 +126,8 @@ class Plans:
         Hessians of its inputs; compression the largest matrix in float32, its codes and its packed bytes. The factors
         were measured on SmolLM2-135M and on Mistral 7B's shape (`python -m benchmarks`: conversion, convert-7b); they
         include what malloc does not give back, and runs differ by a fifth. Each worker has the libraries and a
-        matrix."""
+        matrix. Running what was written comes last: it may take as much as this again only where that is free, see
+        `edgesw.conversion.verify`."""
         hidden, wide = self.spec.hidden_size, self.spec.intermediate_size
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
         activations = 4 * tokens * (3 * hidden + 4 * wide)

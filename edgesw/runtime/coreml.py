@@ -119,7 +119,9 @@ def open_coreml(
     runtime = "Core ML" if sys.platform == "darwin" else f"MIL interpreter ({precision})"
 
     def engine(function: str) -> Engine:
-        engines = [_engine(package, interface, function, precision, compute, keep_weights) for package, interface in parts]
+        engines = [
+            _engine(package, interface, function, precision, compute, keep_weights) for package, interface in parts
+        ]
         return ChunkedEngine(engines, [interface.inputs[function] for _, interface in parts])
 
     functions = [each for each in parts[0][1].functions if each.corrected == corrected]

@@ -104,8 +104,12 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
 
     def run_bytes(self, plan: CompressionPlan, options: CoreMLLayout) -> int:
         """Core ML's own copy of the weights; or in the interpreter the largest matrix, in float32 and while it is
-        decoded."""
-        return 2 * plan.stored_bytes if self.is_native() else 12 * plan.largest
+        decoded, and for convolutions what malloc does not give back: all matrices that were decoded, function by
+        function."""
+        if self.is_native():
+            return 2 * plan.stored_bytes
+        decoded = 4 * sum(matrix.weights for matrix in plan.matrices) * len(options.lengths)
+        return 12 * plan.largest + (decoded if options.convolutions else 0)
 
     def open_once(self, path: Path, context: int, corrected: bool) -> PackagedDecoder:
         from edgesw.runtime.coreml import open_coreml

@@ -11,7 +11,6 @@ from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.spec import DecoderSpec
-from edgesw.errors import PackageError, first_line
 from edgesw.formats.activation_quantization import RANGES
 from edgesw.formats.write_options import WriteOptions
 from edgesw.inspect.contents import ModelContents
@@ -94,13 +93,10 @@ class OnnxTarget(Target[OnnxOptions, OnnxOptions]):
         return 2 * plan.stored_bytes + (4 * weights if options.portable else 0)
 
     def check_structure(self, path: Path, options: OnnxOptions) -> None:
-        import onnx
+        from edgesw.runtime.onnx_structure import check_graph
 
         super().check_structure(path, options)
-        try:
-            onnx.checker.check_model(str(path))
-        except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-            raise PackageError(f"{path}: not a valid ONNX model ({first_line(error)}): convert again.") from error
+        check_graph(path, standard=options.portable)
 
     def matrices(self, package: Path, manifest: Manifest) -> PackageMatrices:
         from edgesw.runtime.onnx_matrices import OnnxMatrices

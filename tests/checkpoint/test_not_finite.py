@@ -36,7 +36,7 @@ def test_a_damaged_tensor_is_named(
         "detect": ["detect", model],
         "convert": ["convert", model, "--target", "onnx", "-o", tmp_path / "package"],
         "study": ["study", model, "--experiment", "prune", "--windows", 1, "--tokens", 16],
-        "validate": ["validate", tiny_package, "--against", model, "--windows", 1, "--tokens", 16],
+        "validate": ["validate", tiny_package, "--against", model, "--other-model", "--windows", 1, "--tokens", 16],
     }
     with unchanged(tmp_path):
         assert_one_line(edgesw(*words[command]), 1, f"tensor '{tensor}' holds NaN or infinity")
