@@ -181,15 +181,3 @@ def _tokenizer_files(folder: Path) -> dict[str, bytes]:
             f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
         )
     return files
-
-
-def check_ids(ids: np.ndarray, checkpoint: Checkpoint) -> None:
-    """Raises CheckpointError for token ids that the model has no embedding for.
-
-    A tokenizer may have more tokens than the model, as long as they do not occur in the text.
-    """
-    if ids.max(initial=0) >= checkpoint.spec.vocab_size:
-        raise CheckpointError(
-            f"{checkpoint.source.path}: the tokenizer gives token {ids.max()}, but the model has only "
-            f"{checkpoint.spec.vocab_size}: they do not match. Download both again."
-        )

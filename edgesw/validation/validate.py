@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.errors import PackageError, UsageError
 from edgesw.package.manifest import Manifest, read_manifest
 from edgesw.package.publish import check_files
 from edgesw.progress import Progress
@@ -17,6 +18,7 @@ from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.system.sizes import counted
 from edgesw.targets.registry import TARGETS, has_ablation, open_decoder, packaged_target
 from edgesw.text.texts import Text, windows
+from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 from edgesw.validation.float_cache import float_logits
 from edgesw.validation.float_model import float_model
@@ -109,8 +111,9 @@ def validate(
     checkpoint = float_model(package, manifest, against, other_model)
     names = targets or tuple(manifest.models)
     tokens = min(tokens, manifest.context)
-    tokenizer = Tokenizer.from_folder(package)
+    tokenizer = Tokenizer.from_folder(package, PackageError)
     ids = windows(text, tokenizer, count, tokens)
+    check_ids(ids, manifest.decoder.vocab_size, tokenizer, text.name, PackageError if text.shipped else UsageError)
     decoders: list[PackagedDecoder] = []
     for name in names:
         progress("Loading", name, len(decoders), len(names))

@@ -1,4 +1,4 @@
-"""Every conversion ends by running what it wrote: no package is published that cannot run, or that computes nonsense."""
+"""Every conversion ends by running what it wrote: no package is published that cannot run or computes nonsense."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_that_does_not_fit_memory_is_checked_by_its_structure(
     options: tuple[object, ...], no_room: None, tiny_llama: Path, tmp_path: Path
 ) -> None:
-    """To be killed by the kernel after an hour of compression is worse than a lesser check, which the manifest names."""
+    """To be killed by the kernel after an hour of compression is worse than a lesser check. The manifest says which."""
     ran = convert(tiny_llama, tmp_path / "package", *options, *QUICK)
     assert ran.code == 0, ran.err
     models = json.loads((tmp_path / "package" / "manifest.json").read_text())["models"]
