@@ -58,8 +58,8 @@ def check_models(
     """
     room, references, found = max(plans.memory_bytes, (available_memory() or 0) // 2), _References(plans.spec), {}
     ids = _check_ids(tokenizer, plans)
-    for at, (name, plan) in enumerate(plans.targets.items()):
-        progress(f"Checking {TARGETS[name].title}", "", at, len(plans.targets))
+    for name, plan in plans.targets.items():
+        progress(f"Checking {TARGETS[name].title}", "", 0, 1)
         model = _Model(package, manifest, name, plan, written[name], ids)
         try:
             found[name] = model.check(room, references)

@@ -65,7 +65,9 @@ def test_the_tokenizer_is_the_checkpoints(tiny_llama: Path, tiny_package: Path) 
 
 
 def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], tiny_llama: Path) -> None:
-    assert manifest["source"] == {"name": tiny_llama.name, "origin": "local folder", "revision": None}
+    content = content_hash(tiny_llama)
+    source = {"name": tiny_llama.name, "origin": "local folder", "revision": None, "content": content}
+    assert manifest["source"] == source
     assert manifest["recipe"] is None
     models = manifest["models"]
     assert {name: model["path"] for name, model in models.items()} == {

@@ -129,9 +129,9 @@ struct ModelPackageTests {
     }
 
     @Test("Other formats and damaged manifests are reported in one line that says what to do", arguments: [
-        (#""format": 6"#, #""format": 5"#, "format 5, and this app reads format 6: convert the package again"),
+        (#""format": 7"#, #""format": 6"#, "format 6, and this app reads format 7: convert the package again"),
         (#""context": 2048"#, #""context": 0"#, "settings.context"), (#""row": 17"#, #""row": "17""#, "super_weights.0.row"),
-        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 6,"#, "", "'format' is missing"),
+        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 7,"#, "", "'format' is missing"),
         (#""layers": 2,"#, "", "decoder.layers"), ("{", "[", "not JSON"), (#""models": {"#, #""models": {}, "m": {"#, "models"),
         (#""bytes": "#, #""bytes": -"#, "files"), (#""bytes": "#, #""bytes": 1099511627777, "b": "#, "files"),
         (#""bytes": "#, #""bytes": 9223372036854775807, "b": "#, "files"), (#""files": ["#, #""files": ["absent", "#, "'models'"),
