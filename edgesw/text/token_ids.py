@@ -25,9 +25,7 @@ def check_ids(
         return
     text = tokenizer.token(int(beyond[0]))
     named = f"token id {beyond[0]}" if text is None else f"the token '{text}' (id {beyond[0]})"
-    advice = (
-        "leave it out."
-        if issubclass(error, UsageError)
-        else f"the tokenizer and the model do not match: {error.again}."
-    )
-    raise error(f"{where} has {named}, and the model has no row for it, only {vocab_size} tokens: {advice}")
+    only = f"but the model has only {vocab_size} tokens"
+    if issubclass(error, UsageError):
+        raise error(f"{where} has {named}, {only}: leave it out.")
+    raise error(f"{where}: the tokenizer gives {named}, {only}: they do not match, so {error.again}.")

@@ -48,8 +48,8 @@ def samples(
     """Continues each of PROMPTS by up to `most` tokens. `progress` receives the number of the float model's tokens
     known so far."""
     prompts = [tokenizer.encode(prompt, bos=True) for prompt in PROMPTS]
-    for prompt in prompts:
-        check_ids(prompt, spec.vocab_size, tokenizer, "a prompt of the samples", PackageError)
+    for ids in prompts:
+        check_ids(ids, spec.vocab_size, tokenizer, "a prompt of the samples", PackageError)
     stop = tokenizer.eos_ids or spec.eos_token_ids
     written = {
         name: [list(generate(decoder, prompt, stop, most)) for prompt in prompts] for name, decoder in decoders.items()
