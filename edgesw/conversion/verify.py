@@ -52,19 +52,19 @@ def check_models(
     progress: Progress,
 ) -> dict[str, Checked]:
     """Opens each model of the package and runs it: a prompt, then one token more, through every function that the model
-    has. Returns what was checked of each: a model that does not fit the memory that the conversion was forecast to take
-    or that is free now, or that no runtime here can run, is not run, and its `structure` is checked instead.
+    has. Returns what was checked of each: where that takes more memory than the forecast includes (`Plans.is_run`) and
+    than half of what is free now, or no runtime here can run the model, its `structure` is checked instead.
 
     Raises EdgeswError for a model that cannot be opened or run, whose logits are not finite, or whose logits are far
     from those of the matrices that were compressed, see `distance`.
     """
-    room, references, found = max(plans.memory_bytes, (available_memory() or 0) // 2), _References(plans.spec), {}
-    ids = _check_ids(tokenizer, plans)
+    references, found, ids = _References(plans.spec), {}, _check_ids(tokenizer, plans)
     for name, plan in plans.targets.items():
         progress(f"Checking {TARGETS[name].title}", "", 0, 1)
         model = _Model(package, manifest, name, plan, written[name], ids)
         try:
-            found[name] = model.check(room, references)
+            fits = plans.is_run(name) or plans.check_bytes(name) <= (available_memory() or 0) // 2
+            found[name] = model.check(fits, references)
         except EdgeswError as error:
             raise EdgeswError(
                 f"the {TARGETS[name].title} model that was written is no good, so nothing was published: {error}"
@@ -111,15 +111,14 @@ class _Model:
     def target(self) -> Target[Any, Any]:
         return TARGETS[self.name]
 
-    def check(self, room: int, references: _References) -> Checked:
+    def check(self, fits: bool, references: _References) -> Checked:
         target, options, path = self.target, self.plan.options, self.target.model_path(self.package, self.manifest)
-        plan = self.plan.compression
-        if not target.runs_here(plan) or target.run_bytes(plan, options) > room:
+        if not fits or not target.runs_here(self.plan.compression):
             target.check_structure(path, options)
             return "structure"
         for corrected in (True, False) if target.has_ablation(options) else (True,):
+            expected = references.logits(self, corrected)  # first: its memory is free again when the model is opened
             decoder = target.open_once(path, self.manifest.context, corrected)
-            expected = references.logits(self, corrected)
             for tokens, logits in self._steps(decoder):
                 self._compare(tokens, logits, None if expected is None else expected[tokens - 1], corrected)
         return "run"

@@ -103,13 +103,13 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
         return not self.is_native() or _macos() >= MACOS
 
     def run_bytes(self, plan: CompressionPlan, options: CoreMLLayout) -> int:
-        """Core ML's own copy of the weights; or in the interpreter the largest matrix, in float32 and while it is
-        decoded, and for convolutions what malloc does not give back: all matrices that were decoded, function by
-        function."""
+        """Core ML's own copy of the weights; or in the interpreter the mapped file, the largest matrix decoded to
+        float32, and for convolutions what malloc does not give back: all matrices that were decoded, function by
+        function. Measured on SmolLM2-135M."""
         if self.is_native():
             return 2 * plan.stored_bytes
         decoded = 4 * sum(matrix.weights for matrix in plan.matrices) * len(options.lengths)
-        return 12 * plan.largest + (decoded if options.convolutions else 0)
+        return plan.stored_bytes + 6 * plan.largest + (decoded if options.convolutions else 0)
 
     def open_once(self, path: Path, context: int, corrected: bool) -> PackagedDecoder:
         from edgesw.runtime.coreml import open_coreml

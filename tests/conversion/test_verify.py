@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def test_a_file_that_cannot_be_opened_is_not_published(
 @pytest.fixture
 def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which no model can be run."""
-    monkeypatch.setattr(Plans, "memory_bytes", 0)
+    monkeypatch.setattr(Plans, "is_run", lambda self, target: False)
     monkeypatch.setattr(verify, "available_memory", lambda: 1000)
     for runs in (MilProgram, OnnxDecoder):
         monkeypatch.setattr(runs, "__init__", lambda *_, **__: pytest.fail("it was run"))
@@ -292,3 +293,19 @@ def test_an_onnxruntime_without_2_bits_runs_the_other_models(
         ran = convert(tiny_llama, output, "--target", "onnx", "--bits", bits, "--calibrate", "none")
         assert ran.code == 0, ran.err
         assert read_manifest(output).models[OnnxTarget.name].checked == checked
+
+
+def test_only_what_takes_little_more_than_converting_is_run_whatever_is_free() -> None:
+    """A forecast that includes running 7 billion weights would tell laptops that they cannot convert them; one that
+    leaves out what always runs would be too low."""
+    from edgesw.checkpoint.checkpoint import read_spec
+    from edgesw.conversion.plans import LIBRARY_BYTES, make_plans
+    from edgesw.conversion.settings import Settings
+
+    small = read_spec("smollm2-135m")[1]
+    large = replace(small, layers=32, hidden_size=4096, intermediate_size=14336, head_dim=128, heads=32, kv_heads=8)
+    for spec, run in ((small, True), (large, False)):
+        plans = make_plans(spec, Settings(("coreml", "onnx"), calibration="none"))
+        most = max(plans.check_bytes(name) for name in plans.targets)
+        assert all(plans.is_run(name) == run for name in plans.targets)
+        assert (plans.memory_bytes >= LIBRARY_BYTES + most) == run
