@@ -17,6 +17,7 @@ from edgesw.decoder.rotary import rotary_of_context
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import EdgeswError
 from edgesw.formats.activation_quantization import SHARED_RANGES
+from edgesw.outliers.detect import PROMPT
 from edgesw.package.manifest import Manifest
 from edgesw.progress import Progress
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices
@@ -27,7 +28,6 @@ from edgesw.targets.target import Target
 from edgesw.text.tokenizer import Tokenizer
 
 Checked = Literal["run", "structure"]
-TEXT = "Apple Inc. is a worldwide tech company."  # detection's prompt: its first token makes the super activation
 TOLERANCE = 0.5
 
 
@@ -67,7 +67,7 @@ def check_models(
             found[name] = model.check(fits, references)
         except EdgeswError as error:
             raise EdgeswError(
-                f"the {TARGETS[name].title} model that was written is no good, so nothing was published: {error}"
+                f"the {TARGETS[name].title} model that was written does not work, so nothing was published: {error}"
             ) from error
     return found
 
@@ -198,7 +198,8 @@ class _Twin:
 
 
 def _check_ids(tokenizer: Tokenizer, plans: Plans) -> np.ndarray:
-    """Token ids of a text, as many as the longest prompt of a target and one more need."""
+    """Token ids of detection's prompt, which makes the super activations: as many as the longest prompt of a target, and
+    one more."""
     longest = max(max(TARGETS[name].prompts(plan.options)) for name, plan in plans.targets.items())
-    known = [token for token in tokenizer.encode(TEXT, bos=True) if token < plans.spec.vocab_size] or [0]
+    known = [token for token in tokenizer.encode(PROMPT, bos=True) if token < plans.spec.vocab_size] or [0]
     return np.resize(np.array(known, np.int64), min(longest, plans.context) + 1)

@@ -114,7 +114,9 @@ def test_a_model_of_other_matrices_is_not_published(
     with unchanged(tmp_path):
         ran = convert(tiny_llama, tmp_path / "package", "--target", target, *QUICK)
         title = TARGETS[target].title
-        assert_one_line(ran, 1, f"the {title} model that was written is no good, so nothing was published", "report it")
+        assert_one_line(
+            ran, 1, f"the {title} model that was written does not work, so nothing was published", "report it"
+        )
     assert distances[0] > 2 * TOLERANCE
 
 
@@ -163,7 +165,7 @@ def test_a_file_that_cannot_be_opened_is_not_published(
     monkeypatch.setattr(kind, "write", cut)
     with unchanged(tmp_path):
         ran = convert(tiny_llama, tmp_path / "package", "--target", target, *QUICK)
-        assert_one_line(ran, 1, f"the {TARGETS[target].title} model that was written is no good")
+        assert_one_line(ran, 1, f"the {TARGETS[target].title} model that was written does not work")
 
 
 @pytest.fixture
@@ -228,7 +230,7 @@ def test_damage_shows_in_the_structure(
     ablation = ("--ablation",) if target == "coreml" else ()
     with unchanged(tmp_path):
         ran = convert(tiny_llama, tmp_path / "package", "--target", target, *ablation, *QUICK)
-        assert_one_line(ran, 1, "model that was written is no good")
+        assert_one_line(ran, 1, "model that was written does not work")
 
 
 @pytest.mark.parametrize("options", [BOTH, (*BOTH[:2], "--ablation"), (*BOTH[2:], "--activations", 8)])
