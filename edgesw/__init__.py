@@ -119,6 +119,7 @@ def validate(
     *,
     text: str | None = None,
     against: str | Path | None = None,
+    other_model: bool = False,
     targets: tuple[str, ...] = (),
     windows: int = 8,
     tokens: int = 512,
@@ -130,7 +131,8 @@ def validate(
     """Measures a package against its float model: perplexity, KL divergence, top-1 agreement, and a verdict.
 
     `text` is a UTF-8 file, "wikitext2" (fetched from the hub), or None for the text that ships. `against` is the float
-    model, by default the one the package was made from. Each of `targets` (default: all) is measured over `windows`
+    model, by default the one the package was made from; another one is refused unless `other_model` is set. Each of
+    `targets` (default: all) is measured over `windows`
     windows of `tokens` tokens and passes if its perplexity is at most `max_increase` (0.2: 20%) above the float
     model's. `details` adds samples and the error of each matrix. `runtime` are further keyword arguments of
     `edgesw.validation.validate.validate`: precision, compute, cpus.
@@ -143,6 +145,7 @@ def validate(
         path,
         load_text(text),
         against=None if against is None else str(against),
+        other_model=other_model,
         targets=targets,
         count=windows,
         tokens=tokens,

@@ -54,10 +54,11 @@ def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeO
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Results of float models are cached for the user: tests have a cache of their own."""
+    """Results of float models, and where models are, are cached for the user: tests have a cache of their own."""
     folder = tmp_path_factory.mktemp("float")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edgesw.validation.float_cache.cache_folder", lambda: folder)
+        patch.setattr("edgesw.checkpoint.content_index.index_path", lambda: folder / "contents.json")
         yield
 
 

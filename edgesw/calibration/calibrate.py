@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from edgesw.calibration.gradients import output_gradients
-from edgesw.checkpoint.checkpoint import Checkpoint, check_ids
+from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.errors import CheckpointError, UsageError
 from edgesw.progress import Progress
 from edgesw.runtime.torch import TorchOps, residual_stream
 from edgesw.text.texts import Text, load_file, shipped_text, windows
+from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 
 CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
@@ -64,7 +66,8 @@ def calibrate(
     count = compensation_windows(spec.parameters())
     most = max(count, CALIBRATION_WINDOWS) if shipped else MOST_WINDOWS
     every = windows(text, tokenizer, most, min(CALIBRATION_TOKENS, spec.max_positions))
-    check_ids(every, checkpoint)
+    error = CheckpointError if text.shipped else UsageError
+    check_ids(every, spec.vocab_size, tokenizer, text.name, error)
     ids = every[:CALIBRATION_WINDOWS]
     inputs, residual_max = _pass(
         spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)

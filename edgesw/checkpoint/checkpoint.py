@@ -18,7 +18,7 @@ from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
 from edgesw.checkpoint.hf_config import normalized_config
 from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
-from edgesw.checkpoint.reader import Rows, TensorReader
+from edgesw.checkpoint.reader import Rows, TensorReader, all_finite
 from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
 from edgesw.checkpoint.stored_names import LEFTOVERS, absent_biases, refuse_other_kinds, stored_names
@@ -65,7 +65,8 @@ class Checkpoint:
         return shape
 
     def tensor(self, name: str) -> np.ndarray:
-        """The whole tensor, float32, read from disk at each call. CheckpointError if it cannot be read."""
+        """The whole tensor, float32, read from disk at each call. CheckpointError if it cannot be read, or holds NaN or
+        infinity."""
         return self._read(self._checked(name), None)
 
     def rows(self, name: str, rows: Rows) -> np.ndarray:
@@ -103,6 +104,10 @@ class Checkpoint:
             order = place.order()
             rows = order if rows is None else order[rows]
         values = self._reader.read(place.name, rows)
+        if not all_finite(values):
+            raise CheckpointError(
+                f"{self.source.path}: tensor '{place.name}' holds NaN or infinity: it is damaged. Download it again."
+            )
         return values + np.float32(place.shift) if place.shift else values
 
     def _own(self, name: str) -> str:
@@ -210,15 +215,3 @@ def _open_gguf(source: Source) -> Checkpoint:
 
 def _tokenizer_files(folder: Path, config: dict[str, Any]) -> dict[str, bytes]:
     return {**tokenizer_from_folder(folder), "generation_config.json": generation_config(folder, config)}
-
-
-def check_ids(ids: np.ndarray, checkpoint: Checkpoint) -> None:
-    """Raises CheckpointError for token ids that the model has no embedding for.
-
-    A tokenizer may have more tokens than the model, as long as they do not occur in the text.
-    """
-    if ids.max(initial=0) >= checkpoint.spec.vocab_size:
-        raise CheckpointError(
-            f"{checkpoint.source.path}: the tokenizer gives token {ids.max()}, but the model has only "
-            f"{checkpoint.spec.vocab_size}: they do not match. Download both again."
-        )

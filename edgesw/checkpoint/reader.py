@@ -126,3 +126,10 @@ def _runs(rows: Rows | None, length: int) -> list[tuple[int, int]]:
     numbers = np.arange(length)[rows]  # raises IndexError for a row out of range
     cuts = np.flatnonzero(np.diff(numbers) != 1) + 1
     return [(int(run[0]), int(run[-1]) + 1) for run in np.split(numbers, cuts) if len(run)]
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether there is neither NaN nor infinity among float32 values. Their sum decides, in one pass without a copy;
+    each value is looked at only where the sum is not finite, which finite values may add up to as well."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.shared_options import text_option
+from edgesw.cli.shared_options import other_model_option, text_option
 from edgesw.cli.tables import inform, print_json, print_table
 from edgesw.system.sizes import counted, format_size
 
@@ -16,6 +16,7 @@ from edgesw.system.sizes import counted, format_size
 @click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path))
 @text_option
 @click.option("--against", metavar="MODEL", help="The float model.  [default: the one the packages were made from]")
+@other_model_option
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
 @click.option("--no-speed", is_flag=True, help="Do not measure speed.")
 @click.option(
@@ -26,6 +27,7 @@ def compare(
     packages: tuple[Path, ...],
     text: str | None,
     against: str | None,
+    other_model: bool,
     windows: int,
     no_speed: bool,
     plot: Path | None,
@@ -40,7 +42,10 @@ def compare(
     if plot is not None:
         check_plot(plot)
     with Bar() as bar:
-        found = run(list(packages), load_text(text), against=against, count=windows, speed=not no_speed, progress=bar)
+        found = run(
+            list(packages), load_text(text), against=against, count=windows, speed=not no_speed, progress=bar,
+            other_model=other_model,
+        )  # fmt: skip
         if plot is not None:
             points = [Point(each.title, each.bytes, each.agreement.kl_divergence) for each in found]
             save_plot(tradeoff_plot(points), plot)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.shared_options import against_option, most_option, text_option
+from edgesw.cli.shared_options import against_option, most_option, other_model_option, text_option
 from edgesw.cli.validate import TOO_FAR
 
 
@@ -16,6 +16,7 @@ from edgesw.cli.validate import TOO_FAR
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file.  [default: PACKAGE-report.html]")
 @text_option
 @against_option
+@other_model_option
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
 @most_option
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -26,6 +27,7 @@ def report(
     output: Path | None,
     text: str | None,
     against: str | None,
+    other_model: bool,
     windows: int,
     most: float,
     force: bool,
@@ -43,7 +45,8 @@ def report(
     from edgesw.report.html import report_html
     from edgesw.text.texts import load_text
     from edgesw.text.tokenizer import Tokenizer
-    from edgesw.validation.validate import float_model, validate
+    from edgesw.validation.float_model import float_model
+    from edgesw.validation.validate import validate
 
     manifest = read_manifest(package)
     name = package.resolve().name
@@ -53,9 +56,11 @@ def report(
         raise UsageError(f"'{output}' exists: choose another -o, or replace it with --force.")
     with Bar() as bar:
         measured = validate(
-            package, load_text(text), against=against, count=windows, most_increase=most, progress=bar, details=True
-        )
-        outliers = find_outliers(float_model(manifest, against), Tokenizer.from_folder(package), bar)
+            package, load_text(text), against=against, count=windows, most_increase=most, progress=bar, details=True,
+            other_model=other_model,
+        )  # fmt: skip
+        checkpoint = float_model(package, manifest, against, other_model)
+        outliers = find_outliers(checkpoint, Tokenizer.from_folder(package), bar)
         bar("Writing", output.name, 0, 1)
         with staged(output) as (partial,):
             partial.write_text(report_html(name, manifest, measured, outliers), encoding="utf-8")

@@ -22,6 +22,11 @@ text_option = click.option(
 against_option = click.option(
     "--against", metavar="MODEL", help="The float model.  [default: the one the package was made from]"
 )
+other_model_option = click.option(
+    "--other-model",
+    is_flag=True,
+    help="Compare with --against even if it is not the model that the package was made from.",
+)
 most_option = click.option(
     "--max-perplexity-increase",
     "most",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.shared_options import against_option, most_option, text_option
+from edgesw.cli.shared_options import against_option, most_option, other_model_option, text_option
 from edgesw.cli.tables import print_json, print_table
 from edgesw.formats.coreml_layout import UNITS
 from edgesw.runtime.arm_machine import CPUS
@@ -24,6 +24,7 @@ TOO_FAR = 3
 @click.argument("package", type=click.Path(path_type=Path))
 @text_option
 @against_option
+@other_model_option
 @click.option("--target", "targets", multiple=True, help="Only this target; repeatable.  [default: all in the package]")
 @click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows to measure over.")
 @click.option(
@@ -66,6 +67,7 @@ def validate(
     package: Path,
     text: str | None,
     against: str | None,
+    other_model: bool,
     targets: tuple[str, ...],
     windows: int,
     tokens: int,
@@ -89,6 +91,7 @@ def validate(
             package,
             text=text,
             against=against,
+            other_model=other_model,
             targets=targets,
             windows=windows,
             tokens=tokens,

@@ -68,7 +68,7 @@ class CompressedDecoder:
         return self.matrix(name).dequantize() if name in self.plan else self.vector(name)
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self.tensor(name)[rows]
+        return self.matrix(name).dequantize_rows(rows) if name in self.plan else self.tensor(name)[rows]
 
     def _finite(self, name: str) -> np.ndarray:
         values = self._weights.tensor(name)

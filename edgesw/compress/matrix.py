@@ -9,6 +9,9 @@ import numpy as np
 from edgesw.compress.float16 import to_float16
 from edgesw.compress.scheme import DensePart, Scheme
 
+PIECE = 1 << 20
+"""Values that `dequantize_rows` decodes at a time: the indices of each take sixteen bytes."""
+
 
 @dataclass(frozen=True)
 class HeldOutColumns:
@@ -93,3 +96,13 @@ class CompressedMatrix:
         if (each := corrections.scalars) is not None:
             matrix[each.rows, each.columns] += each.delta
         return matrix
+
+    def dequantize_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Only these rows of it, by their numbers, in little more memory than they take."""
+        if self.held_out_columns is not None or self.held_out_scalars is not None:
+            return self.dequantize()[rows]
+        columns, step = np.arange(self.shape[1]), max(1, PIECE // self.shape[1])
+        found = np.empty((len(rows), len(columns)), np.float32)
+        for at in range(0, len(rows), step):
+            found[at : at + step] = self.dense.decode_at(rows[at : at + step, None], columns)
+        return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from edgesw import __version__
 from edgesw.calibration.calibrate import Calibration, calibrate, calibration_text
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from edgesw.checkpoint.content_index import content_of
 from edgesw.checkpoint.source import plain_name
 from edgesw.compress.compensated import StreamedDecoder
 from edgesw.compress.compression import compile_kernels
@@ -25,8 +27,9 @@ from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.model_card import model_card
 from edgesw.conversion.plans import Plans, make_plans
 from edgesw.conversion.settings import Settings
+from edgesw.conversion.verify import Checked, Written, check_models
 from edgesw.errors import CheckpointError, EdgeswError
-from edgesw.files.checksums import content_hash, file_times
+from edgesw.files.checksums import file_times
 from edgesw.files.writable import nearest_folder
 from edgesw.formats.activation_quantization import SHARED_RANGES, STATIC, ActivationQuantization, static_bounds
 from edgesw.formats.write_options import WriteOptions
@@ -80,7 +83,8 @@ def convert(
     source = checkpoint.source.path
     read = file_times(source)
     progress("Reading", "the model's content", 0, 1)
-    with publish(output, force, lambda: _key(checkpoint, settings, text)) as folder:
+    content = functools.cache(lambda: content_of(source))
+    with publish(output, force, lambda: _key(checkpoint, content(), settings, text)) as folder:
         tokenizer = _write_tokenizer(checkpoint, folder)
         chat_format = tokenizer.chat_format()
         super_weights, hold_out = SuperWeights({}), HoldOut()
@@ -105,13 +109,16 @@ def convert(
             stop_ids=tokenizer.eos_ids,
             activations=_activations(settings.activations, calibration, hold_out),
         )
-        files = _write_targets(checkpoint, common, plans, calibration, hold_out, folder, progress, policy)
+        written = _write_targets(checkpoint, common, plans, calibration, hold_out, folder, progress, policy)
         if file_times(source) != read:
             raise CheckpointError(
                 f"'{checkpoint.source.name}' was changed while it was being converted: convert again."
             )
+        manifest = _manifest(
+            checkpoint, content(), plans, super_weights, hold_out, calibration, written, tokenizer, chat_format
+        )
+        manifest = _with_checks(manifest, check_models(folder, manifest, plans, written, tokenizer, progress))
         shutil.rmtree(folder / KEPT)
-        manifest = _manifest(checkpoint, plans, super_weights, hold_out, calibration, files, tokenizer, chat_format)
         (folder / "README.md").write_text(model_card(checkpoint, manifest, plans.compressions), encoding="utf-8")
         progress("Checksums", "", 0, 1)
         manifest = replace(manifest, files=list_files(folder))
@@ -129,19 +136,18 @@ def _write_targets(
     folder: Path,
     progress: Progress,
     policy: Policy,
-) -> dict[str, tuple[str, ...]]:
-    """Compresses and writes the targets one after the other; returns the files of each. Those of the same plan share
-    their compressed matrices; by `policy` these are kept for the next run too."""
+) -> dict[str, Written]:
+    """Compresses and writes the targets one after the other; returns what was written of each. Those of the same plan
+    share their compressed matrices; by `policy` these are kept for the next run too."""
     stores: dict[Schemes, MatrixStore] = {}
-    written: dict[str, tuple[str, ...]] = {}
+    written: dict[str, Written] = {}
     workers = plans.settings.workers  # never with error compensation: the plans refuse that
     with worker_processes(workers) if workers > 1 else contextlib.nullcontext() as executor:
         for name, plan in plans.compressions.items():
             if plan.schemes not in stores:
-                shared = [other.schemes for other in plans.compressions.values()].count(plan.schemes) > 1
                 cache = folder / KEPT / hashlib.sha256(repr(plan.schemes).encode()).hexdigest()[:16]
                 cache.mkdir(exist_ok=True)
-                store = MatrixStore(cache, Policy.KEEP if shared else policy)
+                store = MatrixStore(cache, Policy.KEEP if _shared(plans, plan) else policy)
                 if executor is not None:
                     mean_squares = calibration.mean_squares
                     tasks = matrix_tasks(checkpoint.source.path, plan, mean_squares, hold_out, cache, workers)
@@ -152,8 +158,16 @@ def _write_targets(
             decoder = compressed_decoder(checkpoint, plan, calibration, hold_out, stores[plan.schemes], watch)
             before = _files(folder)
             target.write(decoder, checkpoint.spec, options, common, folder / target.path(options))
-            written[name] = tuple(sorted(_files(folder) - before))
+            # Another decoder: this one holds the residual streams of the last layer.
+            store = stores[plan.schemes]
+            again = compressed_decoder(checkpoint, plan, calibration, hold_out, store)
+            written[name] = Written(tuple(sorted(_files(folder) - before)), again, store.policy is Policy.KEEP)
     return written
+
+
+def _shared(plans: Plans, plan: CompressionPlan) -> bool:
+    """Whether several targets have the matrices of this plan."""
+    return [other.schemes for other in plans.compressions.values()].count(plan.schemes) > 1
 
 
 def _files(folder: Path) -> set[str]:
@@ -190,13 +204,13 @@ def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
     return Tokenizer.from_files(files, str(checkpoint.source.path))
 
 
-def _key(checkpoint: Checkpoint, settings: Settings, text: Text | None) -> str:
+def _key(checkpoint: Checkpoint, content: str, settings: Settings, text: Text | None) -> str:
     """The same for conversions whose matrices are the same: by the model's content, what was asked for, and what
     computes it."""
     libraries = {name: importlib.metadata.version(name) for name in _COMPUTED_BY}
     asked = {**asdict(settings), **_NOT_IN_KEY}
     recipe = repr(checkpoint.source.recipe)
-    parts = (content_hash(checkpoint.source.path), asked, text.sha256 if text else None, libraries, recipe)
+    parts = (content, asked, text.sha256 if text else None, libraries, recipe)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -225,31 +239,33 @@ def _by_scheme(plan: CompressionPlan) -> dict[str, list[str]]:
 
 def _manifest(
     checkpoint: Checkpoint,
+    content: str,
     plans: Plans,
     super_weights: SuperWeights,
     hold_out: HoldOut,
     calibration: Calibration,
-    files: dict[str, tuple[str, ...]],
+    written: dict[str, Written],
     tokenizer: Tokenizer,
     chat_format: ChatFormat | None,
 ) -> Manifest:
-    """The manifest, without the checksums of the package's files. `files` are those of each target."""
+    """The manifest, without the checksums of the package's files, and before the models are checked."""
     source, settings = checkpoint.source, plans.settings
     libraries = ("coremltools", "onnx", "numpy", "torch")
     models = {
         name: PackagedModel(
             path=TARGETS[name].path(plan.options),
-            files=files[name],
+            files=written[name].files,
             scheme=plan.compression.summary,
             stored_bits=round(plan.compression.stored_bits, 3),
             matrices=_by_scheme(plan.compression),
             options=TARGETS[name].options_to_dict(plan.options),
+            checked="structure",
         )
         for name, plan in plans.targets.items()
     }
     return Manifest(
         source=PackageSource(
-            plain_name(source.name) if source.is_local else source.name, source.origin, source.revision
+            plain_name(source.name) if source.is_local else source.name, source.origin, source.revision, content
         ),
         recipe=source.recipe.name if source.recipe else None,
         settings=PackageSettings(
@@ -274,3 +290,8 @@ def _manifest(
         tokenizer=PackagedTokenizer(tokenizer.prefix_ids, tokenizer.suffix_ids, tokenizer.eos_ids),
         chat_format=chat_format,
     )
+
+
+def _with_checks(manifest: Manifest, checked: dict[str, Checked]) -> Manifest:
+    models = {name: replace(model, checked=checked[name]) for name, model in manifest.models.items()}
+    return replace(manifest, models=models)

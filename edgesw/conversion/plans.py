@@ -30,6 +30,8 @@ DEFAULT_CONTEXT = 2048
 # token of the vocabulary (SmolLM2's takes 32 bytes, Llama 3's 70), the manifest and the model card.
 GRAPH_BYTES, TOKEN_BYTES, TEXT_BYTES = 32_000, 50, 16_000
 LIBRARY_BYTES = 330 << 20
+# What the runtimes take beside them that run what was written; and running it at most, unless converting takes more.
+RUNTIME_BYTES, RUN_BYTES = 160 << 20, 1 << 30
 # Columns held out of a matrix, on average: 3.9 in SmolLM2-135M, 13 where they share a range. Calibration decides which.
 COLUMNS_EACH, RANGE_COLUMNS_EACH = 4, 13
 
@@ -121,27 +123,46 @@ class Plans:
 
     @property
     def memory_bytes(self) -> int:
-        """Peak memory, estimated: the libraries, and the largest of three stages. Calibration holds the residual stream
+        """Peak memory, estimated: the libraries, and the largest of four stages. Calibration holds the residual stream
         and the MLP of its windows in float32; compensation two residual streams three times, the MLP of a batch and the
-        Hessians of its inputs; compression the largest matrix in float32, its codes and its packed bytes. The factors
-        were measured on SmolLM2-135M and on Mistral 7B's shape (`python -m benchmarks`: conversion, convert-7b); they
-        include what malloc does not give back, and runs differ by a fifth. Each worker has the libraries and a
-        matrix."""
-        hidden, wide = self.spec.hidden_size, self.spec.intermediate_size
+        Hessians of its inputs; compression the largest matrix in float32, its codes and its packed bytes; the check of
+        what was written the model, if `is_run`. The factors were measured on SmolLM2-135M and on Mistral 7B's shape
+        (`python -m benchmarks`: conversion, convert-7b); they include what malloc does not give back, and runs differ
+        by a fifth. Each worker has the libraries and a matrix."""
+        workers = self.settings.workers if self.settings.workers > 1 and not self._compensation_tokens else 0
+        checks = [self.check_bytes(name) for name in self.targets if self.is_run(name)]
+        return LIBRARY_BYTES + max([self._compression_bytes, *checks]) + workers * (LIBRARY_BYTES + 10 * self._largest)
+
+    def check_bytes(self, target: str) -> int:
+        """Memory beside the libraries that it takes to run the target's model once it is written, estimated, and the
+        float decoder that it is compared with."""
+        plan = self.targets[target]
+        running = TARGETS[target].run_bytes(plan.compression, plan.options)
+        return RUNTIME_BYTES + max(running, 6 * plan.compression.largest)
+
+    def is_run(self, target: str) -> bool:
+        """Whether the target's model is run once it is written, however little memory is free: where that takes hardly
+        more than converting does. A larger model needs free memory for it, and is not forecast to be run."""
+        return self.check_bytes(target) <= max(RUN_BYTES, self._compression_bytes)
+
+    @property
+    def _largest(self) -> int:
+        return max(plan.largest for plan in self.compressions.values())
+
+    @property
+    def _compensation_tokens(self) -> int:
+        shipped = self.settings.calibration == "default"
+        return CALIBRATION_TOKENS * compensation_windows(self.spec.parameters()) if shipped else 0
+
+    @property
+    def _compression_bytes(self) -> int:
+        """The largest of the stages up to compression."""
+        hidden, wide, read = self.spec.hidden_size, self.spec.intermediate_size, self._compensation_tokens
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
         activations = 4 * tokens * (3 * hidden + 4 * wide)
-        largest = max(plan.largest for plan in self.compressions.values())
-        read = 0
-        if self.settings.calibration == "default":
-            read = CALIBRATION_TOKENS * compensation_windows(self.spec.parameters())
         streams = 4 * 2 * (3 * read * hidden + 6 * min(read, BATCH_TOKENS) * wide)
-        compensation = streams + 64 * wide**2 + 12 * largest if read else 0
-        workers = self.settings.workers if self.settings.workers > 1 and not read else 0
-        return (
-            LIBRARY_BYTES
-            + max(5 * activations // 4, 10 * largest, compensation)
-            + workers * (LIBRARY_BYTES + 10 * largest)
-        )
+        compensation = streams + 64 * wide**2 + 12 * self._largest if read else 0
+        return max(5 * activations // 4, 10 * self._largest, compensation)
 
 
 def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:

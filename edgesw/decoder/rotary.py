@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edgesw.decoder.spec import Rotary
@@ -13,8 +15,15 @@ def rotary_tables(rotary: Rotary, positions: int) -> tuple[np.ndarray, np.ndarra
     `positions` is the length of the sequence, or the context of a package: it decides between the short and the long
     frequencies of a LongRoPE, for all positions.
     """
-    long = rotary.long_frequencies and positions > rotary.long_from
-    frequencies = np.array(rotary.long_frequencies if long else rotary.frequencies)
+    frequencies = np.array(rotary_of_context(rotary, positions).frequencies)
     angles = np.outer(np.arange(positions, dtype=np.float64), frequencies)
     scale = np.where(frequencies == 0, 1.0, rotary.scale)
     return (scale * np.cos(angles)).astype(np.float32), (scale * np.sin(angles)).astype(np.float32)
+
+
+def rotary_of_context(rotary: Rotary, context: int) -> Rotary:
+    """The embedding of a package with caches for `context` tokens, however few of them there are yet: only one of the
+    two frequencies of a LongRoPE is left."""
+    long = rotary.long_frequencies and context > rotary.long_from
+    frequencies = rotary.long_frequencies if long else rotary.frequencies
+    return replace(rotary, frequencies=frequencies, long_frequencies=())

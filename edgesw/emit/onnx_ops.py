@@ -58,10 +58,15 @@ class OnnxOps:
         bits, group = blocks.scheme.bits, blocks.scheme.group
         packed = (blocks.rows, -(-blocks.columns // group) * group * bits // 8)
         codes = self.graph.data.alias(f"{name}.codes_2d", blocks.inputs[0], np.dtype(np.uint8), packed)
+        padded = blocks.columns % group != 0
         rows = self.graph.node(
-            "GatherBlockQuantized", [codes, "input_ids", *blocks.inputs[1:]], name, MICROSOFT,
-            bits=bits, block_size=group, gather_axis=0, quantize_axis=1,
+            "GatherBlockQuantized", [codes, "input_ids", *blocks.inputs[1:]], f"{name}.padded" if padded else name,
+            MICROSOFT, bits=bits, block_size=group, gather_axis=0, quantize_axis=1,
         )  # fmt: skip
+        if padded:  # the operator returns whole blocks, of which the last is padded
+            small = self.graph.data.small
+            ends = [small(f"columns_{end}", np.array([at])) for end, at in (("start", 0), ("end", blocks.columns))]
+            rows = self.graph.node("Slice", [rows, *ends, small("columns_axis", np.array([2]))], name)
         return rows if self.spec.embedding_scale == 1 else self._times(rows, self.spec.embedding_scale)
 
     def norm(self, x: str, name: str) -> str:

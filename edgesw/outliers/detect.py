@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgesw.checkpoint.checkpoint import Checkpoint, check_ids
+from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
+from edgesw.errors import CheckpointError
 from edgesw.outliers.activations import is_massive, super_activations
 from edgesw.outliers.candidates import Candidates, find_candidates, first_made, is_massive_at
 from edgesw.outliers.results import (
@@ -26,6 +27,7 @@ from edgesw.outliers.results import (
 from edgesw.outliers.significance import TIMES_NULL, measure
 from edgesw.outliers.streamed_pass import Inputs, Run, first_run
 from edgesw.progress import Progress
+from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 
 # The paper's own prompt (arXiv 2411.07191).
@@ -40,7 +42,8 @@ def find_outliers(
     CheckpointError when the tokenizer is another model's.
     """
     ids = np.array(tokenizer.encode(PROMPT))
-    check_ids(ids, checkpoint)
+    where = f"{checkpoint.source.path}: the prompt of detection"
+    check_ids(ids, checkpoint.spec.vocab_size, tokenizer, where, CheckpointError)
     layers = checkpoint.spec.layers
     return detect(
         checkpoint.spec,

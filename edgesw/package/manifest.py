@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import PackageError, UsageError
@@ -30,6 +30,8 @@ class PackageSource:
     origin: str
     """Where it came from, in words."""
     revision: str | None
+    content: str | None = None
+    """`content_hash` of its configuration and weights; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class PackagedModel:
     """Scheme in words -> the canonical names of the matrices stored that way."""
     options: dict[str, Any]
     """The target's own options: its target object reads them."""
+    checked: Literal["run", "structure"]
+    """How the conversion checked it: by running it, or, where the machine could not, by its structure alone."""
 
 
 @dataclass(frozen=True)

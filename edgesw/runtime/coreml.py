@@ -104,16 +104,24 @@ class FixedDecoder:
 
 
 def open_coreml(
-    path: Path, context: int, precision: str = "float16", compute: str | None = None, corrected: bool = True
+    path: Path,
+    context: int,
+    precision: str = "float16",
+    compute: str | None = None,
+    corrected: bool = True,
+    keep_weights: bool = True,
 ) -> PackagedDecoder:
     """Opens the package in Core ML on a Mac, on the units `compute`, or None for those that it is made for, and
     elsewhere in the interpreter, which computes in `precision` (float16 or float32). Not `corrected`: the functions
-    without what is held out, which only a package with an ablation has."""
+    without what is held out, which only a package with an ablation has. Without `keep_weights` the interpreter decodes
+    weights anew at each call."""
     parts = [(package, read_interface(package)) for package in packages(path)]
     runtime = "Core ML" if sys.platform == "darwin" else f"MIL interpreter ({precision})"
 
     def engine(function: str) -> Engine:
-        engines = [_engine(package, interface, function, precision, compute) for package, interface in parts]
+        engines = [
+            _engine(package, interface, function, precision, compute, keep_weights) for package, interface in parts
+        ]
         return ChunkedEngine(engines, [interface.inputs[function] for _, interface in parts])
 
     functions = [each for each in parts[0][1].functions if each.corrected == corrected]
@@ -126,9 +134,11 @@ def open_coreml(
     return FixedDecoder(by_length, context, runtime)
 
 
-def _engine(package: Path, interface: Interface, function: str, precision: str, compute: str | None) -> Engine:
+def _engine(
+    package: Path, interface: Interface, function: str, precision: str, compute: str | None, keep_weights: bool
+) -> Engine:
     if sys.platform != "darwin":
-        return MilProgram(package, precision=precision, function=function)
+        return MilProgram(package, precision=precision, function=function, keep_weights=keep_weights)
     ct = coremltools()
     units = ct.ComputeUnit[UNITS[compute or interface.compute]]
     name = {"function_name": function} if len(interface.functions) > 1 else {}

@@ -14,6 +14,7 @@ import torch
 
 from edgesw.errors import PackageError, UsageError, first_line, near_names
 from edgesw.runtime.advice import advised
+from edgesw.runtime.mil_constexpr import Constexpr
 from edgesw.runtime.mil_moves import slice_update_in_place
 from edgesw.runtime.mil_ops import EXACT, OPS
 from edgesw.runtime.mil_plan import READ, WRITE, Dims, Input, Plan, Step, Value, load_plan
@@ -62,10 +63,13 @@ class MilProgram:
     parameter, which it names; nothing has run then.
     """
 
-    def __init__(self, package: Path, *, precision: str = "float16", function: str = "main") -> None:
+    def __init__(
+        self, package: Path, *, precision: str = "float16", function: str = "main", keep_weights: bool = True
+    ) -> None:
+        """Without `keep_weights` a matrix is decoded whenever an op reads it, and none stays in memory."""
         if precision not in ("float16", "float32"):
             raise UsageError(f"precision must be 'float16' or 'float32', not '{precision}'.")
-        self._half = precision == "float16"
+        self._half, self._keep_weights = precision == "float16", keep_weights
         with advised():
             self._plan: Plan = load_plan(Path(package), function, self._half)
         made_by = {value.name: step for step in self._plan.steps for value in step.outputs}
@@ -116,6 +120,9 @@ class MilProgram:
                     raise PackageError(f"{step} cannot be computed: {first_line(error)}.") from error
                 for name in step.frees:
                     values.pop(name, None)
+                for name in () if self._keep_weights else step.reads():
+                    if isinstance(constant := self._plan.constants.get(name), Constexpr):
+                        constant.forget()
             return {name: self._output(name, values) for name in self._plan.outputs}
 
     def _check_inputs(self, data: Mapping[str, Array]) -> Environment:

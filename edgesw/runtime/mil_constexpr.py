@@ -47,7 +47,14 @@ class Constexpr:
     def value(self) -> torch.Tensor:
         """The value that other ops receive: float32 for float results, 8-bit integers otherwise."""
         value = torch.from_numpy(self._decode(**self._args))
-        return value.half().float() if self._half else value
+        if self._half:
+            for part in value.view(-1).split(_DECODE_CHUNK):  # in place: a whole copy is as large again
+                part.copy_(part.half())
+        return value
+
+    def forget(self) -> None:
+        """Drops the cached value."""
+        self.__dict__.pop("value", None)
 
 
 Argument = Constant | Constexpr

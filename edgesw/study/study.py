@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from edgesw.checkpoint.checkpoint import Checkpoint, check_ids
+from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.source import plain_name
-from edgesw.errors import EdgeswError
+from edgesw.errors import CheckpointError, EdgeswError, UsageError
 from edgesw.outliers.detect import find_outliers
 from edgesw.progress import Progress
 from edgesw.study import activations, blocks, prune, scale, stopwords
 from edgesw.study.evaluation import Evaluation
 from edgesw.study.result import Findings, StudyResult
 from edgesw.text.texts import Text, windows
+from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 
 EXPERIMENTS: dict[str, tuple[str, Callable[[Evaluation, Tokenizer], Findings]]] = {
@@ -42,7 +43,7 @@ def study(
     """
     spec, source = checkpoint.spec, checkpoint.source
     ids = windows(text, tokenizer, count, min(tokens, spec.max_positions))
-    check_ids(ids, checkpoint)
+    check_ids(ids, spec.vocab_size, tokenizer, text.name, CheckpointError if text.shipped else UsageError)
     outliers = find_outliers(checkpoint, tokenizer, progress)
     if not outliers.super_weights:
         raise EdgeswError(

@@ -14,7 +14,7 @@ from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.plan import CompressionPlan
 from edgesw.compress.split import chunks_needed, split_layers
 from edgesw.decoder.spec import DecoderSpec
-from edgesw.errors import UsageError
+from edgesw.errors import PackageError, UsageError
 from edgesw.formats.activation_quantization import STATIC
 from edgesw.formats.coreml_layout import UNITS, CoreMLLayout, make_layout
 from edgesw.formats.write_options import WriteOptions
@@ -22,7 +22,7 @@ from edgesw.inspect.contents import ModelContents
 from edgesw.package.manifest import Manifest, PackagedModel
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices
 from edgesw.system.findings import Finding, why_not
-from edgesw.targets.target import Target, render
+from edgesw.targets.target import PROMPT, Target, render
 
 MACOS = 15  # the first that runs the packages
 
@@ -98,6 +98,39 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
 
         return open_coreml(path, context, precision, compute, corrected)
 
+    def runs_here(self, plan: CompressionPlan) -> bool:
+        """Off a Mac, in the interpreter; on a Mac, if its Core ML is recent enough."""
+        return not self.is_native() or _macos() >= MACOS
+
+    def run_bytes(self, plan: CompressionPlan, options: CoreMLLayout) -> int:
+        """Core ML's own copy of the weights; or in the interpreter the mapped file, the largest matrix decoded to
+        float32, and for convolutions what malloc does not give back: all matrices that were decoded, function by
+        function. Measured on SmolLM2-135M."""
+        if self.is_native():
+            return 2 * plan.stored_bytes
+        decoded = 4 * sum(matrix.weights for matrix in plan.matrices) * len(options.lengths)
+        return plan.stored_bytes + 6 * plan.largest + (decoded if options.convolutions else 0)
+
+    def open_once(self, path: Path, context: int, corrected: bool) -> PackagedDecoder:
+        from edgesw.runtime.coreml import open_coreml
+
+        return open_coreml(path, context, corrected=corrected, keep_weights=False)
+
+    def prompts(self, options: CoreMLLayout) -> tuple[int, ...]:
+        """For programs of fixed lengths a prompt for each of them: more tokens than the next shorter one takes."""
+        before = (0, *options.lengths)
+        each = (max(shorter + 1, min(PROMPT, length)) for shorter, length in zip(before, options.lengths, strict=False))
+        return tuple(each) or (PROMPT,)
+
+    def check_structure(self, path: Path, options: CoreMLLayout) -> None:
+        from edgesw.runtime.coreml_interface import packages, read_interface
+
+        super().check_structure(path, options)
+        for package in packages(path):
+            there = {function.name for function in read_interface(package).functions}
+            if missing := {function.name for function in options.functions} - there:
+                raise PackageError(f"{package}: function '{min(missing)}' is missing: convert again.")
+
     def matrices(self, package: Path, manifest: Manifest) -> PackageMatrices:
         from edgesw.runtime.coreml_matrices import CoreMLMatrices
 
@@ -153,6 +186,10 @@ def _core_ml() -> Finding:
     if sys.platform != "darwin":
         return Finding("Core ML", False, f"no: {interpreted}")
     version = platform.mac_ver()[0]
-    if int(version.split(".")[0]) < MACOS:
+    if _macos() < MACOS:
         return Finding("Core ML", False, f"no: packages need macOS {MACOS} or later, and this is {version}")
     return Finding("Core ML", True, f"macOS {version}")
+
+
+def _macos() -> int:
+    return int(platform.mac_ver()[0].split(".")[0])

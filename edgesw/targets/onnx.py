@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgesw.compress.capabilities import Capabilities
 from edgesw.compress.decoder import CompressedDecoder
+from edgesw.compress.plan import CompressionPlan
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.formats.activation_quantization import RANGES
 from edgesw.formats.write_options import WriteOptions
@@ -18,6 +19,9 @@ from edgesw.progress import Progress
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices
 from edgesw.system.findings import Finding, optional_library, why_not
 from edgesw.targets.target import Target, render
+
+TWO_BITS = (1, 24)
+"""The first version of onnxruntime that runs 2-bit weights."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,27 @@ class OnnxTarget(Target[OnnxOptions, OnnxOptions]):
         from edgesw.runtime.onnx import OnnxDecoder
 
         return OnnxDecoder(path, context)
+
+    def runs_here(self, plan: CompressionPlan) -> bool:
+        """onnxruntime's MatMulNBits has 2 bits since version 1.24, which is not available for Python 3.10."""
+        if why_not("onnxruntime") is not None:
+            return False
+        import onnxruntime
+
+        version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+        return version >= TWO_BITS or all(matrix.scheme.bits != 2 for matrix in plan.matrices)
+
+    def run_bytes(self, plan: CompressionPlan, options: OnnxOptions) -> int:
+        """onnxruntime maps the file, and packs matrices anew in memory. Of the standard's operators it makes its own as
+        far as it can; the others' matrices are in float32."""
+        weights = sum(matrix.weights for matrix in plan.matrices)
+        return 2 * plan.stored_bytes + (4 * weights if options.portable else 0)
+
+    def check_structure(self, path: Path, options: OnnxOptions) -> None:
+        from edgesw.runtime.onnx_structure import check_graph
+
+        super().check_structure(path, options)
+        check_graph(path, standard=options.portable)
 
     def matrices(self, package: Path, manifest: Manifest) -> PackageMatrices:
         from edgesw.runtime.onnx_matrices import OnnxMatrices

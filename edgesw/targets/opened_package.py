@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesw.errors import PackageError
+from edgesw.errors import EdgeswError, PackageError, UsageError
 from edgesw.package.manifest import Manifest, read_manifest
 from edgesw.package.publish import check_files
 from edgesw.runtime.generate import generate
 from edgesw.runtime.packaged_decoder import PackagedDecoder, feed
 from edgesw.targets.registry import has_ablation, open_decoder
+from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 
 
@@ -60,6 +61,8 @@ class Package:
         """
         text = self.tokenizer.chat_prompt([{"role": "user", "content": prompt}]) if chat else prompt
         ids = self.tokenizer.encode(text, add_special_tokens=not chat)
+        self._check_ids(self.tokenizer.encode(prompt, add_special_tokens=False), "the prompt", UsageError)
+        self._check_ids(ids, "the chat template" if chat else "the prompt", PackageError)
         stop = self.manifest.tokenizer.stop_ids
         tokens = generate(self._decoder(target, compute, corrected), ids, stop, max_tokens)
         return self._texts(tokens)
@@ -78,9 +81,14 @@ class Package:
         are. The other arguments and the errors are those of `generate`.
         """
         ids = self.tokenizer.encode(text) if isinstance(text, str) else list(text)
+        self._check_ids(ids, "the text", UsageError)
         decoder = self._decoder(target, compute, corrected)
         decoder.reset()
         return feed(decoder, np.array(ids, np.int64))
+
+    def _check_ids(self, ids: Sequence[int], where: str, error: type[EdgeswError]) -> None:
+        vocabulary = self.manifest.decoder.vocab_size
+        check_ids(ids, vocabulary, self.tokenizer, f"'{self.path}': {where}", error)
 
     def _decoder(self, target: str | None, compute: str | None, corrected: bool) -> PackagedDecoder:
         """An open decoder, which is opened once. The default target is the first that can do what is asked."""

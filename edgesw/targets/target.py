@@ -23,6 +23,9 @@ from edgesw.progress import Progress
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices
 from edgesw.system.findings import Finding
 
+PROMPT = 3
+"""The length of a prompt to check a model with: more than one token, so that a wrong order shows."""
+
 Asked = TypeVar("Asked")
 Options = TypeVar("Options")
 
@@ -98,6 +101,29 @@ class Target(ABC, Generic[Asked, Options]):
         """Opens the model at `path` on this machine, with caches for `context` tokens. `precision` is that of an
         interpreter that stands in for a missing runtime; `compute` is one of `units`, None for the one the model is
         made for; not `corrected`: without what is held out, which only models with an ablation can do."""
+
+    # --- Checking a model that was written ---
+
+    def runs_here(self, plan: CompressionPlan) -> bool:
+        """Whether this machine has a runtime that can run models of this plan."""
+        return True
+
+    def run_bytes(self, plan: CompressionPlan, options: Options) -> int:
+        """Memory that `open_once` and running take, estimated: by default that of all weights in float32."""
+        return 4 * sum(matrix.weights for matrix in plan.matrices)
+
+    def open_once(self, path: Path, context: int, corrected: bool) -> PackagedDecoder:
+        """As `open`, for a few steps: memory counts and speed does not."""
+        return self.open(path, context, corrected=corrected)
+
+    def prompts(self, options: Options) -> tuple[int, ...]:
+        """Lengths of prompts that, with one more token after each, run every function of a model."""
+        return (PROMPT,)
+
+    def check_structure(self, path: Path, options: Options) -> None:
+        """EdgeswError for a model that can be seen to be damaged without running it: by default what `inspect` sees,
+        which is weights that are missing, cut short, or of another size than their shapes want."""
+        self.inspect(path)
 
     @abstractmethod
     def matrices(self, package: Path, manifest: Manifest) -> PackageMatrices:

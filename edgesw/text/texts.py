@@ -26,6 +26,8 @@ class Text:
 
     name: str
     content: str
+    shipped: bool = False
+    """Whether it ships with edgesw."""
 
     @property
     def sha256(self) -> str:
@@ -34,9 +36,8 @@ class Text:
 
 def shipped_text(name: str) -> Text:
     """The `validation` or the `calibration` text, both written for this project; only the former is measured on."""
-    return Text(
-        f"shipped {name} text", files("edgesw.text").joinpath("data", f"{name}.txt").read_text(encoding="utf-8")
-    )
+    content = files("edgesw.text").joinpath("data", f"{name}.txt").read_text(encoding="utf-8")
+    return Text(f"shipped {name} text", content, shipped=True)
 
 
 def load_text(name: str | None) -> Text:

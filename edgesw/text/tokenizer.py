@@ -108,6 +108,10 @@ class Tokenizer:
         """The text of token ids, without special tokens unless `special` is set."""
         return self._backend.decode(list(ids), skip_special_tokens=not special)
 
+    def token(self, number: int) -> str | None:
+        """The token with this id as the tokenizer's file spells it; None where there is none."""
+        return self._backend.id_to_token(number) if 0 <= number < 1 << 32 else None
+
     def stream(self, *, special: bool = False) -> TextStream:
         """A decoder for tokens that arrive one by one."""
         return TextStream(self, frozenset() if special else self._special_ids)

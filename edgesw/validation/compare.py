@@ -41,12 +41,19 @@ class Compared:
 
 
 def compare(
-    packages: list[Path], text: Text, *, against: str | None, count: int, speed: bool, progress: Progress
+    packages: list[Path],
+    text: Text,
+    *,
+    against: str | None,
+    count: int,
+    speed: bool,
+    progress: Progress,
+    other_model: bool = False,
 ) -> list[Compared]:
     """Compares each model of each package with the float model, over the same windows. The float model runs once; each
     speed is measured in a process of its own, one after the other.
 
-    UsageError for packages of different models.
+    UsageError for packages of different models, and as `float_model` says for a float model that is not theirs.
     """
     manifests = [read_manifest(package) for package in packages]
     first = manifests[0]
@@ -58,7 +65,7 @@ def compare(
             )
     found = []
     for package, manifest in zip(packages, manifests, strict=True):
-        report = validate(package, text, against=against, count=count, progress=progress)
+        report = validate(package, text, against=against, count=count, progress=progress, other_model=other_model)
         for target, agreement in report.targets.items():
             prefill = decode = None
             if speed and TARGETS[target].is_native():

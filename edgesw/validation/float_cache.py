@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.checkpoint.content_index import content_of
 from edgesw.files.atomic_write import staged
-from edgesw.files.checksums import content_hash
 from edgesw.runtime.torch import FloatLogits
 from edgesw.system.machine import own_cache
 
@@ -25,7 +25,7 @@ VERSION = 1
 def float_logits(checkpoint: Checkpoint, ids: np.ndarray, progress: Callable[[int], None]) -> FloatLogits:
     """`FloatLogits` of the checkpoint, from the cache where the same content has been run on the same ids before."""
     spec = checkpoint.spec
-    digest = hashlib.sha256(f"{VERSION} {content_hash(checkpoint.source.path)} {ids.shape}".encode())
+    digest = hashlib.sha256(f"{VERSION} {content_of(checkpoint.source.path)} {ids.shape}".encode())
     digest.update(np.ascontiguousarray(ids).tobytes())
     path = cache_folder() / f"{digest.hexdigest()}.npy"
     with contextlib.suppress(OSError, ValueError):  # missing or damaged: computed again

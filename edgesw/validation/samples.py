@@ -13,9 +13,11 @@ from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.decoder.weights import CachedWeights
+from edgesw.errors import PackageError
 from edgesw.runtime.generate import generate
 from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 
 PROMPTS = ("The capital of France is", "To make tea, first", "The three primary colours are")
@@ -46,6 +48,8 @@ def samples(
     """Continues each of PROMPTS by up to `most` tokens. `progress` receives the number of the float model's tokens
     known so far."""
     prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
+    for ids in prompts:
+        check_ids(ids, spec.vocab_size, tokenizer, "a prompt of the samples", PackageError)
     stop = tokenizer.eos_ids
     written = {
         name: [list(generate(decoder, prompt, stop, most)) for prompt in prompts] for name, decoder in decoders.items()

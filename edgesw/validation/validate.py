@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.errors import UsageError
+from edgesw.checkpoint.checkpoint import Checkpoint
+from edgesw.errors import PackageError, UsageError
 from edgesw.package.manifest import Manifest, read_manifest
 from edgesw.package.publish import check_files
 from edgesw.progress import Progress
@@ -18,8 +18,10 @@ from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.system.sizes import counted
 from edgesw.targets.registry import TARGETS, has_ablation, open_decoder, packaged_target
 from edgesw.text.texts import Text, windows
+from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 from edgesw.validation.float_cache import float_logits
+from edgesw.validation.float_model import float_model
 from edgesw.validation.matrices import MatrixError, matrix_errors
 from edgesw.validation.measure import Agreement, measure
 from edgesw.validation.samples import PROMPTS, Sample, samples
@@ -81,21 +83,6 @@ class ValidationReport:
         return sorted(own, key=lambda matrix: -matrix.error)[:count]
 
 
-def float_model(manifest: Manifest, against: str | None) -> Checkpoint:
-    """The float model: `against`, or the one the manifest names. UsageError where that is not enough, or is another
-    model."""
-    source = manifest.source
-    if against is None and source.origin.startswith("local"):
-        raise UsageError(f"the package was made from a {source.origin} ('{source.name}'): name it with --against.")
-    checkpoint = open_checkpoint(against or source.name, None if against else source.revision)
-    if checkpoint.spec.vocab_size != manifest.decoder.vocab_size:
-        raise UsageError(
-            f"'{checkpoint.source.name}' has {checkpoint.spec.vocab_size} tokens and the package "
-            f"{manifest.decoder.vocab_size}: --against must be the model it was made from."
-        )
-    return checkpoint
-
-
 def validate(
     package: Path,
     text: Text,
@@ -110,8 +97,10 @@ def validate(
     compute: str | None = None,
     cpus: tuple[str, ...] = (),
     details: bool = False,
+    other_model: bool = False,
 ) -> ValidationReport:
-    """Measures `targets` (default: all in the package) over `count` windows of `tokens` tokens.
+    """Measures `targets` (default: all in the package) over `count` windows of `tokens` tokens, against the float model
+    `against`, by default the one the package was made from; see `float_model` for `other_model`.
 
     `compute` are the compute units for Core ML on a Mac, None for the ones the package is built for. Targets that can
     also run on each of the ARM processors `cpus` (see `edgesw.runtime.arm_machine`). `details` adds samples of text and
@@ -119,11 +108,12 @@ def validate(
     """
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
-    checkpoint = float_model(manifest, against)
+    checkpoint = float_model(package, manifest, against, other_model)
     names = targets or tuple(manifest.models)
     tokens = min(tokens, manifest.context)
-    tokenizer = Tokenizer.from_folder(package)
+    tokenizer = Tokenizer.from_folder(package, PackageError)
     ids = windows(text, tokenizer, count, tokens)
+    check_ids(ids, manifest.decoder.vocab_size, tokenizer, text.name, PackageError if text.shipped else UsageError)
     decoders: list[PackagedDecoder] = []
     for name in names:
         progress("Loading", name, len(decoders), len(names))

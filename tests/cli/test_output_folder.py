@@ -149,7 +149,7 @@ def test_weights_that_are_no_numbers_are_refused(tiny_llama: Path, package: Path
     save_file(tensors, broken / "model.safetensors")
     with unchanged(tmp_path):
         ran = edgesw(*convert(broken, package, "--force"))
-        assert_one_line(ran, 1, "tensor 'layers.1.up_proj' holds NaN")
+        assert_one_line(ran, 1, "tensor 'model.layers.1.mlp.up_proj.weight' holds NaN")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

@@ -137,7 +137,7 @@ def test_an_error_in_a_worker_is_the_users_one_line(tmp_path: Path, tiny_llama: 
     scratch.mkdir()
     with worker_processes(2) as executor:
         ahead = made(folder, scratch, executor, 2)
-        with pytest.raises(CheckpointError, match=r"layers\.1\.up_proj' holds NaN"):
+        with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.up_proj\.weight' holds NaN"):
             all_of(ahead)
 
 

@@ -176,8 +176,9 @@ def test_too_little_memory_says_what_to_do(offline: Path, tmp_path: Path, tiny_l
     assert ran.code == 1 and "too little memory" in ran.out
     for line in ran.err.splitlines():
         assert line.startswith("Error: converting to ") and "close other programs" in line
-    less = make_plans(read_spec(str(tiny_llama))[1], Settings(("coreml",), calibration="none")).memory_bytes
-    (fit, *_) = fit_model(str(tiny_llama), replace(here, memory_bytes=less)).targets
+    wide = str(write_config(tmp_path / "wide", hidden_size=1024, intermediate_size=8192, num_hidden_layers=2))
+    less = make_plans(read_spec(wide)[1], Settings(("coreml",), calibration="none")).memory_bytes
+    (fit, *_) = fit_model(wide, replace(here, memory_bytes=less)).targets
     assert fit.verdict == "too little memory" and fit.to_do is not None and "--calibrate none" in fit.to_do
     (fit, *_) = fit_model(str(tiny_llama), replace(here, memory_bytes=None)).targets
     assert fit.verdict == "fits, if memory does" and fit.to_do is None

@@ -344,7 +344,9 @@ def _prepare_manifest(folder: Path) -> None:
         "llama", 2, 8, 16, 2, 1, 4, 32, 64, 1e-5, True, 1, (2,), (Rotary((1.0, 0.1)),), (0, None), (None, 16),
         biased=("q_proj",), attention_softcap=2.0,
     )  # fmt: skip
-    model = PackagedModel("model.onnx", ("model.onnx",), "block", 4.6, {"block": ["embed_tokens"]}, {"portable": False})
+    model = PackagedModel(
+        "model.onnx", ("model.onnx",), "block", 4.6, {"block": ["embed_tokens"]}, {"portable": False}, "run"
+    )
     manifest = Manifest(
         PackageSource("tiny", "local folder", None), None, PackageSettings(4, None, 8, 1, 64, None, True, 0.0),
         {"edgesw": "1"}, spec, {"onnx": model}, (PackagedSuperWeight(0, 1, 2, 1.5),), None, list_files(folder),

@@ -25,6 +25,7 @@ from edgesw.checkpoint.source import Source
 from edgesw.conversion.convert import convert
 from edgesw.conversion.settings import Settings
 from edgesw.errors import PackageError, UsageError
+from edgesw.files.checksums import content_hash
 from edgesw.package.manifest import Manifest, PackageSource, read_manifest
 from edgesw.package.publish import check_files, publish
 from edgesw.recipes.recipes import load_recipe
@@ -77,7 +78,9 @@ def test_the_manifest_says_what_is_around_a_text(manifest: dict[str, Any], tiny_
 
 
 def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], tiny_llama: Path) -> None:
-    assert manifest["source"] == {"name": tiny_llama.name, "origin": "local folder", "revision": None}
+    content = content_hash(tiny_llama)
+    source = {"name": tiny_llama.name, "origin": "local folder", "revision": None, "content": content}
+    assert manifest["source"] == source
     assert manifest["recipe"] is None
     models = manifest["models"]
     assert {name: model["path"] for name, model in models.items()} == {
@@ -215,7 +218,8 @@ def test_a_model_from_the_hub_needs_no_recipe(tiny_llama: Path, offline_hub: Pat
     ran = edgesw("convert", "tester/tiny", "--target", "onnx", "-o", tmp_path / "x")
     assert ran.code == 0, ran.err
     assert ran.out.endswith(f"Next: edgesw validate {tmp_path / 'x'}\n")
-    assert read_manifest(tmp_path / "x").source == PackageSource("tester/tiny", "hub tester/tiny", commit)
+    content = content_hash(tiny_llama)
+    assert read_manifest(tmp_path / "x").source == PackageSource("tester/tiny", "hub tester/tiny", commit, content)
     card = ModelCard.load(tmp_path / "x" / "README.md")
     assert card.data.base_model == "tester/tiny"
     assert commit in card.text

@@ -97,7 +97,7 @@ def test_a_matrix_that_is_wrong_is_the_one_that_is_named(
     tensors = load_file(other / "model.safetensors")
     tensors["model.layers.1.mlp.up_proj.weight"] *= 1.1
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
-    words = ("--against", other, "--windows", 1, "--details", "--max-perplexity-increase", 1000)
+    words = ("--against", other, "--other-model", "--windows", 1, "--details", "--max-perplexity-increase", 1000)
     ran = edgesw("validate", package, *words)
     worst = next(line for line in ran.out.splitlines() if line.startswith("Furthest off in onnx: "))
     assert worst.split(": ")[1].startswith("layers.1.up_proj 9.")

@@ -232,11 +232,6 @@ def test_a_package_with_damaged_weights_fails(file: str, tiny_llama: Path, tiny_
     assert_one_line(validate(package, "--against", tiny_llama), 1, f"{package / file} has", "convert again")
 
 
-def test_a_package_from_a_local_folder_needs_its_float_model_named(tiny_package: Path) -> None:
-    """The manifest holds no paths, so it cannot know; saying how is better than guessing."""
-    assert_one_line(validate(tiny_package), 2, "was made from a local folder ('Tiny'): name it with --against")
-
-
 def test_another_model_is_refused(tiny_package: Path, tmp_path: Path, tiny_llama: Path) -> None:
     """KL divergence between models with other tokens is a figure without meaning."""
     from safetensors.numpy import load_file, save_file

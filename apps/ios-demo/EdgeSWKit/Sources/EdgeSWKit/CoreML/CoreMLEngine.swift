@@ -9,6 +9,8 @@ public actor CoreMLEngine: InferenceEngine {
     public private(set) var count = 0
 
     private let layout: CoreMLLayout
+    /// The number of tokens that the model has a row for. The tokenizer may have more.
+    private let vocabularySize: Int
     /// The loaded model of each chunk, by function.
     private let models: [String: [MLModel]]
     /// The state of each chunk, which all functions share.
@@ -43,6 +45,7 @@ public actor CoreMLEngine: InferenceEngine {
         }
         try Task.checkCancellation()  // also during the last load: nobody may need the engine any more
         self.layout = layout
+        vocabularySize = package.manifest.decoder.vocabSize
         self.models = models
         context = layout.context
         states = (models[functions[0]] ?? []).map { $0.makeState() }
@@ -52,6 +55,9 @@ public actor CoreMLEngine: InferenceEngine {
         guard !tokens.isEmpty else { throw GenerationError.emptyPrompt }
         guard count + tokens.count <= context else {
             throw GenerationError.promptTooLong(tokens: count + tokens.count, context: context)
+        }
+        if let unknown = tokens.first(where: { !(0..<vocabularySize).contains($0) }) {
+            throw GenerationError.unknownToken(unknown)  // what a model answers to one is undefined
         }
         do {
             var logits: MLMultiArray?

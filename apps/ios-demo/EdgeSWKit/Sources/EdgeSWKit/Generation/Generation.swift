@@ -48,6 +48,8 @@ public struct GenerationMetrics: Sendable, Equatable {
 public enum GenerationError: LocalizedError, Equatable {
     case emptyPrompt
     case promptTooLong(tokens: Int, context: Int)
+    /// The tokenizer has a token with this id, and the model does not.
+    case unknownToken(Int)
     case notANumber
 
     public var errorDescription: String? {
@@ -55,6 +57,8 @@ public enum GenerationError: LocalizedError, Equatable {
         case .emptyPrompt: "The prompt is empty: write something."
         case .promptTooLong(let tokens, let context):
             "The prompt has \(tokens) tokens and this package holds \(context), including the answer: shorten the prompt."
+        case .unknownToken(let id):
+            "The prompt contains a special token (id \(id)) that this package's model does not have: leave it out."
         case .notANumber: "The model's output is not a number: this package does not compute correctly on this device."
         }
     }
