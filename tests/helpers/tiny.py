@@ -99,7 +99,8 @@ def save_tokenizer(folder: Path) -> Any:
     made.train_from_iterator([TEXT], trainer)
     made.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 0)])
     made.save(str(folder / "tokenizer.json"))
-    settings = {"bos_token": BOS, "eos_token": EOS, "chat_template": TEMPLATE}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "eos_token": EOS}
+    settings["chat_template"] = TEMPLATE
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return made
 
