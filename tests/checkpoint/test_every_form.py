@@ -1,4 +1,5 @@
-"""A checkpoint is the model that transformers reads from the same files, or is refused: never silently another one."""
+"""A checkpoint is the model that transformers reads from the same files, with the same prompts, or is refused: never
+silently another one."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 import checkpoint_forms
 import numpy as np
 import pytest
+import tokenizer_forms
 import torch
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
@@ -16,6 +18,7 @@ from edgesw.errors import CheckpointError, EdgeswError, UnsupportedError, UsageE
 from edgesw.runtime.torch import FloatLogits
 
 IDS = np.array([[5, 90, 17, 17, 3, 60, 2, 44, 8, 31, 77, 5, 9, 64, 33, 1, 0, 12, 50, 95, 41, 28, 70, 66]])
+TOKENIZERS = tuple(tokenizer_forms.forms())
 QUICK, ALL = 150, 1200
 TOLERANCE = 1e-4
 
@@ -39,10 +42,13 @@ def theirs(folder: Path) -> np.ndarray | None:
 
 
 def check(number: int, folder: Path) -> str:
-    """Raises AssertionError for a silent difference; returns what happened."""
-    form = checkpoint_forms.make(number)
+    """Raises AssertionError for a silent difference, of logits, ids or prompts; returns what became of the model."""
+    form, tokenizer = checkpoint_forms.make(number), TOKENIZERS[number % len(TOKENIZERS)]
+    tokenizer_forms.write(folder, tokenizer)
     checkpoint_forms.write(form, folder)
     said = f"form {number}: {form.kind}, {', '.join(form.changes) or 'as saved'}"
+    off = tokenizer_forms.differences(folder, folder / "package")
+    assert not off, f"{said}, tokenizer {tokenizer.name}: {off[0]}"
     expected = theirs(folder)
     try:
         checkpoint = open_checkpoint(str(folder))
