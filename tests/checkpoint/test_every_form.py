@@ -48,7 +48,11 @@ def check(number: int, folder: Path) -> str:
     checkpoint_forms.write(form, folder)
     said = f"form {number}: {form.kind}, {', '.join(form.changes) or 'as saved'}"
     off = tokenizer_forms.differences(folder, folder / "package")
-    assert not off, f"{said}, tokenizer {tokenizer.name}: {off[0]}"
+    # Of vocab.json and merges.txt transformers makes a Gemma tokenizer that has only special tokens: refused.
+    made_up = form.kind.startswith("gemma") and tokenizer.files == "merges"
+    assert not off or (made_up and "it has only special tokens" in off[0]), (
+        f"{said}, tokenizer {tokenizer.name}: {off[0]}"
+    )
     expected = theirs(folder)
     try:
         checkpoint = open_checkpoint(str(folder))
