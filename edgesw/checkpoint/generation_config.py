@@ -9,7 +9,7 @@ from typing import Any
 
 from edgesw.errors import CheckpointError
 from edgesw.files.json_file import parse_json
-from edgesw.text.tokenizer import stop_ids
+from edgesw.text.tokenizer_files import stop_ids
 
 _FILE = "generation_config.json"
 

@@ -44,7 +44,7 @@ class PreTokenizer:
 
 # By `tokenizer.ggml.pre`. The patterns are those of the models' own tokenizer.json; the names, and the last two
 # switches, are llama.cpp's (llama-vocab.cpp).
-_LLAMA3_WORDS = PreTokenizer(_LLAMA3, whole_words=True)
+_LLAMA3_WORDS = PreTokenizer(_LLAMA3, whole_words=True, bos=True)
 PRE_TOKENIZERS = {
     "gpt-2": PreTokenizer(),
     "olmo": PreTokenizer(compose=True),
@@ -59,7 +59,7 @@ PRE_TOKENIZERS = {
     "qwen2": PreTokenizer(_QWEN2, compose=True),
     "deepseek-r1-qwen": PreTokenizer(_QWEN2),
     "qwen35": PreTokenizer(_QWEN35, compose=True),
-    "tekken": PreTokenizer(_by_case("", r"\p{N}"), whole_words=True),
+    "tekken": PreTokenizer(_by_case("", r"\p{N}"), whole_words=True, bos=True),
     "gpt-4o": PreTokenizer(_by_case(rf"{_CONTRACTION}?", r"\p{N}{1,3}")),
     "llama4": PreTokenizer(_by_case(rf"{_CONTRACTION}?", r"\p{N}{1,3}")),
 }

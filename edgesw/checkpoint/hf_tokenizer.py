@@ -7,21 +7,17 @@ only way to have its ids is to ask it.
 from __future__ import annotations
 
 import json
-import reprlib
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgesw.checkpoint.hf_tokenizer_check import VOCABULARIES, check_tokenizer, damaged, read_table
 from edgesw.errors import CheckpointError, first_line
-from edgesw.files.json_file import parse_json
 from edgesw.system.log_filter import silence
-from edgesw.text.tokenizer import NAMED_TOKENS, Tokenizer, check_charsmaps
+from edgesw.text.tokenizer import Tokenizer
+from edgesw.text.tokenizer_files import NAMED_TOKENS
 
-# Each holds a whole vocabulary. transformers makes up a tokenizer of three tokens where there is none.
-_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "tiktoken.model", "vocab.txt")
-# Sixteen times the largest vocabularies that are published.
-_MOST_IDS = 1 << 22
 # The class that every version of transformers reads as "what tokenizer.json says".
 _PLAIN = "PreTrainedTokenizerFast"
 # Keys of tokenizer_config.json that name code or files which are not in the package.
@@ -38,7 +34,7 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
     `AutoTokenizer.from_pretrained(folder)`, without code from the folder and without the hub. CheckpointError for a
     tokenizer that is missing or damaged, or that transformers cannot read as it is.
     """
-    _check(folder)
+    check_tokenizer(folder)
     theirs = _load(folder)
     backend = theirs.backend_tokenizer
     content = _content(folder, backend)
@@ -48,7 +44,7 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
         try:
             files["chat_template.jinja"] = template.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise _damaged(folder, "the chat template", error) from error
+            raise damaged(folder, "the chat template", error) from error
     ends = Tokenizer.from_files(files, str(folder))
     settings = _settings(folder, theirs, ends, template)
     plain = {
@@ -63,43 +59,6 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
         f"{folder}: transformers reads this tokenizer otherwise once it is saved. Save it with transformers: "
         f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
     )
-
-
-def _check(folder: Path) -> None:
-    """Raises CheckpointError before transformers, which trusts these files further, reads a damaged or hostile one."""
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
-        raise CheckpointError(
-            f"{folder}: there is no tokenizer.json. Download the tokenizer again, or make one with transformers: "
-            f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')"
-        )
-    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"):
-        table = _table(folder, name)
-        if name in ("added_tokens.json", "vocab.json"):
-            _check_ids(folder, name, table.values())
-    if (folder / "tokenizer.json").is_file():
-        try:
-            check_charsmaps((folder / "tokenizer.json").read_bytes())
-        except ValueError as error:
-            raise _damaged(folder, "tokenizer.json", error) from error
-        table = _table(folder, "tokenizer.json")
-        vocabulary = table["model"].get("vocab") if isinstance(table.get("model"), dict) else None
-        added = table.get("added_tokens")
-        tokens = [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
-        _check_ids(
-            folder, "tokenizer.json", [*vocabulary.values(), *tokens] if isinstance(vocabulary, dict) else tokens
-        )
-    others = _table(folder, "tokenizer_config.json").get("fast_tokenizer_files")
-    if others is not None and not (
-        isinstance(others, list) and all(isinstance(name, str) and Path(name).name == name for name in others)
-    ):
-        raise _damaged(folder, "tokenizer_config.json", "'fast_tokenizer_files' are not names of files in the folder")
-
-
-def _check_ids(folder: Path, name: str, ids: Iterable[Any]) -> None:
-    """Raises CheckpointError for an id beyond any vocabulary: the tokenizers library counts up to it when it writes."""
-    wrong = next((number for number in ids if type(number) is not int or not 0 <= number < _MOST_IDS), None)
-    if wrong is not None:
-        raise _damaged(folder, name, f"a token's id is {reprlib.repr(wrong)}")
 
 
 def _load(folder: Path) -> Any:
@@ -130,8 +89,8 @@ def _load(folder: Path) -> Any:
 
 def _unreadable(folder: Path, error: BaseException) -> CheckpointError:
     if (folder / "tokenizer.json").is_file():
-        return _damaged(folder, "tokenizer.json", first_line(error))
-    (name, *_) = (name for name in _VOCABULARIES if (folder / name).is_file())
+        return damaged(folder, "tokenizer.json", first_line(error))
+    (name, *_) = (name for name in VOCABULARIES if (folder / name).is_file())
     needs = "`pip install sentencepiece` if it is missing, or make" if name == "tokenizer.model" else "Make"
     return CheckpointError(
         f"{folder}: transformers cannot read {name} ({first_line(error)}), and there is no tokenizer.json: {needs} one "
@@ -169,7 +128,7 @@ def _settings(folder: Path, theirs: Any, ends: Tokenizer, template: str | None) 
     Special tokens are plain text, as transformers itself saves them (how each is matched is in tokenizer.json), and
     what is put around a text is spelled out for clients that go by these keys: older transformers, onnxruntime-genai.
     """
-    settings = _table(folder, "tokenizer_config.json")
+    settings = read_table(folder, "tokenizer_config.json")
     for key in (*_LEFT_OUT, *NAMED_TOKENS):
         settings.pop(key, None)
     named = dict(theirs.special_tokens_map)
@@ -177,7 +136,7 @@ def _settings(folder: Path, theirs: Any, ends: Tokenizer, template: str | None) 
     settings.pop("model_specific_special_tokens", None)
     if named:
         settings["model_specific_special_tokens"] = named
-    extra = _table(folder, "special_tokens_map.json") | settings
+    extra = read_table(folder, "special_tokens_map.json") | settings
     for key in ("additional_special_tokens", "extra_special_tokens"):
         if key in extra and key not in settings:
             settings[key] = extra[key]
@@ -206,24 +165,6 @@ def _reads_as(files: Mapping[str, bytes], theirs: Any) -> bool:
         and again.split_special_tokens == theirs.split_special_tokens
         and _template(again) == _template(theirs)
     )
-
-
-def _table(folder: Path, name: str) -> dict[str, Any]:
-    """The content of a JSON file of the folder; empty if there is no such file."""
-    path = folder / name
-    if not path.is_file():
-        return {}
-    try:
-        table = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise _damaged(folder, name, error) from error
-    if not isinstance(table, dict):
-        raise _damaged(folder, name, "not a JSON object")
-    return table
-
-
-def _damaged(folder: Path, name: str, why: object) -> CheckpointError:
-    return CheckpointError(f"{folder}: {name} is damaged ({why}): {CheckpointError.again}.")
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -53,7 +53,7 @@ from edgesw.text.texts import Text
 from edgesw.text.tokenizer import Tokenizer
 
 # What decides the bytes of compressed matrices: an interrupted conversion resumes only with the same of these.
-_COMPUTED_BY = ("edgesw", "numpy", "torch", "numba")
+_COMPUTED_BY = ("edgesw", "numpy", "torch", "numba", "tokenizers", "transformers")
 # Settings that change no matrix.
 _NOT_IN_KEY = dict.fromkeys(("workers", "targets", "options"))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +10,18 @@ import jinja2
 from tokenizers import Tokenizer as Backend
 
 from edgesw.errors import CheckpointError, EdgeswError, UsageError
-from edgesw.files.json_file import parse_json
-from edgesw.text.charsmap import check_charsmap
 from edgesw.text.chat import Message, render_chat
 from edgesw.text.chat_format import ChatFormat
 from edgesw.text.chat_format_sandbox import derive_format_sandboxed
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    "generation_config.json",
+from edgesw.text.tokenizer_files import (
+    TOKENIZER_FILES,
+    check_charsmaps,
+    read_table,
+    reading,
+    special_tokens,
+    stop_ids,
+    template_of,
 )
-NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-"""The special tokens that tokenizer_config.json names."""
-
 
 # Texts that show what is put around a text.
 _PROBES = ("a", "b c d e")
@@ -52,7 +46,7 @@ class Tokenizer:
         """ValueError where what is put around a text depends on the text."""
         self._backend = backend
         backend.encode_special_tokens = settings.get("split_special_tokens") is True
-        self._names = _names(settings)
+        self._names = special_tokens(settings)
         self.bos_id, own = (self._id(self._names.get(f"{end}_token")) for end in ("bos", "eos"))
         self.eos_ids = tuple(dict.fromkeys([*([] if own is None else [own]), *eos]))
         around = {self._around(probe) for probe in _PROBES}
@@ -73,20 +67,22 @@ class Tokenizer:
         """
         if "tokenizer.json" not in files:
             raise error(f"{where}: tokenizer.json is missing: {error.again}.")
-        with _reading(where, error):
+        with reading(where, error):
             check_charsmaps(files["tokenizer.json"])
             backend = Backend.from_str(files["tokenizer.json"].decode("utf-8"))
             backend.no_truncation()
             backend.no_padding()
-        settings = _table(files, "special_tokens_map.json", where, error)
-        settings |= {key: v for key, v in _table(files, "tokenizer_config.json", where, error).items() if v is not None}
-        eos = _table(files, "generation_config.json", where, error).get("eos_token_id")
+        settings = read_table(files, "special_tokens_map.json", where, error)
+        settings |= {
+            key: v for key, v in read_table(files, "tokenizer_config.json", where, error).items() if v is not None
+        }
+        eos = read_table(files, "generation_config.json", where, error).get("eos_token_id")
         try:
             file = files.get("chat_template.jinja")
-            template = _template(settings.get("chat_template")) if file is None else file.decode("utf-8")
+            template = template_of(settings.get("chat_template")) if file is None else file.decode("utf-8")
         except UnicodeDecodeError as cause:
             raise error(f"{where}: chat_template.jinja is damaged ({cause}): {error.again}.") from cause
-        with _reading(where, error):
+        with reading(where, error):
             return cls(backend, settings, stop_ids(eos), template)
 
     @classmethod
@@ -178,68 +174,3 @@ class TextStream:
         # A token without text of its own (the space that begins a text) remains context for the next.
         self._shown, self._held = (self._held if text else self._shown + self._held), []
         return text
-
-
-@contextlib.contextmanager
-def _reading(where: str, error: type[EdgeswError]) -> Iterator[None]:
-    """Turns whatever the tokenizers library raises for a damaged tokenizer.json into `error`."""
-    try:
-        yield
-    except BaseException as cause:
-        # The library raises plain Exception, and panics with a class of its own that is none.
-        if not isinstance(cause, Exception) and type(cause).__name__ != "PanicException":
-            raise
-        raise error(f"{where}: tokenizer.json is damaged ({' '.join(str(cause).split())}): {error.again}.") from cause
-
-
-def stop_ids(value: Any) -> tuple[int, ...]:
-    """The token ids in an `eos_token_id`: a single one, a list, or none (null; some models write -1)."""
-    found = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(number for number in found if type(number) is int and 0 <= number < 2**31))
-
-
-def check_charsmaps(content: bytes) -> None:
-    """Raises ValueError for a table of characters to replace that would crash the process when the library reads it."""
-    # Parsing takes a tenth of a second: only files with such a table, or its name spelled in escapes, are parsed.
-    if b"precompiled_charsmap" not in content and b"\\u00" not in content:
-        return
-    places = [parse_json(content)]
-    while places:
-        place = places.pop()
-        if isinstance(place, dict) and isinstance(table := place.get("precompiled_charsmap"), str):
-            check_charsmap(base64.b64decode(table, validate=True))
-        places += place.values() if isinstance(place, dict) else place if isinstance(place, list) else ()
-
-
-def _table(files: Mapping[str, bytes], name: str, where: str, error: type[EdgeswError]) -> dict[str, Any]:
-    """The content of a JSON file; empty if there is no such file."""
-    try:
-        table = parse_json(files.get(name, b"{}"))
-    except ValueError as cause:
-        raise error(f"{where}: {name} is damaged ({cause}): {error.again}.") from cause
-    if not isinstance(table, dict):
-        raise error(f"{where}: {name} is damaged (not a JSON object): {error.again}.")
-    return table
-
-
-def _names(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The special tokens by the names that templates know them by, as transformers binds them."""
-    own = settings.get("model_specific_special_tokens")
-    found = {name: settings.get(name) for name in NAMED_TOKENS} | (own if isinstance(own, dict) else {})
-    texts = {name: _token(value) for name, value in found.items()}
-    return {name: text for name, text in texts.items() if text is not None}
-
-
-def _token(value: Any) -> str | None:
-    """A special token's text, which some versions write as `{"content": text, ...}`."""
-    value = value.get("content") if isinstance(value, dict) else value
-    return value if isinstance(value, str) else None
-
-
-def _template(value: Any) -> str | None:
-    """The chat template of tokenizer_config.json, which holds a single one, or named ones as a list or an object."""
-    if isinstance(value, list):
-        value = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
-    if isinstance(value, dict):
-        value = value.get("default")
-    return value if isinstance(value, str) else None

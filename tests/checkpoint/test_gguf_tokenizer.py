@@ -163,6 +163,44 @@ def test_template_and_bos_go_into_the_files() -> None:
     assert json.loads(files["generation_config.json"]) == {"bos_token_id": 0, "eos_token_id": 0}
 
 
+ADD_BOS, ADD_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"
+
+
+@pytest.mark.parametrize(
+    ("pre", "changes", "around"),
+    [
+        ("gpt-2", {}, ((), ())),
+        ("qwen2", {}, ((), ())),
+        ("smollm", {}, ((), ())),
+        ("llama-bpe", {}, ((0,), ())),
+        ("tekken", {}, ((0,), ())),
+        ("llama-bpe", {ADD_BOS: False}, ((), ())),
+        ("gpt-2", {ADD_BOS: True}, ((0,), ())),
+        ("gpt-2", {ADD_EOS: True}, ((), (0,))),
+        ("llama-bpe", {ADD_EOS: True}, ((0,), (0,))),
+        ("llama-bpe", {"tokenizer.ggml.bos_token_id": None}, ((), ())),
+        ("gpt-2", {"tokenizer.ggml.padding_token_id": 5, "tokenizer.ggml.unknown_token_id": 6}, ((), ())),
+    ],
+)
+def test_what_is_around_a_text_is_llama_cpps_rule_in_every_client(
+    pre: str, changes: dict[str, Any], around: tuple[tuple[int, ...], tuple[int, ...]], tmp_path: Path
+) -> None:
+    """Without the key the tokenizer's kind decides (llama-vocab.cpp). Old files name ordinary tokens for padding: as a
+    special token, that letter would be split from its word in every text."""
+    from transformers import AutoTokenizer
+
+    files = tokenizer_from_gguf(metadata(pre, **{"tokenizer.ggml.bos_token_id": 0, **changes}), "m.gguf")
+    made = Tokenizer.from_files(files)
+    assert (made.prefix_ids, made.suffix_ids) == around
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in TEXTS:
+        for add in (True, False):
+            ids = theirs(text, add_special_tokens=add)["input_ids"]
+            assert made.encode(text, add_special_tokens=add) == ids, repr(text)
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "said"),
     [

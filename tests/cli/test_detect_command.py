@@ -27,7 +27,9 @@ def test_says_that_the_set_depends_on_the_first_token(tiny_llama: Path) -> None:
     """The tiny model's neuron fires only for "A": a user who calibrates on other texts must know."""
     out = edgesw("detect", tiny_llama).out
     assert "Depends on the first token" in out and str(list(SUPER_WEIGHT)) in out
-    assert json.loads(edgesw("detect", tiny_llama, "--json").out)["depends_on_first_token"] is True
+    found = json.loads(edgesw("detect", tiny_llama, "--json").out)
+    assert found["depends_on_first_token"] is True
+    assert [each["prompt"] for each in found["first_token"]] == ["without BOS", "without its first token"]
 
 
 def test_fast_says_that_nothing_was_confirmed(tiny_llama: Path) -> None:

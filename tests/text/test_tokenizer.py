@@ -199,6 +199,8 @@ def test_the_file_takes_precedence_over_the_config() -> None:
         ("{% for %}", "Expected"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),
         ("{{ messages.append(1) }}", "unsafe"),
+        ("{% set ns = namespace(_a=1) %}", "cannot hold '_a'"),
+        ("{% set ns = namespace() %}{% set ns._a = 1 %}", "cannot hold '_a'"),
     ],
 )
 def test_a_template_that_refuses_or_misbehaves_is_one_line(template: str, said: str) -> None:
@@ -206,6 +208,13 @@ def test_a_template_that_refuses_or_misbehaves_is_one_line(template: str, said: 
     made = built(chat_template__jinja=template.encode())
     with pytest.raises(UsageError, match=f"chat template refuses these messages: .*{said}"):
         made.chat_prompt([{"role": "tool", "content": "x"}])
+
+
+def test_a_special_token_cannot_take_the_messages_place() -> None:
+    """transformers ends in a traceback there."""
+    config = {**CONFIG, "chat_template": "{{ messages }}", "model_specific_special_tokens": {"messages": "<s>"}}
+    with pytest.raises(UsageError, match="a special token is named 'messages'"):
+        built(config=config).chat_prompt(MESSAGES)
 
 
 def test_a_model_without_template_says_so() -> None:
