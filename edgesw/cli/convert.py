@@ -193,8 +193,7 @@ def convert(
     if as_json:
         _print_manifest(output, manifest, report)
     else:
-        against = f" --against {shlex.quote(model)}" if is_local else ""
-        following = "" if report else f" Next: edgesw validate {shlex.quote(str(output))}{against}"
+        following = "" if report else f" Next: edgesw validate {shlex.quote(str(output))}"
         _print_package(output, manifest, following)
         if report is not None:
             print_report(str(output), report)
