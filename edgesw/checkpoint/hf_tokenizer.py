@@ -20,6 +20,8 @@ from edgesw.text.tokenizer_files import NAMED_TOKENS
 
 # The class that every version of transformers reads as "what tokenizer.json says".
 _PLAIN = "PreTrainedTokenizerFast"
+# What tokenizer_config.json repeats of tokenizer.json, and may contradict.
+_IN_TOKENIZER_JSON = ("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens")
 # Keys of tokenizer_config.json that name code or files which are not in the package.
 _LEFT_OUT = (
     "auto_map", "name_or_path", "tokenizer_file", "vocab_file", "merges_file", "spm_file", "gguf_file",
@@ -47,9 +49,7 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
             raise damaged(folder, "the chat template", error) from error
     ends = Tokenizer.from_files(files, str(folder))
     settings = _settings(folder, theirs, ends, template)
-    plain = {
-        key: value for key, value in settings.items() if key not in ("added_tokens_decoder", "extra_special_tokens")
-    }
+    plain = {key: value for key, value in settings.items() if key not in _IN_TOKENIZER_JSON}
     # Outside of its folder the declared class may be taken at its word where it was not before.
     for candidate in (settings, {**settings, "tokenizer_class": _PLAIN}, {**plain, "tokenizer_class": _PLAIN}):
         files["tokenizer_config.json"] = _json(candidate)
@@ -136,10 +136,8 @@ def _settings(folder: Path, theirs: Any, ends: Tokenizer, template: str | None) 
     settings.pop("model_specific_special_tokens", None)
     if named:
         settings["model_specific_special_tokens"] = named
-    extra = read_table(folder, "special_tokens_map.json") | settings
-    for key in ("additional_special_tokens", "extra_special_tokens"):
-        if key in extra and key not in settings:
-            settings[key] = extra[key]
+    if theirs.extra_special_tokens and not settings.keys() & {"additional_special_tokens", "extra_special_tokens"}:
+        settings["additional_special_tokens"] = theirs.extra_special_tokens
     settings["add_bos_token"] = ends.prefix_ids != () and ends.prefix_ids == (theirs.bos_token_id,)
     settings["add_eos_token"] = ends.suffix_ids != () and ends.suffix_ids == (theirs.eos_token_id,)
     own = type(theirs).__name__
