@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 _LONGEST = 2000
@@ -60,5 +59,7 @@ def first_line(error: BaseException) -> str:
 
 def near_names(wrong: str, known: Iterable[str]) -> str:
     """` Did you mean 'a' or 'b'?` for the known names closest to `wrong`, or the empty string."""
+    import difflib  # every start of the command line would pay for it
+
     near = difflib.get_close_matches(wrong, list(known), n=3, cutoff=0.5)
     return " Did you mean " + " or ".join(f"'{name}'" for name in near) + "?" if near else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edgesw.cli import cli
+from edgesw.cli.program import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
