@@ -120,7 +120,7 @@ def _explain(error: Exception, verbose: bool) -> int:
         return _say("out of memory: `edgesw convert --dry-run` says how much a conversion needs.", 1)
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _say("the disk is full; nothing was left behind. Free some room or choose another -o.", 1)
+            return _say("the disk is full; nothing was left behind. Free some room, or write to another disk.", 1)
         if error.errno == errno.EFBIG:
             return _say("a file grew past what this system allows (`ulimit -f`); nothing was left behind.", 1)
         return _say(f"{error.filename or 'a file'}: {error.strerror or error}. See to the path and its permissions.", 1)

@@ -1,7 +1,7 @@
 """Imports of libraries that read settings from the current folder, without those: the folder may be downloaded.
 
-numba's `.numba_config.yaml` can name a cache, whose files are pickles that run code. matplotlib's `matplotlibrc` can have
-text typeset by TeX, which reads and runs more.
+numba's `.numba_config.yaml` can name a cache, whose files are pickles that run code. matplotlib's `matplotlibrc` can
+have text typeset by TeX, which reads and runs more.
 """
 
 from __future__ import annotations
