@@ -135,7 +135,7 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
         from edgesw.runtime.coreml_matrices import CoreMLMatrices
 
         zeroed = manifest.settings.activations is not None
-        return CoreMLMatrices(self.model_path(package, manifest), manifest.held_out_columns, zeroed)
+        return CoreMLMatrices(self.model_path(package, manifest), manifest.decoder, manifest.held_out_columns, zeroed)
 
     def reads(self, path: Path) -> bool:
         return path.suffix == self.suffix and path.is_dir()
