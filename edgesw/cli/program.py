@@ -31,7 +31,7 @@ from edgesw.cli.tables import Notices, inform
 from edgesw.cli.validate import validate
 from edgesw.cli.verbosity import Verbosity
 from edgesw.cli.verify import verify
-from edgesw.errors import EdgeswError
+from edgesw.errors import EdgeswError, first_line, printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -127,12 +127,16 @@ def _explain(error: Exception, verbose: bool) -> int:
     if verbose:
         raise error
     return _say(
-        f"edgesw failed in a way it should not ({type(error).__name__}: {error}). `edgesw --verbose ...` prints where: "
-        "report that.",
+        f"edgesw failed in a way it should not ({_named(error)}). `edgesw --verbose ...` prints where: report that.",
         1,
     )
 
 
+def _named(error: Exception) -> str:
+    name = type(error).__name__
+    return name if first_line(error) == name else f"{name}: {error}"
+
+
 def _say(message: str, code: int) -> int:
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    click.echo(f"Error: {printable(' '.join(message.split()))}", err=True)
     return code

@@ -11,6 +11,7 @@ from edgesw.errors import UnreadableError
 from edgesw.files.header_bounds import bounded_shape
 from edgesw.inspect.contents import Place, Tensor
 
+LONGEST_PATH = 500
 # Types whose names do not contain their width, or are not numpy's.
 _NAMES = {"float": "float32", "double": "float64"}
 _BITS = {"bool": 8, "string": 0, "undefined": 0}
@@ -80,8 +81,14 @@ class Tensors:
             raise UnreadableError(f"{self._model}: damaged at '{name}': {error}. Get or write it again.") from error
         path = self._model.parent / location
         if location not in self.files:
-            if not path.is_file():
-                raise UnreadableError(f"{path} is missing, which holds weights of {self._model.name}: put it there.")
+            try:
+                there = path.is_file()
+            except OSError:  # not a valid file name
+                there = False
+            if not there:
+                raise UnreadableError(
+                    f"{str(path)[:LONGEST_PATH]} is missing, which holds weights of {self._model.name}: put it there."
+                )
             self.files[location] = path.stat().st_size
         if offset < 0 or offset + size > self.files[location]:
             raise UnreadableError(

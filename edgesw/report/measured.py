@@ -33,7 +33,7 @@ def record(package: Path, report: ValidationReport) -> None:
     with staged(*finals) as partial:
         files = dict(manifest.files)
         for name, path, content in zip((CARD, FIGURES), partial, (text, figures), strict=False):
-            path.write_text(content, encoding="utf-8")
+            path.write_text(content, encoding="utf-8", errors="backslashreplace")
             files[name] = PackagedFile(sha256(path), path.stat().st_size)
         partial[-1].write_text(replace(manifest, files=dict(sorted(files.items()))).to_json(), encoding="utf-8")
 
