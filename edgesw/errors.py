@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 _LONGEST = 2000
@@ -48,8 +47,13 @@ class PackageError(EdgeswError):
 def _one_line(message: str) -> str:
     """The message, shortened and with unprintable characters escaped: it may hold names and values from a file, whose
     line breaks and escape sequences must not reach a terminal."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message[: 2 * _LONGEST])
+    shown = printable(message[: 2 * _LONGEST])
     return shown if len(shown) <= _LONGEST and len(message) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
+
+
+def printable(text: str) -> str:
+    """The text with unprintable characters escaped, for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def first_line(error: BaseException) -> str:
@@ -60,5 +64,7 @@ def first_line(error: BaseException) -> str:
 
 def near_names(wrong: str, known: Iterable[str]) -> str:
     """` Did you mean 'a' or 'b'?` for the known names closest to `wrong`, or the empty string."""
+    import difflib  # every start of the command line would pay for it
+
     near = difflib.get_close_matches(wrong, list(known), n=3, cutoff=0.5)
     return " Did you mean " + " or ".join(f"'{name}'" for name in near) + "?" if near else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgesw.cli import cli
+from edgesw.cli.program import cli
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 WIDTH = 100  # of the help texts, whatever the terminal's width is

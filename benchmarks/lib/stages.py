@@ -109,7 +109,6 @@ def peak_bytes(usage: resource.struct_rusage) -> int:
 if __name__ == "__main__":
     from edgesw.cli import main
 
-    # By name: `edgesw.cli.convert` as an attribute is the click command, not its module.
     for command in ("convert", "detect", "validate"):
         vars(importlib.import_module(f"edgesw.cli.{command}"))["Bar"] = StageClock
     main(sys.argv[2:])

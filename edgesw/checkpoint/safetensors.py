@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from edgesw.checkpoint.reader import AGAIN, StoredTensor, TensorReader
 from edgesw.errors import CheckpointError
+from edgesw.files.header_bounds import bounded_shape
 from edgesw.files.json_file import read_json
 
 WHOLE = "model.safetensors"
@@ -109,7 +110,7 @@ def _header(path: Path) -> dict[str, StoredTensor]:
 
 
 def _stored(path: Path, entry: dict[str, Any], data_offset: int) -> StoredTensor:
-    kind, shape = entry["dtype"], tuple(entry["shape"])
+    kind, (shape, _) = entry["dtype"], bounded_shape(entry["shape"], "a tensor")
     dtype = _DTYPES.get(kind)
     decode = None if dtype is None else partial(_widened, bfloat16=kind == "BF16")
     offset = data_offset + entry["data_offsets"][0]

@@ -12,7 +12,7 @@ from typing import Literal
 
 from edgesw.checkpoint.hub import download, download_config
 from edgesw.checkpoint.stored_names import ADAPTER_HELP
-from edgesw.errors import CheckpointError, UsageError, near_names
+from edgesw.errors import CheckpointError, EdgeswError, UsageError, near_names
 from edgesw.files.json_file import read_json
 from edgesw.recipes.recipes import Recipe, RecipePackage, all_recipes, load_recipe
 
@@ -84,7 +84,22 @@ def resolve(name: str, revision: str | None = None, *, weights: bool = True) -> 
             f"unknown model '{name}'.{near_names(name, known)} Give a folder, a .gguf file, a hub id (owner/name) "
             f"or one of: {', '.join(recipe.name for recipe in all_recipes())}."
         )
-    return _from_hub(name, name, revision, None, weights)
+    try:
+        return _from_hub(name, name, revision, None, weights)
+    except EdgeswError as error:
+        if Path(name).exists():  # not as a folder of a checkpoint, which would have been taken
+            raise
+        # A mistyped folder looks like a hub id.
+        near = near_names(name, _siblings(Path(name)))
+        raise type(error)(f"{str(error).rstrip('.')}. Nor is there a folder '{name}'.{near}") from error
+
+
+def _siblings(path: Path) -> list[str]:
+    """The folders and GGUF files in the folder that a path leads to."""
+    try:
+        return [str(each) for each in path.parent.iterdir() if each.is_dir() or each.suffix == ".gguf"]
+    except OSError:
+        return []
 
 
 def _is_local(name: str, recipe: Recipe | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from edgesw.cli.progress import Bar
 from edgesw.cli.shared_options import other_model_option, text_option
 from edgesw.cli.tables import inform, print_json, print_table
 from edgesw.system.sizes import counted, format_size
+
+if TYPE_CHECKING:
+    from edgesw.validation.compare import Compared
 
 
 @click.command()
@@ -46,14 +50,19 @@ def compare(
             list(packages), load_text(text), against=against, count=windows, speed=not no_speed, progress=bar,
             other_model=other_model,
         )  # fmt: skip
-        if plot is not None:
-            points = [Point(each.title, each.bytes, each.agreement.kl_divergence) for each in found]
-            save_plot(tradeoff_plot(points), plot)
     if as_json:
         print_json([each.to_dict() for each in found])
-        return
+    else:
+        _print(found, f"{counted(windows, 'window')} of 512 tokens, {text or 'shipped validation text'}")
+    if plot is not None:  # after the figures, which are not lost if the disk is full
+        points = [Point(each.title, each.bytes, each.agreement.kl_divergence) for each in found]
+        save_plot(tradeoff_plot(points), plot)
+        inform(f"Wrote {plot}")
+
+
+def _print(found: list[Compared], title: str) -> None:
     print_table(
-        f"{counted(windows, 'window')} of 512 tokens, {text or 'shipped validation text'}",
+        title,
         ("package", "target", "size", "bits", "perplexity", "increase", "KL", "top-1", "prefill/s", "decode/s"),
         [
             (
@@ -72,5 +81,3 @@ def compare(
         ],
         left=2,
     )
-    if plot is not None:
-        inform(f"Wrote {plot}")

@@ -187,7 +187,6 @@ def convert(
         is_local = manifest.source.origin.startswith("local")
         if and_validate:
             report = edgesw.validate(package, against=model if is_local else None, progress=bar)
-            record(final, report)
     if manifest.agreement is not None:
         warn(manifest.agreement.warning())
     if as_json:
@@ -197,6 +196,8 @@ def convert(
         _print_package(output, manifest, following)
         if report is not None:
             print_report(str(output), report)
+    if report is not None:
+        record(final, report)
     click.get_current_context().exit(0 if report is None or report.passed else TOO_FAR)
 
 

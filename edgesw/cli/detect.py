@@ -13,6 +13,7 @@ from edgesw.cli.tables import inform, print_json, print_table, warn
 from edgesw.decoder.names import TensorName
 
 if TYPE_CHECKING:
+    from edgesw.outliers.detection import Detection
     from edgesw.outliers.results import Scalar, SuperOutliers
 
 MOST_COLUMNS = 12
@@ -48,18 +49,23 @@ def detect(
     with Bar() as bar:
         detection = edgesw.detect(model, revision=revision, confirm=not fast, progress=bar)
     source, found = detection.source, detection.outliers
-    if plot is not None:
-        save_plot(detection_plot(found, source.name if source.hub_id else Path(source.name).name), plot)
-        inform(f"Wrote {plot}")
     if detection.agreement is not None:
         warn(detection.agreement.warning())
+    if as_json:
+        print_json(detection.to_dict())
+    else:
+        _print(model, detection)
+    if plot is not None:  # after the findings, which are not lost if the disk is full
+        save_plot(detection_plot(found, source.name if source.hub_id else Path(source.name).name), plot)
+        inform(f"Wrote {plot}")
     if recipe_path is not None:
         write_recipe(recipe_path, measured_recipe(recipe_path.stem, source, found, PROMPT))
         inform(f"Wrote {recipe_path}")
-    if as_json:
-        print_json(detection.to_dict())
-        return
-    click.echo(f"{model} ({source.origin})\n")
+
+
+def _print(model: str, detection: Detection) -> None:
+    found = detection.outliers
+    click.echo(f"{model} ({detection.source.origin})\n")
     _print_super_weights(found)
     if detection.agreement is not None:
         click.echo(detection.agreement.summary())

@@ -11,6 +11,7 @@ import click
 
 from edgesw.cli.plan_table import ranges
 from edgesw.cli.tables import print_table
+from edgesw.errors import printable
 from edgesw.system.sizes import counted, format_size
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # The first number in a name that stands between separators: rows that differ only in it are merged. After one of these
 # words it is the number of a layer.
 _NUMBER = re.compile(r"(?:(?<=[._/])|^)\d+(?=[._/])")
-_LAYER = re.compile(r"(?:layers?|blocks?|h|past|key_values|present)[._/](\d+)(?=[._/])")
+_LAYER = re.compile(r"(?:layers?|blocks?|h|past|key_values|present)[._/](\d{1,9})(?=[._/])")
 
 
 def print_found(found: ModelContents) -> None:
@@ -39,7 +40,7 @@ def print_found(found: ModelContents) -> None:
     print_table("Interface", ("name", "kind", "type", "shape", "layers"), _port_rows(found.ports), left=5)
     click.echo()
     click.echo(_summary(found))
-    operators = ", ".join(f"{name} {count}" for name, count in found.operators.items())
+    operators = printable(", ".join(f"{name} {count}" for name, count in found.operators.items()))
     click.echo(f"{counted(sum(found.operators.values()), 'operator')}: {operators}.")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+MOST_BYTES = 2**62
 _SIZE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([A-Za-z]+)")
 
 
@@ -23,7 +25,10 @@ class Size(click.ParamType[int]):
         match = _SIZE.fullmatch(value.strip())
         if match is None or match[2].upper() not in UNITS:
             self.fail(f"'{value}' is no size: give a number with MB, GB, MiB or GiB, as in 1.8GB.", param, ctx)
-        return int(float(match[1]) * UNITS[match[2].upper()])
+        size = int(Decimal(match[1]) * UNITS[match[2].upper()])
+        if size > MOST_BYTES:
+            self.fail(f"'{value}' is more than any model has.", param, ctx)
+        return size
 
 
 class Bits(click.FloatRange):
@@ -48,7 +53,7 @@ class Lengths(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         parts = [part.strip() for part in value.split(",")]
-        if not all(part.isascii() and part.isdigit() for part in parts):
+        if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
             self.fail(f"'{value}' is no list of lengths: give numbers of tokens, as in 1,64.", param, ctx)
         return tuple(map(int, parts))
 
@@ -61,7 +66,7 @@ class Chunks(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int) or value == "auto":
             return 0 if value == "auto" else int(value)
-        if not (value.isascii() and value.isdigit() and int(value)):
+        if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value)):
             self.fail(f"'{value}' is neither a number of chunks nor auto: give one of them.", param, ctx)
         return int(value)
 

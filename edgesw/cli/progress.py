@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edgesw.cli.verbosity import verbosity
+from edgesw.errors import printable
 
 
 class Bar:
@@ -21,12 +22,12 @@ class Bar:
         console = Console(stderr=True, highlight=False)
         asked = verbosity()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=console,
             disable=asked.quiet or not console.is_terminal,
         )
@@ -50,8 +51,8 @@ class Bar:
             self._finish()
             self._last, self._began = stage, time.perf_counter()
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total, detail=detail)
-        self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
+            self._tasks[stage] = self._progress.add_task(stage, total=total, detail=printable(detail))
+        self._progress.update(self._tasks[stage], completed=done, total=total, detail=printable(detail))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ def push(package: Path, repo: str, private: bool, dry_run: bool, as_json: bool) 
     from edgesw.package.push import push as run
 
     if dry_run:
-        _, sizes = files_to_push(package)
+        _, sizes = files_to_push(package, repo)
         if as_json:
             print_json({"repo": repo, "files": sizes})
         else:

@@ -8,7 +8,7 @@ import click
 
 from edgesw.cli.progress import Bar
 from edgesw.cli.shared_options import against_option, most_option, other_model_option, text_option
-from edgesw.cli.validate import TOO_FAR
+from edgesw.cli.validate import TOO_FAR, print_report
 
 
 @click.command()
@@ -62,7 +62,12 @@ def report(
         checkpoint = float_model(package, manifest, against, other_model)
         outliers = find_outliers(checkpoint, Tokenizer.from_folder(package), bar)
         bar("Writing", output.name, 0, 1)
-        with staged(output) as (partial,):
-            partial.write_text(report_html(name, manifest, measured, outliers), encoding="utf-8")
+        try:
+            page = report_html(name, manifest, measured, outliers)
+            with staged(output) as (partial,):
+                partial.write_text(page, encoding="utf-8", errors="backslashreplace")
+        except OSError:  # the disk has filled up since: what was measured is not lost
+            print_report(str(package), measured)
+            raise
     click.echo(f"{output}: {'passed' if measured.passed else 'FAILED'}")
     ctx.exit(0 if measured.passed else TOO_FAR)

@@ -81,13 +81,22 @@ def study(
     names = EXPERIMENTS if experiment == ALL else (experiment,)
     results: list[StudyResult] = []
     written: list[Path] = []
-    with Bar() as bar:
-        for result in run(checkpoint, tokenizer, names, loaded, count=windows, tokens=tokens, progress=bar):
-            results.append(result)
-            written += write_result(result, folder)
+    try:
+        with Bar() as bar:
+            for result in run(checkpoint, tokenizer, names, loaded, count=windows, tokens=tokens, progress=bar):
+                results.append(result)
+                written += write_result(result, folder)
+    except OSError:  # the disk has filled up: what was measured is not lost
+        _print(results, as_list=experiment == ALL, as_json=as_json)
+        raise
+    _print(results, as_list=experiment == ALL, as_json=as_json)
+    inform(f"Wrote {', '.join(map(str, written))}")
+
+
+def _print(results: list[StudyResult], *, as_list: bool, as_json: bool) -> None:
     if as_json:
         printed = [result.to_dict() for result in results]
-        print_json(printed if experiment == ALL else printed[0])
+        print_json(printed if as_list or not printed else printed[0])
     else:
         for index, result in enumerate(results):
             if index:
@@ -100,4 +109,3 @@ def study(
             )
             for note in result.findings.notes:
                 click.echo(note)
-    inform(f"Wrote {', '.join(map(str, written))}")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgesw.cli.verbosity import verbosity
+from edgesw.errors import printable
 from edgesw.files.json_file import json_text
 
 
@@ -24,12 +25,14 @@ def print_table(
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", no_wrap=True, header_style="dim")
+        table.add_column(Text(column), justify="left" if index < left else "right", no_wrap=True, header_style="dim")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     # A terminal that is too narrow wraps lines. With its real width rich would cut figures off.
     console = Console(highlight=False, width=240, stderr=err)
-    console.print(Text(title, "bold"), soft_wrap=True)  # rich wraps a table's own title to the width of the table
+    console.print(
+        Text(printable(title), "bold"), soft_wrap=True
+    )  # rich wraps a table's own title to the width of the table
     console.print(table)
 
 
@@ -54,4 +57,4 @@ class Notices(logging.Handler):
 def inform(message: str) -> None:
     """Prints one line on stderr, unless --quiet is given."""
     if not verbosity().quiet:
-        click.echo(message, err=True)
+        click.echo(printable(message), err=True)

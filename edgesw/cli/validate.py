@@ -84,8 +84,11 @@ def validate(
     Exits with 3 when a target's perplexity is more than the threshold above the float model's.
     """
     import edgesw
+    from edgesw.report.measured import check_record
     from edgesw.report.measured import record as write_measured
 
+    if record:
+        check_record(package)
     with Bar() as bar:
         report = edgesw.validate(
             package,
@@ -102,12 +105,12 @@ def validate(
             compute=compute,
             cpus=() if runtime is None else tuple(CPUS) if runtime == "arm64" else (runtime.partition(":")[2],),
         )
-    if record:
-        write_measured(package, report)
     if as_json:
         print_json(report.to_dict())
     else:
         print_report(str(package), report)
+    if record:
+        write_measured(package, report)
     ctx.exit(0 if report.passed else TOO_FAR)
 
 

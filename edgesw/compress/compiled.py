@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
+from edgesw.system import local_settings
+
+numba = local_settings.numba()
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,16 +40,39 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Looks at everything. Takes seconds: libraries that are installed may still not load, so they are loaded."""
+    hub = _ask_hub()  # meanwhile the libraries load
     memory = available_memory()  # before libraries take theirs: a conversion's estimate includes them
     needed = {**NEEDED, **{name: why for target in TARGETS.values() for name, why in target.libraries.items()}}
-    findings = (
-        Finding("edgesw", True, __version__),
-        *(needed_library(name, purpose) for name, purpose in needed.items()),
-        *(optional_library(name, without, load=False) for name, without in OPTIONAL.items()),
-        *(finding for target in TARGETS.values() for finding in target.findings()),
-        _hub(),
-    )
+    collects = gc.isenabled()
+    gc.disable()  # it would look through all that the libraries load, again and again
+    try:
+        findings = (
+            Finding("edgesw", True, __version__),
+            *(needed_library(name, purpose) for name, purpose in needed.items()),
+            *(optional_library(name, without, load=False) for name, without in OPTIONAL.items()),
+            *(finding for target in TARGETS.values() for finding in target.findings()),
+            hub(),
+        )
+    finally:
+        if collects:
+            gc.enable()
     return Diagnosis(findings, machine(), memory, {str(folder): free_disk(folder) for folder in _folders()})
+
+
+def _ask_hub() -> Callable[[], Finding]:
+    """Asks the hub in a thread. The result waits no longer than HUB_SECONDS after the question for the answer: to look
+    up an address may take minutes, whatever the request's own limit is."""
+    answers: list[Finding] = []
+    thread = threading.Thread(target=lambda: answers.append(_hub()), daemon=True)
+    thread.start()
+    end = time.monotonic() + HUB_SECONDS
+
+    def answer() -> Finding:
+        thread.join(max(0.0, end - time.monotonic()))
+        late = f"does not answer within {HUB_SECONDS} s: give folders or files"
+        return answers[0] if answers else Finding("hub", False, late)
+
+    return answer
 
 
 def _hub() -> Finding:

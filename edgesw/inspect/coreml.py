@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgesw.errors import UnreadableError
+from edgesw.errors import UnreadableError, first_line
+from edgesw.files.header_bounds import MOST_AXES
 from edgesw.formats.coreml_layout import COMPUTE_KEY
 from edgesw.inspect.contents import ModelContents, Port
 from edgesw.inspect.coreml_weights import ProgramWeights
@@ -29,6 +30,14 @@ def inspect_coreml(package: Path) -> ModelContents:
             f"{package} is a Core ML model but not an ML program ({kind or 'empty'}), and only those are inspected: "
             "convert it with convert_to='mlprogram'."
         )
+    try:
+        return _contents(package, model, spec)
+    # A program may lack any part, and what is flexible may not fit: a damaged one has any of these.
+    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+        raise UnreadableError(f"{package} is damaged ({first_line(error)}). Get or write it again.") from error
+
+
+def _contents(package: Path, model: Path, spec: Any) -> ModelContents:
     functions = {name: _block(function, package) for name, function in spec.mlProgram.functions.items()}
     weights = ProgramWeights(model.parent)
     operators: Counter[str] = Counter()
@@ -89,8 +98,10 @@ def _port(feature: Any, kind: str, function: str) -> Port:
         array = feature.type.stateType.arrayType
     if array is None:
         return Port(feature.name, kind, kind_of_type.removesuffix("Type"), (), feature.type.isOptional, function)
-    number = coremltools().proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(array.dataType)
-    return Port(feature.name, kind, str(number).lower(), _shape(array), feature.type.isOptional, function)
+    types = coremltools().proto.FeatureTypes_pb2.ArrayFeatureType.ArrayDataType
+    known = array.dataType in types.values()
+    name = str(types.Name(array.dataType)).lower() if known else f"type {array.dataType}"
+    return Port(feature.name, kind, name, _shape(array), feature.type.isOptional, function)
 
 
 def _shape(array: Any) -> tuple[int | str, ...]:
@@ -103,6 +114,8 @@ def _shape(array: Any) -> tuple[int | str, ...]:
 
 def _dimensions(kind: Any) -> tuple[int | str, ...]:
     tensor = kind.tensorType
+    if len(tensor.dimensions) > MOST_AXES:
+        raise ValueError(f"an output has more than {MOST_AXES} axes")
     return tuple(
         int(each.constant.size) if each.WhichOneof("dimension") == "constant" else "?" for each in tensor.dimensions
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgesw.files.header_bounds import bounded_shape
 from edgesw.inspect.contents import CODES, MASKS, PALETTES, SCALES, ZERO_POINTS, Piece, Shape, Tensor, piece
 from edgesw.inspect.scheme_text import block_words, palette_words
 
@@ -31,7 +32,8 @@ def decode(op: Any, args: Mapping[str, Tensor | Decoded]) -> Decoded:
     """What a constexpr op decodes. KeyError, IndexError, ValueError or ZeroDivisionError where the parameters are not
     those of the op."""
     # The last output is the decoded one: sparse ops return their mask first.
-    shape = tuple(int(each.constant.size) for each in op.outputs[-1].type.tensorType.dimensions)
+    made = op.outputs[-1]
+    shape, _ = bounded_shape((each.constant.size for each in made.type.tensorType.dimensions), made.name)
     pieces: list[Piece] = []
     for name, arg in args.items():
         if isinstance(arg, Decoded):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgesw.errors import UnreadableError
+from edgesw.files.header_bounds import bounded_shape
 from edgesw.formats.correction_names import COREML, canonical_name
 from edgesw.inspect.contents import (
     OTHER,
@@ -42,6 +42,11 @@ class ProgramWeights:
         decoded_by_others: set[str] = set()  # inputs of constexpr ops
         results: list[tuple[set[str], Weight]] = []
         for op in operations:
+            if not op.outputs and (op.type == "const" or op.type.startswith("constexpr_")):
+                raise UnreadableError(
+                    f"{self._folder}: damaged: op '{op.type}' ('{operation_name(op)}') has no output. Get or write it "
+                    "again."
+                )
             if op.type == "const":
                 name = op.outputs[0].name
                 if (tensor := self._read(op.attributes["val"], name, function)) is not None:
@@ -99,8 +104,7 @@ class ProgramWeights:
         if not stored and value.type.tensorType.dataType not in DTYPES:  # such as the shapes of iOS 16, of uint32
             return None
         dtype = known_dtype(value.type.tensorType.dataType, f"{self._folder}: '{name}'")
-        shape = tuple(int(each.constant.size) for each in value.type.tensorType.dimensions)
-        count = math.prod(shape)
+        shape, count = bounded_shape((each.constant.size for each in value.type.tensorType.dimensions), name)
         place: tuple[str, int | str] = ("", f"{function}/{name}")
         if stored:
             blob = value.blobFileValue

@@ -10,9 +10,10 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, ValueInfoProto
 
 from edgesw.errors import UnreadableError
+from edgesw.files.header_bounds import MOST_AXES
 from edgesw.inspect.contents import ModelContents, Port
 from edgesw.inspect.onnx_scope import scopes
-from edgesw.inspect.onnx_tensors import Tensors, type_name
+from edgesw.inspect.onnx_tensors import Tensors, as_text, type_name
 from edgesw.inspect.onnx_weights import find_weights
 
 # Before this version initializers had to be among the inputs, so an input with an initializer need not be optional.
@@ -31,7 +32,7 @@ def inspect_onnx(path: Path) -> ModelContents:
     try:
         return _contents(path, model)
     # Missing inputs, lengths that do not fit, names that are not text: a model with a flipped bit has any of these.
-    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, ArithmeticError) as error:
         raise UnreadableError(f"{path} is damaged ({error}). Get or write it again.") from error
 
 
@@ -44,8 +45,8 @@ def _contents(path: Path, model: ModelProto) -> ModelContents:
         for scope in every
         for node in scope.nodes
     )
-    versions = {each.domain or "opset": str(each.version) for each in model.opset_import}
-    maker = f"{model.producer_name} {model.producer_version}".strip()
+    versions = {as_text(each.domain) or "opset": str(each.version) for each in model.opset_import}
+    maker = f"{as_text(model.producer_name)} {as_text(model.producer_version)}".strip()
     return ModelContents(
         path,
         "ONNX",
@@ -68,10 +69,14 @@ def _ports(model: ModelProto) -> Iterator[Port]:
 
 
 def _port(value: ValueInfoProto, kind: str, optional: bool = False) -> Port:
+    as_text(value.name)
     if value.type.WhichOneof("value") != "tensor_type":
         return Port(value.name, kind, (value.type.WhichOneof("value") or "?").removesuffix("_type"), (), optional)
     tensor = value.type.tensor_type
     shape: list[int | str] = [
-        int(each.dim_value) if each.HasField("dim_value") else each.dim_param or "?" for each in tensor.shape.dim
+        int(each.dim_value) if each.HasField("dim_value") else as_text(each.dim_param) or "?"
+        for each in tensor.shape.dim[: MOST_AXES + 1]
     ]
+    if len(shape) > MOST_AXES:
+        raise ValueError(f"'{value.name}' has more than {MOST_AXES} axes")
     return Port(value.name, kind, type_name(tensor.elem_type), tuple(shape), optional)

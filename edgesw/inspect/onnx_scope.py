@@ -9,7 +9,7 @@ from itertools import chain
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from edgesw.inspect.contents import Tensor
-from edgesw.inspect.onnx_tensors import Tensors
+from edgesw.inspect.onnx_tensors import Tensors, as_text
 
 # Operators that change neither which constant a value comes from nor the width of its codes.
 _PASSES = {"Cast", "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Gather"}
@@ -25,6 +25,9 @@ class Scope:
 
     def __init__(self, graph: GraphProto, tensors: Tensors, around: Scope | None = None) -> None:
         self.nodes = list(graph.node)
+        for node in self.nodes:
+            for name in (node.op_type, node.domain, node.name, *node.input, *node.output):
+                as_text(name)
         self.own: dict[str, Tensor] = {each.name: tensors.read(each) for each in graph.initializer}
         for sparse in graph.sparse_initializer:
             self.own[sparse.values.name] = tensors.read(sparse.values)
@@ -36,6 +39,7 @@ class Scope:
         self._makers: ChainMap[str, NodeProto] = ChainMap(made, *(around._makers.maps if around else []))
         self._tensors: ChainMap[str, Tensor] = ChainMap(self.own, *(around._tensors.maps if around else []))
         self._takers: dict[str, list[tuple[NodeProto, int]]] = {}
+        self._last: dict[tuple[str, int], bool | None] = {}
         for node in self.nodes:
             for index, name in enumerate(node.input):
                 self._takers.setdefault(name, []).append((node, index))
@@ -56,6 +60,11 @@ class Scope:
     def outputs_last(self, name: str, far: int = _FAR) -> bool | None:
         """Whether the output channels of the product that reads a value are its last axis. The value may pass through
         operators that leave it a matrix; None where no product is found."""
+        if (name, far) not in self._last:  # asked once: a damaged graph may give one value many makers
+            self._last[name, far] = self._outputs_last(name, far)
+        return self._last[name, far]
+
+    def _outputs_last(self, name: str, far: int) -> bool | None:
         for node, index in self._takers.get(name, ()) if far else ():
             if RIGHT.get(node.op_type) == index:
                 return not integer(node, "transB", 0)
@@ -77,7 +86,7 @@ class Scope:
                 factor = taker.input[1 - index]
                 maker = self._makers.get(factor)
                 # The scales of the weight come after those of the input, which may be constant too.
-                factors = [factor, *reversed(maker.input if maker is not None and maker.op_type == "Mul" else ())]
+                factors = [factor, *reversed(maker.input[:2] if maker is not None and maker.op_type == "Mul" else ())]
                 if (scale := next(filter(None, map(self.origin, factors)), None)) is not None:
                     return scale
             name = taker.output[0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path, PurePosixPath
 
 from onnx import AttributeProto, NodeProto, TensorProto
 
 from edgesw.errors import UnreadableError
+from edgesw.files.header_bounds import bounded_shape
 from edgesw.inspect.contents import Place, Tensor
 
+LONGEST_PATH = 500
 # Types whose names do not contain their width, or are not numpy's.
 _NAMES = {"float": "float32", "double": "float64"}
 _BITS = {"bool": 8, "string": 0, "undefined": 0}
@@ -23,6 +24,13 @@ def type_name(number: int) -> str:
     return _NAMES.get(name, name)
 
 
+def as_text(name: object) -> str:
+    """The name as it is. ValueError where it is not text: protobuf gives bytes for what is not UTF-8."""
+    if not isinstance(name, str):
+        raise ValueError(f"the name {name!r} is not text")
+    return name
+
+
 class Tensors:
     """Reads headers of one model's tensors, and records which files hold their data."""
 
@@ -33,13 +41,15 @@ class Tensors:
 
     def read(self, tensor: TensorProto, name: str = "") -> Tensor:
         """The header of a tensor. UnreadableError where its data is missing or does not fit its type and shape."""
-        name = name or tensor.name
-        kind, shape = type_name(tensor.data_type), tuple(tensor.dims)
-        if any(length < 0 for length in shape):
-            raise UnreadableError(f"{self._model}: damaged: '{name}' has a negative length. Get or write it again.")
+        name = as_text(name or tensor.name)
+        kind = type_name(tensor.data_type)
+        try:
+            shape, count = bounded_shape(tensor.dims, name)
+        except ValueError as error:
+            raise UnreadableError(f"{self._model}: damaged: {error}. Get or write it again.") from error
         width = re.search(r"\d+", kind)
         bits = _BITS.get(kind, int(width.group()) if width else 0)
-        wanted = (math.prod(shape) * bits + 7) // 8
+        wanted = (count * bits + 7) // 8
         place: Place = ("", name)
         if tensor.data_location == TensorProto.EXTERNAL:
             place, size = self._external(tensor, name, wanted)
@@ -71,8 +81,14 @@ class Tensors:
             raise UnreadableError(f"{self._model}: damaged at '{name}': {error}. Get or write it again.") from error
         path = self._model.parent / location
         if location not in self.files:
-            if not path.is_file():
-                raise UnreadableError(f"{path} is missing, which holds weights of {self._model.name}: put it there.")
+            try:
+                there = path.is_file()
+            except OSError:  # not a valid file name
+                there = False
+            if not there:
+                raise UnreadableError(
+                    f"{str(path)[:LONGEST_PATH]} is missing, which holds weights of {self._model.name}: put it there."
+                )
             self.files[location] = path.stat().st_size
         if offset < 0 or offset + size > self.files[location]:
             raise UnreadableError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from edgesw.files.json_file import read_json
 from edgesw.files.safe_path import inside
 from edgesw.files.type_check import structure
 from edgesw.outliers.agreement import RecipeAgreement
+from edgesw.package.manifest_check import unwritable, wrong_keys
 from edgesw.recipes.coordinates import Coordinates
 from edgesw.text.chat_format import ChatFormat
 
@@ -160,33 +160,20 @@ def read_manifest(package: Path) -> Manifest:
     try:
         values = read_json(path)
         found = values.pop("format")
-        if found != FORMAT:
-            raise PackageError(f"{path}: format {found} is not the one this version reads ({FORMAT}): convert again.")
+        if type(found) is not int or found != FORMAT:
+            shown = json.dumps(found)
+            raise PackageError(f"{path}: format {shown} is not the one this version reads ({FORMAT}): convert again.")
+        if unwritable(values):
+            raise ValueError("a text that is not Unicode, or a number beyond all limits")
         if isinstance(values.get("agreement"), dict):
             values["agreement"].pop("contradicts", None)  # derived, for people who read the file
         manifest = structure(Manifest, values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PackageError(f"{path} is damaged ({error}): convert again.") from error
     paths = (name for model in manifest.models.values() for name in (model.path, *model.files))
     for name in (*manifest.files, *paths):
         if inside(package, name) is None:
             raise PackageError(f"{path} names a file outside the package: {name}. Convert again.")
-    if wrong := next(_wrong(manifest), None):
+    if wrong := next(wrong_keys(manifest), None):
         raise PackageError(f"{path} is damaged ('{wrong}' is not what it should be): convert again.")
     return manifest
-
-
-def _wrong(manifest: Manifest) -> Iterator[str]:
-    """The keys whose values have the right type but are none that a conversion writes."""
-    if not 0 < manifest.context < 2**31:
-        yield "settings.context"
-    if not manifest.source.name:
-        yield "source.name"
-    for name, ids in vars(manifest.tokenizer).items():
-        if not all(0 <= number < 2**31 for number in ids):
-            yield f"tokenizer.{name}"
-    if not manifest.models:
-        yield "models"
-    for target, model in manifest.models.items():
-        if not model.path or not set(model.files) <= manifest.files.keys():
-            yield f"models.{target}"

@@ -11,16 +11,26 @@ from edgesw.package.publish import check_files
 from edgesw.progress import Progress
 from edgesw.system.log_filter import only_errors
 
-REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+REPO = re.compile(f"{_PART}/{_PART}")
+LONGEST_REPO = 96
 
 
-def files_to_push(package: Path) -> tuple[Manifest, dict[str, int]]:
+def files_to_push(package: Path, repo: str) -> tuple[Manifest, dict[str, int]]:
     """The manifest and the size in bytes of each file to upload: the manifest and the files it lists, nothing else.
-    PackageError for a file that is missing or altered."""
+    UsageError for the name of a repository that the hub would refuse, PackageError for a file that is missing or
+    altered."""
+    _check_repo(repo)
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
     return manifest, {MANIFEST: (package / MANIFEST).stat().st_size, **sizes}
+
+
+def _check_repo(repo: str) -> None:
+    """The hub's rules, which `create_repo` applies only when the package has been read."""
+    if not REPO.fullmatch(repo) or "--" in repo or ".." in repo or repo.endswith(".git") or len(repo) > LONGEST_REPO:
+        raise UsageError(f"'{repo}' is not a valid repo id: give OWNER/NAME, of letters, digits, '-', '_' and '.'.")
 
 
 def push(package: Path, repo: str, *, private: bool, progress: Progress) -> str:
@@ -28,10 +38,9 @@ def push(package: Path, repo: str, *, private: bool, progress: Progress) -> str:
 
     UsageError for an invalid name, EdgeswError with the hub's own words where it refuses or cannot be reached.
     """
-    if not REPO.fullmatch(repo):
-        raise UsageError(f"'{repo}' is not a valid repo id: give OWNER/NAME.")
+    _check_repo(repo)
     progress("Checking", package.name, 0, 1)
-    _, sizes = files_to_push(package)
+    _, sizes = files_to_push(package, repo)
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgesw.outliers.results import SuperOutliers
 from edgesw.report.plots import draw_peaks, peak_series
+from edgesw.system.local_settings import drawing
 from edgesw.validation.validate import ValidationReport
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ MOST_TICKS = 12
 def peak_plots(found: SuperOutliers) -> list[Figure]:
     """The largest input and the largest output of each layer's `down_proj`, with the super weights marked."""
     figures = []
-    for label, values in peak_series(found).items():
-        figure, axes = _figure()
-        draw_peaks(axes, label, values, found)
-        figures.append(figure)
+    with drawing():
+        for label, values in peak_series(found).items():
+            figure, axes = _figure()
+            draw_peaks(axes, label, values, found)
+            figures.append(figure)
     return figures
 
 
@@ -40,10 +42,11 @@ def window_plots(report: ValidationReport) -> list[Figure]:
     exact = np.array(next(iter(report.targets.values())).float_window_perplexities)
     measured = {name: np.array(result.window_perplexities) for name, result in report.targets.items()}
     colors = {name: TARGETS[at % len(TARGETS)] for at, name in enumerate(measured)}
-    absolute, axes = _figure()
-    _bars(axes, "perplexity", {"float": exact, **measured}, {"float": FLOAT, **colors})
-    relative, axes = _figure()
-    _bars(axes, "above float, %", {name: 100 * (each / exact - 1) for name, each in measured.items()}, colors)
+    with drawing():
+        absolute, axes = _figure()
+        _bars(axes, "perplexity", {"float": exact, **measured}, {"float": FLOAT, **colors})
+        relative, axes = _figure()
+        _bars(axes, "above float, %", {name: 100 * (each / exact - 1) for name, each in measured.items()}, colors)
     return [absolute, relative]
 
 
@@ -70,9 +73,7 @@ def _bars(axes: Axes, label: str, series: dict[str, np.ndarray], colors: dict[st
 
 def data_uri(figure: Figure) -> str:
     """The figure as an SVG in a URI, so that the page needs no other file. Equal figures give equal bytes."""
-    from matplotlib import rc_context
-
     drawn = io.BytesIO()
-    with rc_context({"svg.hashsalt": "edgesw"}):
+    with drawing(**{"svg.hashsalt": "edgesw"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(drawn.getvalue()).decode()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from edgesw.decoder.names import TensorName
 from edgesw.package.manifest import Manifest
+from edgesw.system.local_settings import drawing
 from edgesw.validation.matrices import MatrixError
 
 COLORMAP = "viridis"
@@ -41,8 +42,9 @@ class HeatMap:
 
 def heat_map(matrices: Iterable[MatrixError], manifest: Manifest, target: str) -> HeatMap:
     """The heat map of a target. `matrices` are the errors of all targets."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
+    with drawing():  # imports matplotlib
+        from matplotlib import colormaps
+        from matplotlib.colors import to_hex
 
     errors = {TensorName.parse(each.name): each.error for each in matrices if each.target == target}
     bits = matrix_bits(manifest, target)

@@ -10,6 +10,7 @@ from edgesw.files.atomic_write import staged
 from edgesw.files.writable import check_writable_file
 from edgesw.outliers.results import SuperOutliers
 from edgesw.recipes.coordinates import Coordinates
+from edgesw.system.local_settings import drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,22 +32,21 @@ def save_plot(figure: Figure, path: Path) -> None:
 
     The file appears only when complete. OSError if it cannot be written.
     """
-    from matplotlib import rc_context
-
     kind = path.suffix.lower().removeprefix(".")
     # Without these an SVG holds the time, and names that differ from run to run.
-    with staged(path) as (partial,), rc_context({"svg.hashsalt": "edgesw"}):
+    with staged(path) as (partial,), drawing(**{"svg.hashsalt": "edgesw"}):
         figure.savefig(partial, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
 
 
 def detection_plot(found: SuperOutliers, model: str) -> Figure:
     """Max |down_proj input| and |output| by layer on the prompt, as in figure 3 of arXiv 2411.07191."""
-    from matplotlib.figure import Figure
+    with drawing():
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    figure.suptitle(f"{model}: largest activations around down_proj", parse_math=False)
-    for axes, peaks in zip(figure.subplots(1, 2), peak_series(found).items(), strict=True):
-        draw_peaks(axes, *peaks, found)
+        figure = Figure(figsize=(10, 3.8), layout="constrained")
+        figure.suptitle(f"{model}: largest activations around down_proj")
+        for axes, peaks in zip(figure.subplots(1, 2), peak_series(found).items(), strict=True):
+            draw_peaks(axes, *peaks, found)
     return figure
 
 

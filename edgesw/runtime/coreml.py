@@ -42,6 +42,8 @@ class ChunkedEngine:
         for engine, names, part in zip(self._engines, self._inputs, state, strict=True):
             known = {**data, "hiddenStates": results["nextHiddenStates"]} if results else data
             results = engine.predict({name: value for name, value in known.items() if name in names}, part)
+            if engine is not self._engines[-1] and "nextHiddenStates" not in results:
+                raise PackageError("a part of the Core ML model has no output 'nextHiddenStates': convert again.")
         return results
 
 
@@ -60,7 +62,7 @@ class CoreMLDecoder:
         # The program makes its own causal mask; this mask's length keeps attention from reading slots still empty.
         mask = np.zeros((1, 1, 1, kv_length), np.float16)
         data: dict[str, np.ndarray] = {"inputIds": np.asarray(ids, np.int32)[None], "causalMask": mask}
-        logits = self._engine.predict(data, self._state)["logits"]
+        logits = _logits(self._engine.predict(data, self._state))
         self._tokens = kv_length
         return np.asarray(logits[0], np.float32)
 
@@ -98,9 +100,19 @@ class FixedDecoder:
         padded[0, : len(ids)] = ids
         position, last = (np.array([n], np.int32) for n in (self._tokens, len(ids) - 1))
         data = {"inputIds": padded, "position": position, "last": last}
-        logits = self._engines[length].predict(data, self._state)["logits"]
+        logits = _logits(self._engines[length].predict(data, self._state))
         self._tokens += len(ids)
         return np.asarray(logits[0, -1], np.float32)
+
+
+def _logits(results: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The program's logits, (1, tokens, vocabulary)."""
+    if "logits" not in results:
+        raise PackageError(f"the Core ML model has no output 'logits', only {', '.join(results)}: convert again.")
+    logits = results["logits"]
+    if logits.ndim != 3 or not all(logits.shape):
+        raise PackageError(f"the Core ML model gives logits of shape {logits.shape}: convert again.")
+    return logits
 
 
 def open_coreml(
@@ -119,6 +131,8 @@ def open_coreml(
     runtime = "Core ML" if sys.platform == "darwin" else f"MIL interpreter ({precision})"
 
     def engine(function: str) -> Engine:
+        if lacking := [package for package, interface in parts if function not in interface.inputs]:
+            raise PackageError(f"{lacking[0]}: function '{function}' is missing: convert again.")
         engines = [
             _engine(package, interface, function, precision, compute, keep_weights) for package, interface in parts
         ]

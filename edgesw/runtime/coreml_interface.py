@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError
-from edgesw.formats.coreml_layout import COMPUTE_KEY, ProgramFunction, chunk_names
+from edgesw.formats.coreml_layout import COMPUTE_KEY, UNITS, ProgramFunction, chunk_names
 from edgesw.runtime.advice import advised
 from edgesw.runtime.coreml_shapes import array_shapes
 from edgesw.runtime.mil_plan import model_path, read_spec
+
+MOST_TOKENS = 2**16
+"""That a function may take at once."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,13 @@ def read_interface(package: Path) -> Interface:
     with advised():
         description = read_spec(model_path(package)).description
     functions = {each.name: each for each in description.functions} or {"main": description}
+    compute = description.metadata.userDefined.get(COMPUTE_KEY, "all")
+    if compute not in UNITS:
+        raise PackageError(f"{package}: '{compute}' are no compute units: convert again.")
     return Interface(
         tuple(ProgramFunction(name, _lengths(function)) for name, function in functions.items()),
         {name: frozenset(each.name for each in function.input) for name, function in functions.items()},
-        description.metadata.userDefined.get(COMPUTE_KEY, "all"),
+        compute,
     )
 
 
@@ -55,4 +61,7 @@ def _lengths(function: Any) -> tuple[int, ...]:
     shapes = first.choices or (first.default,)
     if first.ranges or any(len(shape) <= axis for shape in shapes):  # the latter: not a program of edgesw
         return ()
-    return tuple(shape[axis] for shape in shapes)
+    lengths = tuple(shape[axis] for shape in shapes)
+    if not all(0 < length <= MOST_TOKENS for length in lengths):
+        raise PackageError(f"the Core ML model is damaged: a function takes {lengths} tokens. Write the package again.")
+    return lengths

@@ -8,17 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import PackageError
 from edgesw.formats.correction_names import COREML, mil_name
 from edgesw.runtime.coreml_interface import packages, read_interface
+from edgesw.runtime.decoded import decoded
 from edgesw.runtime.mil_plan import load_plan
 
 
 class CoreMLMatrices:
     """The `PackageMatrices` of an .mlpackage, or of a folder of them, found by the names of constants."""
 
-    def __init__(self, path: Path, held_out_columns: Mapping[str, Sequence[int]], inputs_zeroed: bool) -> None:
+    def __init__(
+        self, path: Path, spec: DecoderSpec, held_out_columns: Mapping[str, Sequence[int]], inputs_zeroed: bool
+    ) -> None:
         """`held_out_columns` by matrix name; `inputs_zeroed`: the dense part of a matrix gets zeros for them."""
+        self._path, self._spec = path, spec
         self._columns, self._inputs_zeroed = held_out_columns, inputs_zeroed
         self._constants: dict[str, Any] = {}
         for part in packages(path):
@@ -26,6 +31,9 @@ class CoreMLMatrices:
             self._constants |= load_plan(part, function, half=False).constants
 
     def matrix(self, name: str) -> np.ndarray:
+        return decoded(self._path, name, self._spec.matrix_shape(name), lambda: self._matrix(name))
+
+    def _matrix(self, name: str) -> np.ndarray:
         mil = mil_name(name)
         dense = self._read(mil)
         matrix = np.array(dense.reshape(dense.shape[:2]), np.float32)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edgesw.errors import PackageError
+from edgesw.files.header_bounds import MOST_AXES
+
 Shape = tuple[int, ...]
 
 
@@ -20,6 +23,8 @@ class ArrayShapes:
 
 def array_shapes(array: Any) -> ArrayShapes:
     """The shapes in an ArrayFeatureType (proto)."""
+    if max((len(array.shape), len(array.shapeRange.sizeRanges))) > MOST_AXES:
+        raise PackageError(f"the Core ML model is damaged: an input has more than {MOST_AXES} axes.")
     default, flexibility = _ints(array.shape), array.WhichOneof("ShapeFlexibility")
     if flexibility == "shapeRange":
         sizes = array.shapeRange.sizeRanges

@@ -29,9 +29,12 @@ class MilState:
     def __init__(self, values: Mapping[str, Value]) -> None:
         self._values = dict(values)
         # A buffer belongs to its state alone: `MilProgram` copies a value into it unless it made the value for it.
-        self.buffers: Environment = {
-            name: torch.zeros([n or 0 for n in v.shape], dtype=v.dtype.storage) for name, v in values.items()
-        }
+        try:
+            self.buffers: Environment = {
+                name: torch.zeros([n or 0 for n in v.shape], dtype=v.dtype.storage) for name, v in values.items()
+            }
+        except RuntimeError as error:  # torch's name for too little memory
+            raise PackageError(f"the program's states take more memory than there is ({first_line(error)}).") from error
 
     def read_state(self, name: str) -> Array:
         """A copy of the state, in its declared dtype."""

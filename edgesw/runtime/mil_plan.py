@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgesw.errors import PackageError, UnsupportedError
+from edgesw.files.header_bounds import MOST_AXES
 from edgesw.files.json_file import read_json
 from edgesw.files.safe_path import inside
 from edgesw.runtime.coreml_shapes import array_shapes
@@ -18,6 +20,8 @@ from edgesw.runtime.mil_weights import STRING, Constant, DType, WeightFile, know
 from edgesw.system.log_filter import coremltools
 
 Dims = tuple[int | None, ...]
+MOST_STATE = 2**36
+"""Numbers that all states of a program may hold: caches of 80 layers, 8 heads of 128 channels and 400,000 tokens."""
 READ, WRITE = "read_state", "write_state"
 """The state ops in a file, where a builder's `coreml_update_state` is a write and, if its result is used, a read."""
 
@@ -135,11 +139,15 @@ class _Loader:
         self._known: set[str] = set()
 
     def load(self, function: Any, descriptions: dict[str, Any]) -> Plan:
-        plan = self._plan
+        plan, elements = self._plan, 0
         for entry in function.inputs:
             self._define(entry.name)
             if entry.type.WhichOneof("type") == "stateType":
-                plan.states[entry.name] = _value(entry.name, entry.type.stateType.wrappedType, f"state '{entry.name}'")
+                state = _value(entry.name, entry.type.stateType.wrappedType, f"state '{entry.name}'")
+                elements += math.prod(n or 0 for n in state.shape)
+                if elements > MOST_STATE or any((n or 0) < 0 for n in state.shape):
+                    raise PackageError(f"{self._folder}: state '{entry.name}' is larger than that of any decoder.")
+                plan.states[entry.name] = state
             else:
                 value = _value(entry.name, entry.type, f"input '{entry.name}'")
                 plan.inputs[entry.name] = _with_range(value, descriptions.get(entry.name))
@@ -251,6 +259,8 @@ def _value(name: str, proto_type: Any, where: str) -> Value:
     tensor = proto_type.tensorType
     if tensor.dataType == STRING:
         raise UnsupportedError(f"{where}: the dtype STRING is not supported outside of constants.")
+    if len(tensor.dimensions) > MOST_AXES:
+        raise PackageError(f"{where}: a value has more than {MOST_AXES} axes.")
     sizes = (int(d.constant.size) if d.WhichOneof("dimension") == "constant" else None for d in tensor.dimensions)
     return Value(name, known_dtype(tensor.dataType, where), tuple(sizes))
 
@@ -291,20 +301,26 @@ def _with_lifetimes(steps: list[Step], outputs: set[str]) -> list[Step]:
         if name not in outputs:
             frees[number].append(name)
     made_by = {value.name: step for step in steps for value in step.outputs}
+    followings: list[Step | None] = [None] * len(steps)  # for a slice update of a state, the next use of that state
+    uses: dict[str, Step] = {}
+    for number, step in reversed(list(enumerate(steps))):
+        if step.op == "slice_update" and (source := made_by.get(str(step.args["x"]))) is not None:
+            followings[number] = uses.get(str(source.args.get("input")))
+        if step.op in _STATE_OPS:
+            uses[str(step.args["input"])] = step
     return [
-        replace(step, frees=tuple(frees[n]), in_place=_may_write_in_place(step, steps[n + 1 :], made_by, frees[n]))
+        replace(step, frees=tuple(frees[n]), in_place=_may_write_in_place(step, followings[n], made_by, frees[n]))
         if step.op == "slice_update"
         else replace(step, frees=tuple(frees[n]))
         for n, step in enumerate(steps)
     ]
 
 
-def _may_write_in_place(step: Step, later: list[Step], made_by: dict[str, Step], dies: list[str]) -> bool:
-    """Whether `x` is read from a state and nowhere else, and the result is written to that state next."""
+def _may_write_in_place(step: Step, following: Step | None, made_by: dict[str, Step], dies: list[str]) -> bool:
+    """Whether `x` is read from a state and nowhere else, and the result is written to that state next, by
+    `following`."""
     x = step.args["x"]
     source = made_by.get(str(x))
     if source is None or source.op != READ or x not in dies or list(step.reads()).count(str(x)) != 1:
         return False
-    state = source.args["input"]
-    next_use = next((other for other in later if other.args.get("input") == state and other.op in _STATE_OPS), None)
-    return next_use is not None and next_use.op == WRITE and next_use.args["data"] == step.outputs[0].name
+    return following is not None and following.op == WRITE and following.args["data"] == step.outputs[0].name

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from edgesw.errors import PackageError, UnsupportedError
+from edgesw.files.header_bounds import bounded_shape
 from edgesw.formats.weight_bin import ALIGNMENT, CODES, HEADER, METADATA, SENTINEL, VERSION, bits_of
 
 Array = np.ndarray[Any, Any]
@@ -161,8 +162,10 @@ def read_constant(proto_value: Any, weights: Callable[[str], WeightFile], where:
     if proto_value.type.WhichOneof("type") != "tensorType":
         raise UnsupportedError(f"{where}: a constant of kind '{proto_value.type.WhichOneof('type')}' is not supported.")
     tensor_type = proto_value.type.tensorType
-    shape = tuple(int(d.constant.size) for d in tensor_type.dimensions)
-    count = math.prod(shape)
+    try:
+        shape, count = bounded_shape((d.constant.size for d in tensor_type.dimensions), where)
+    except ValueError as error:
+        raise PackageError(f"damaged: {error}.") from error
     if tensor_type.dataType == STRING:
         strings = list(proto_value.immediateValue.tensor.strings.values)
         if shape or len(strings) != 1:

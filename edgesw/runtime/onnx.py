@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from edgesw.errors import PackageError, first_line
 from edgesw.formats.onnx_interface import LOGITS_OFFSETS
 from edgesw.runtime.packaged_decoder import check_room, pieces
+
+# path/graph.cc:1587 void onnxruntime::Graph::Resolve(const Options&) const
+_PLACE = re.compile(r"/\S+\.(?:cc|cpp|h|hpp):\d+ (?:[^():]*\w::[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)? )?")
 
 
 class OnnxDecoder:
@@ -21,14 +25,19 @@ class OnnxDecoder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors are raised; its warnings are about its own optimizer
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
         except Exception as error:  # onnxruntime raises a class of its own for each status code
-            raise PackageError(f"{path}: onnxruntime cannot load it ({first_line(error)}): convert again.") from error
+            raise PackageError(f"{path}: onnxruntime cannot load it ({said(error)}): convert again.") from error
         self.runtime, self.context = f"onnxruntime {onnxruntime.__version__}", context
         self._takes_offsets = any(
             value.name == LOGITS_OFFSETS for value in self._session.get_overridable_initializers()
         )
         self._past = [value for value in self._session.get_inputs() if value.name.startswith("past_key_values.")]
+        for past in self._past:
+            if len(past.shape) != 4 or not all(type(past.shape[axis]) is int for axis in (1, 3)):
+                raise PackageError(f"{path}: '{past.name}' is not a cache of an edgesw package: convert again.")
         self.reset()
 
     def reset(self) -> None:
@@ -58,7 +67,15 @@ class OnnxDecoder:
         try:
             logits, *present = self._session.run(names, feeds)
         except Exception as error:  # as above
-            raise PackageError(f"onnxruntime cannot run the model ({first_line(error)}): convert again.") from error
+            raise PackageError(f"onnxruntime cannot run the model ({said(error)}): convert again.") from error
+        if logits.ndim != 3 or logits.dtype != np.float32:
+            raise PackageError(f"the model's logits are {logits.dtype} {logits.shape}: convert again.")
         self._cache = dict(zip(self._cache, present, strict=True))
         self._tokens = total
         return np.asarray(logits[0])
+
+
+def said(error: Exception) -> str:
+    """What an error of onnxruntime's says, without the place in its source code and the signature there."""
+    words = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", first_line(error))
+    return _PLACE.sub(" ", words).strip()

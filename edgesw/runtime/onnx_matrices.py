@@ -11,6 +11,7 @@ from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import PackageError
 from edgesw.formats.correction_names import CODES, FUSED, NARROW, ONNX, SCALES, ZERO_POINTS
+from edgesw.runtime.decoded import decoded
 
 
 class OnnxMatrices:
@@ -21,11 +22,14 @@ class OnnxMatrices:
         import onnx
 
         graph = onnx.load(path, load_external_data=False).graph
-        self._folder, self._spec, self._inputs_zeroed = path.parent, spec, inputs_zeroed
+        self._path, self._spec, self._inputs_zeroed = path, spec, inputs_zeroed
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._products = {node.input[1]: node for node in graph.node if node.op_type == "MatMulNBits"}
 
     def matrix(self, name: str) -> np.ndarray:
+        return decoded(self._path, name, self._spec.matrix_shape(name), lambda: self._matrix(name))
+
+    def _matrix(self, name: str) -> np.ndarray:
         own = TensorName.parse(name)
         for kinds, fused in FUSED.items():
             product = str(own.sibling(fused))
@@ -81,7 +85,7 @@ class OnnxMatrices:
         tensor = onnx.TensorProto()
         tensor.CopyFrom(self._tensors[name])  # a copy, so that the data does not stay in memory
         if uses_external_data(tensor):
-            load_external_data_for_tensor(tensor, str(self._folder))
+            load_external_data_for_tensor(tensor, str(self._path.parent))
         return onnx.numpy_helper.to_array(tensor)
 
 

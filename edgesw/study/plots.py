@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesw.study.result import Row, StudyResult
+from edgesw.system.local_settings import drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,17 +20,12 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 def plot(result: StudyResult, file: Path) -> None:
     """Draws the result into a PNG file. Equal results give equal bytes."""
-    # It takes most of a second to import.
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = result.findings.rows
     tall = 1.4 + 0.32 * len(rows) if result.experiment in ("prune", "stopwords", "activations") else 4.2
-    # Tokens and names are drawn as they are: "$" does not start a formula, and a script that the font lacks gives boxes
-    # and not a warning.
-    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+    with drawing():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(8, max(3.0, tall)), dpi=120, layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(f"{result.model}: {result.title}", fontsize=12)

@@ -6,7 +6,8 @@ import importlib
 import importlib.metadata
 from dataclasses import dataclass
 
-from edgesw.system.log_filter import only_errors
+from edgesw.system.local_settings import without_local_settings
+from edgesw.system.log_filter import coremltools, only_errors
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def installed_version(name: str) -> str | None:
 def why_not(module: str) -> str | None:
     """Imports a module. Returns one line that says why it cannot be imported, or None if it can."""
     try:
-        with only_errors("coremltools"):
+        with only_errors("coremltools"), without_local_settings():
+            if module.partition(".")[0] == "coremltools":
+                coremltools()  # the part of it that we use
             importlib.import_module(module)
     except Exception as error:  # ImportError, and OSError or RuntimeError of compiled parts
         return " ".join(str(error).split()) or type(error).__name__

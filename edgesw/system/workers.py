@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing.connection import wait
 
+from edgesw.system.safe_path import SafeSpawnContext
+
 
 @contextlib.contextmanager
 def worker_processes(count: int) -> Iterator[Executor]:
     """An executor of `count` processes. Tasks that have not begun when the block ends are dropped."""
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_become_worker)
+    pool = ProcessPoolExecutor(count, SafeSpawnContext(), initializer=_become_worker)
     try:
         yield pool
     finally:

@@ -135,7 +135,7 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
         from edgesw.runtime.coreml_matrices import CoreMLMatrices
 
         zeroed = manifest.settings.activations is not None
-        return CoreMLMatrices(self.model_path(package, manifest), manifest.held_out_columns, zeroed)
+        return CoreMLMatrices(self.model_path(package, manifest), manifest.decoder, manifest.held_out_columns, zeroed)
 
     def reads(self, path: Path) -> bool:
         return path.suffix == self.suffix and path.is_dir()
@@ -178,7 +178,10 @@ class CoreMLTarget(Target[CoreMLOptions, CoreMLLayout]):
 
     def options_of(self, model: PackagedModel) -> CoreMLLayout:
         layout = {key: value for key, value in model.options.items() if key != "functions"}
-        return super().options_of(replace(model, options=layout))
+        options = super().options_of(replace(model, options=layout))
+        if options.compute not in UNITS or options.chunks < 1 or not all(length > 0 for length in options.lengths):
+            raise PackageError("manifest.json is damaged (options of coreml): convert again.")
+        return options
 
 
 def _core_ml() -> Finding:

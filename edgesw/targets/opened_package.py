@@ -59,6 +59,7 @@ class Package:
         Raises UsageError, at once, for a prompt that is empty or longer than the context, for a target or an ablation
         that the package does not have, and for `chat` where the model has no chat template.
         """
+        _check_text(prompt, "the prompt")
         text = self.tokenizer.chat_prompt([{"role": "user", "content": prompt}]) if chat else prompt
         ids = self.tokenizer.encode(text, add_special_tokens=not chat)
         self._check_ids(self.tokenizer.encode(prompt, add_special_tokens=False), "the prompt", UsageError)
@@ -80,6 +81,8 @@ class Package:
         A text is encoded as the model's tokenizer does, with what that puts before and after it; ids are taken as they
         are. The other arguments and the errors are those of `generate`.
         """
+        if isinstance(text, str):
+            _check_text(text, "the text")
         ids = self.tokenizer.encode(text) if isinstance(text, str) else list(text)
         self._check_ids(ids, "the text", UsageError)
         decoder = self._decoder(target, compute, corrected)
@@ -107,3 +110,11 @@ class Package:
                 yield piece
         if piece := stream.end():
             yield piece
+
+
+def _check_text(text: str, what: str) -> None:
+    """UsageError for what no tokenizer takes: bytes that a terminal passed on although they are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what} is not UTF-8 at character {error.start + 1}: write it in UTF-8.") from error

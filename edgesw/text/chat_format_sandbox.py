@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from edgesw.files.type_check import structure
+from edgesw.system.safe_path import python_command
 from edgesw.text.chat_format import ChatFormat
 from edgesw.text.chat_format_derive import derive_format
 
@@ -24,8 +25,8 @@ def derive_format_sandboxed(template: str, tokens: Mapping[str, str], seconds: f
     request = json.dumps({"template": template, "tokens": dict(tokens)})
     try:
         ran = subprocess.run(
-            [sys.executable, "-m", "edgesw.text.chat_format_sandbox"], input=request, capture_output=True, text=True,
-            encoding="utf-8", timeout=seconds, check=False,
+            python_command(__name__, "main"), input=request, capture_output=True, text=True, encoding="utf-8",
+            timeout=seconds, check=False,
         )  # fmt: skip
         chat_format = json.loads(ran.stdout)
     except (subprocess.TimeoutExpired, ValueError):
@@ -33,7 +34,8 @@ def derive_format_sandboxed(template: str, tokens: Mapping[str, str], seconds: f
     return None if chat_format is None else structure(ChatFormat, chat_format)
 
 
-def _main() -> None:
+def main() -> None:
+    """The process: derives the format of a request on stdin."""
     with contextlib.suppress(ImportError, ValueError, OSError):  # not available on every system
         import resource
 
@@ -41,7 +43,3 @@ def _main() -> None:
     request = json.loads(sys.stdin.buffer.read())
     chat_format = derive_format(request["template"], request["tokens"])
     sys.stdout.write(json.dumps(chat_format and asdict(chat_format)))
-
-
-if __name__ == "__main__":
-    _main()

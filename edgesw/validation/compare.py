@@ -68,7 +68,7 @@ def compare(
         report = validate(package, text, against=against, count=count, progress=progress, other_model=other_model)
         for target, agreement in report.targets.items():
             prefill = decode = None
-            if speed and TARGETS[target].is_native():
+            if speed and manifest.context > TOKENS and TARGETS[target].is_native():
                 progress("Timing", f"{package}, {target}", 0, 1)
                 (timed,) = bench(package, manifest, target, (), (min(PROMPT, manifest.context - TOKENS),), TOKENS)
                 prefill, decode = timed.speeds[0].prefill_per_second, timed.speeds[0].decode_per_second

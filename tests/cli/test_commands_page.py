@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgesw.cli import cli
+from edgesw.cli.program import cli
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "commands.py"
 

@@ -135,7 +135,7 @@ main({words})
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
-        "Error: the disk is full; nothing was left behind. Free some room or choose another -o.\n"
+        "Error: the disk is full; nothing was left behind. Free some room, or write to another disk.\n"
     ), "or the lines below it are what was left on the disk"
 
 

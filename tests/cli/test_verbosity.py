@@ -14,7 +14,7 @@ import click
 import pytest
 from tiny import assert_one_line, edgesw
 
-from edgesw.cli import _run, cli
+from edgesw.cli.program import cli, run
 from edgesw.cli.tables import inform, print_table, warn
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
@@ -74,8 +74,8 @@ def test_quiet_leaves_data_and_errors(talker: None) -> None:
 def test_quiet_draws_no_progress_on_a_terminal(tiny_llama: Path, terminal: None) -> None:
     """Whoever asks for quiet does so on a terminal: elsewhere there is no bar to be rid of."""
     words = ["detect", "--fast", "--json", str(tiny_llama)]
-    assert "Finding super weights" in on_terminal(lambda: _run(words))
-    quiet = on_terminal(lambda: _run(["--quiet", *words]))
+    assert "Finding super weights" in on_terminal(lambda: run(words))
+    quiet = on_terminal(lambda: run(["--quiet", *words]))
     assert quiet.startswith("{") and "\x1b" not in quiet
 
 
@@ -107,7 +107,7 @@ def test_no_color_is_honoured(colours: bool, tiny_llama: Path, terminal: None, m
     if not colours:
         monkeypatch.setenv("NO_COLOR", "1")
     for words in (["--help"], ["recipes", "list"], ["detect", "--fast", str(tiny_llama)]):
-        written = on_terminal(lambda words=words: _run(words))
+        written = on_terminal(lambda words=words: run(words))
         assert len(written) > 500
         if not colours:
             assert not COLOUR.search(written), words

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,7 +18,7 @@ from tiny import assert_one_line, edgesw
 
 from edgesw.checkpoint.checkpoint import read_spec
 from edgesw.conversion import doctor
-from edgesw.conversion.doctor import Finding, diagnose
+from edgesw.conversion.doctor import Finding, _ask_hub, diagnose
 from edgesw.conversion.plans import make_plans
 from edgesw.conversion.requirements import fit_model
 from edgesw.conversion.settings import Settings
@@ -218,3 +221,31 @@ def test_memory_is_what_the_system_says_is_available() -> None:
 def test_disk_is_that_of_a_folder_to_come(tmp_path: Path) -> None:
     """The hub's cache is not there before the first model."""
     assert free_disk(tmp_path / "not" / "yet") == pytest.approx(free_disk(tmp_path), rel=0.1)
+
+
+def test_a_look_up_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time limit of a request does not hold for the look-up of the hub's address."""
+    monkeypatch.setattr("edgesw.conversion.doctor.HUB_SECONDS", 0.2)
+    monkeypatch.setattr("edgesw.conversion.doctor._hub", lambda: time.sleep(30))
+    began = time.monotonic()
+    answer = _ask_hub()()
+    assert time.monotonic() - began < 5
+    assert (answer.name, answer.there) == ("hub", False) and "does not answer within" in answer.what
+
+
+def test_the_parts_of_coremltools_that_are_left_out_load_when_they_are_asked_for() -> None:
+    """A program that uses edgesw may use them, and transformers, as well."""
+    program = """
+import sys
+from edgesw.system.log_filter import coremltools
+ct = coremltools()
+assert "transformers" not in sys.modules and "coremltools.optimize.torch" not in sys.modules
+import transformers
+assert ct.optimize.torch.palettization.DKMPalettizer
+try:
+    ct.optimize.none
+except AttributeError as error:
+    assert "none" in str(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 import pytest
 
-from edgesw.cli import cli
+from edgesw.cli.program import cli
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/README.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 MOST_LINES = 130
 BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -105,7 +105,7 @@ def test_the_readme_is_short_and_links_to_what_it_leaves_out() -> None:
     readme = ROOT / "README.md"
     assert len(text_of(readme).splitlines()) <= MOST_LINES
     linked = {path for path, _ in links(readme)}
-    assert {"docs/index.md", "docs/api.md", "CONTRIBUTING.md", "CHANGELOG.md"} <= linked
+    assert {"docs/index.md", "docs/api.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"} <= linked
 
 
 def test_the_index_lists_every_page_once() -> None:

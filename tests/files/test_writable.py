@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_a_path_that_can_be_written_to_passes_and_is_not_created(
         check_writable_file(Path("old.png"), "choose another")
 
 
-def test_each_obstacle_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_obstacle_is_named_with_what_to_do(tmp_path: Path) -> None:
     """The message names the path that is in the way: with a long path nobody should have to look for it."""
     file = tmp_path / "notes"
     file.write_text("")
@@ -39,6 +40,16 @@ def test_each_obstacle_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pyt
         check_writable_file(tmp_path / "no" / "plot.png", "choose another")
     with pytest.raises(UsageError, match="is not a folder"):
         check_writable_file(file / "plot.png", "choose another")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
-    with pytest.raises(UsageError, match=rf"^'{tmp_path}' cannot be written to: choose another\.$"):
-        check_writable_file(tmp_path / "plot.png", "choose another")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_place_is_tried_and_not_asked(tmp_path: Path) -> None:
+    """The system says that root may write to /proc; and a name may be long enough to be no name while it is written."""
+    assert os.access("/proc", os.W_OK) or os.geteuid() != 0
+    with pytest.raises(UsageError, match=r"^'/proc' cannot be written to \(.*\): choose another\.$"):
+        check_writable_file(Path("/proc/plot.png"), "choose another")
+    with pytest.raises(UsageError, match=r"'/proc' cannot be written to"):
+        check_writable_folder(Path("/proc/new/folder"), "choose another")
+    name = tmp_path / f"{'n' * 250}.png"
+    with unchanged(tmp_path), pytest.raises(UsageError, match=r"n\.png' cannot be written to \(File name too long\)"):
+        check_writable_file(name, "choose another")

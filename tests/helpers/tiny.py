@@ -51,11 +51,11 @@ class Ran:
 
 def edgesw(*arguments: object) -> Ran:
     """Run the command line in this process: importing its libraries anew takes seconds."""
-    from edgesw.cli import _run
+    from edgesw.cli.program import run
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = _run([str(argument) for argument in arguments])
+        code = run([str(argument) for argument in arguments])
     return Ran(code, out.getvalue(), err.getvalue())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny import CONTEXT, assert_one_line, edgesw, logits_of
 
-from edgesw.cli import _run
+from edgesw.cli.program import run
 from edgesw.errors import UsageError
 from edgesw.package.manifest import read_manifest
 from edgesw.runtime.generate import generate
@@ -108,7 +108,7 @@ class Clock(io.StringIO):
 def test_text_streams(tiny_package: Path) -> None:
     """On a phone-sized model a hundred tokens take seconds: waiting for all of them feels like a hang."""
     with contextlib.redirect_stdout(Clock()) as out:
-        assert _run(["generate", str(tiny_package), PROMPT, "--target", "onnx", "--max-tokens", "20"]) == 0
+        assert run(["generate", str(tiny_package), PROMPT, "--target", "onnx", "--max-tokens", "20"]) == 0
     assert len(set(out.lengths)) > 10
 
 
