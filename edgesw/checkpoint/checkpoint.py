@@ -16,7 +16,7 @@ from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
 from edgesw.checkpoint.hf_config import normalized_config
-from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
+from edgesw.checkpoint.hf_tokenizer import start_reader, tokenizer_from_folder
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
 from edgesw.checkpoint.reader import Rows, TensorReader, all_finite
 from edgesw.checkpoint.safetensors import SafetensorsReader
@@ -171,6 +171,7 @@ def _gguf_spec(source: Source, reader: GgufReader) -> tuple[dict[str, Any], Fami
 
 
 def _open_safetensors(source: Source) -> Checkpoint:
+    start_reader()  # it imports transformers while this process does
     config, family, spec = _config_spec(source)
     reader = SafetensorsReader(source.path)
     refuse_other_kinds(reader.names(), str(source.path))
