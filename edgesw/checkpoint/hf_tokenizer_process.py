@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Before transformers is imported: tokenizers need no torch, which would take twice as long to import as all the rest.
-sys.modules["torch"] = None  # type: ignore[assignment]
-
 from edgesw import errors
 from edgesw.checkpoint import hf_tokenizer_reading
 
+# Tokenizers need no torch, which would take twice as long to import as all the rest.
+sys.modules["torch"] = None  # type: ignore[assignment]
 hf_tokenizer_reading.import_transformers()
 
 

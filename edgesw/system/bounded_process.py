@@ -213,4 +213,3 @@ class BoundedProcess:
 def _packed(head: dict[str, Any], files: Sequence[bytes]) -> bytes:
     text = json.dumps({**head, "files": [len(file) for file in files]}).encode("ascii")
     return b"".join((len(text).to_bytes(_HEAD, "little"), text, *files))
-

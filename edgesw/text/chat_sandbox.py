@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from edgesw.errors import UsageError
 from edgesw.files.type_check import structure
 from edgesw.system.bounded_process import BoundedProcess, Failed, Overrun
-from edgesw.text.chat import Message
-from edgesw.text.chat_format import ChatFormat
+from edgesw.text.chat_format import ChatFormat, Message
 
 TEXT_PROCESS = BoundedProcess("edgesw.text.tokenizer_process")
 """The process for tokenizers and templates, of which one serves them all."""

@@ -1,4 +1,4 @@
-"""LoadedTokenizer: a tokenizer in this process. Its files are downloaded: see edgesw.text.tokenizer, which has limits."""
+"""LoadedTokenizer: a tokenizer in this process. Its files are not trusted: edgesw.text.tokenizer has the limits."""
 
 from __future__ import annotations
 
@@ -93,4 +93,3 @@ class LoadedTokenizer:
             if whole[at : at + len(bare)] == bare:
                 return whole[:at], whole[at + len(bare) :]
         raise ValueError("its post-processor changes a text's own tokens")
-

@@ -14,8 +14,7 @@ from typing import Any
 
 from edgesw.errors import CheckpointError, EdgeswError, UsageError
 from edgesw.system.bounded_process import Failed, Overrun, Restarted
-from edgesw.text.chat import Message
-from edgesw.text.chat_format import ChatFormat
+from edgesw.text.chat_format import ChatFormat, Message
 from edgesw.text.chat_sandbox import TEXT_PROCESS, derive_format_sandboxed, render_chat_sandboxed
 from edgesw.text.text_stream import TextStream
 from edgesw.text.tokenizer_files import LARGEST, TOKENIZER_FILES
