@@ -65,7 +65,7 @@ def _end_with_parent(pipe: int) -> None:
 
 @contextlib.contextmanager
 def _limits(seconds: float, memory: int) -> Iterator[None]:
-    """Within the block the process may take so much more memory, and is killed after so much more processor time: nobody
+    """Within the block the process may take so much more memory, and is killed after so much processor time: nobody
     may be left who watches the clock."""
     import resource
 

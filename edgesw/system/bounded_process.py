@@ -204,7 +204,7 @@ class BoundedProcess:
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
-            return f"ends, or {self._allowed[1]}"
+            return f"ends or {self._allowed[1]}"
         if code == -signal.SIGXCPU:
             return self._allowed[0]
         return f"crashes or {self._allowed[1]}"
