@@ -57,7 +57,7 @@ def test_a_hostile_tokenizer_is_one_line(name: str, package: Path, model: Path) 
     prompt = "a" * 60 + "!"
     ran = [edgesw("generate", package, prompt, "--max-tokens", 3)]
     ran += [edgesw("generate", package, prompt, "--max-tokens", 3, "--chat")]
-    ran += [edgesw("detect", model, "--no-confirm")]
+    ran += [edgesw("detect", model)]
     for each in ran:
         assert_sound_end(each, "token")
     assert name in HARMLESS or any(each.code for each in ran), "it does not test anything"
@@ -71,7 +71,7 @@ def test_a_hostile_template_is_one_line(name: str, package: Path) -> None:
     ran = edgesw("generate", package, "hello", "--chat", "--max-tokens", 3)
     assert_sound_end(ran, "chat template", "Give a plain prompt.")
     assert ran.code == 2, "a loop in a template is no fault of the package's as a model"
-    assert edgesw("generate", package, "hello", "--max-tokens", 3).code == 0, "without a chat the package is as good as any"
+    assert edgesw("generate", package, "hello", "--max-tokens", 3).code == 0, "without a chat it is as good as any"
 
 
 def in_a_process(*words: object) -> Ran:

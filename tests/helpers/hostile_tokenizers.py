@@ -46,7 +46,8 @@ TOKENIZERS: dict[str, Edit] = {
 
 TEMPLATES = {
     "endless": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-    "doubling": "{% set ns=namespace(x='a') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+    "doubling": "{% set ns = namespace(x='a') %}"
+    "{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
     "long": "{{ 'a' * 9000000000 }}",
     "padded": "{{ '%999999999d' | format(1) }}",
     "recursive": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",

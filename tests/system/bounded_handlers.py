@@ -7,13 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgesw import errors
 
 
 def _answer(given: Mapping[str, Any], files: Sequence[bytes]) -> tuple[Any, Sequence[bytes]]:
-    return {"given": dict(given), "pid": os.getpid(), "path": sys.path, "folder": os.getcwd()}, [*files]
+    return {"given": dict(given), "pid": os.getpid(), "path": sys.path, "folder": str(Path.cwd())}, [*files]
 
 
 def _hang(given: Mapping[str, Any], files: Sequence[bytes]) -> tuple[Any, Sequence[bytes]]:
