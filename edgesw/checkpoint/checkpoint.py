@@ -14,7 +14,7 @@ import numpy as np
 from edgesw.checkpoint.generation_config import generation_config
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
-from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
+from edgesw.checkpoint.gguf_tokenizer_process import bounded_tokenizer_from_gguf
 from edgesw.checkpoint.hf_config import normalized_config
 from edgesw.checkpoint.hf_tokenizer import start_reader, tokenizer_from_folder
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
@@ -207,7 +207,7 @@ def _open_gguf(source: Source) -> Checkpoint:
     if head.table is not None:
         places["embed_tokens"] = replace(places["embed_tokens"], name=head.table)
     checkpoint = Checkpoint(
-        source, spec, config, reader, places, lambda: tokenizer_from_gguf(reader.metadata, str(source.path)),
+        source, spec, config, reader, places, lambda: bounded_tokenizer_from_gguf(reader.metadata, str(source.path)),
         tuple(filter(None, (head.note,))),
     )  # fmt: skip
     checkpoint.check((*LEFTOVERS, *family.ignored), head.spare)

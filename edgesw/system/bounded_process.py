@@ -28,6 +28,7 @@ _WATCH_SECONDS = 0.2
 _HEAD = 8
 # One thread each: a limit on processor time then means what it says, and numpy maps no memory for others.
 _ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_SAFE = ["-P"] if sys.version_info >= (3, 11) else []
 # The child's module path, without the current folder: a download may have modules of its own in it.
 _PROGRAM = (
     "import sys; paths = [path for path in sys.path if path]; "
@@ -51,8 +52,7 @@ class Failed(Exception):
 
 def child_command(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of edgesw in a Python of its own, to be started in the folder `/`."""
-    safe = ["-P"] if sys.version_info >= (3, 11) else []
-    return [sys.executable, *safe, "-c", _PROGRAM, module, str(Path(edgesw.__file__).parents[1]), *arguments]
+    return [sys.executable, *_SAFE, "-c", _PROGRAM, module, str(Path(edgesw.__file__).parents[1]), *arguments]
 
 
 class BoundedProcess:
@@ -213,3 +213,12 @@ class BoundedProcess:
 def _packed(head: dict[str, Any], files: Sequence[bytes]) -> bytes:
     text = json.dumps({**head, "files": [len(file) for file in files]}).encode("ascii")
     return b"".join((len(text).to_bytes(_HEAD, "little"), text, *files))
+
+
+def text_length(value: object) -> int:
+    """Roughly how long the texts in a value are, of which limits are a multiple."""
+    if isinstance(value, str):
+        return len(value) + 1
+    if isinstance(value, Mapping):
+        return sum(map(text_length, value.values()))
+    return sum(map(text_length, value)) if isinstance(value, (list, tuple)) else 8

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from edgesw.errors import UsageError
 from edgesw.files.type_check import structure
-from edgesw.system.bounded_process import BoundedProcess, Failed, Overrun
+from edgesw.system.bounded_process import BoundedProcess, Failed, Overrun, text_length
 from edgesw.text.chat_format import ChatFormat, Message
 
 TEXT_PROCESS = BoundedProcess("edgesw.text.tokenizer_process")
@@ -31,7 +31,7 @@ def render_chat_sandboxed(
         "template": template, "messages": list(map(dict, messages)), "names": dict(names),
         "add_generation_prompt": add_generation_prompt,
     }  # fmt: skip
-    size = _length(messages)
+    size = text_length(messages)
     try:
         text, _ = TEXT_PROCESS.ask(
             "chat_prompt", given, seconds=PROMPT_SECONDS + SECONDS_A_MB * size / 1e6,
@@ -52,10 +52,3 @@ def derive_format_sandboxed(template: str, tokens: Mapping[str, str], seconds: f
     except (Overrun, Failed):
         return None
     return None if chat_format is None else structure(ChatFormat, chat_format)
-
-
-def _length(value: object) -> int:
-    """Roughly how long the texts in it are."""
-    if isinstance(value, Mapping):
-        return sum(map(_length, value.values()))
-    return sum(map(_length, value)) if isinstance(value, (list, tuple)) else len(str(value))

@@ -119,12 +119,15 @@ def test_a_process_started_anew_is_not_taken_for_the_former(process: BoundedProc
         process.ask("answer", {}, seconds=60, memory=MEMORY, most=1 << 20, generation=first)
 
 
+@pytest.mark.parametrize("safe", [True, False], ids=["safe", "Python 3.10"])
 def test_modules_of_the_current_folder_are_not_imported(
-    process: BoundedProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    safe: bool, process: BoundedProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A downloaded folder may have a json.py in it: inside it, `edgesw detect .` must not run that."""
     for name in ("json", "struct", "signal", "runpy", "tokenizers", "sitecustomize", "edgesw"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')")
+    if not safe:
+        monkeypatch.setattr("edgesw.system.bounded_process._SAFE", [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"] + os.pathsep)  # an empty entry means the current folder
     found = ask(process, "answer")
