@@ -25,6 +25,7 @@ START_SECONDS = 120.0
 # Where memory has to be watched, and the answer's own size: what a process answers is not trusted either.
 _WATCHED = sys.platform == "darwin"  # macOS knows RLIMIT_AS, but does not enforce it
 _WATCH_SECONDS = 0.2
+_HELD = 1 << 30  # what a watched process may have of former calls: to look at it before each would take milliseconds
 _HEAD = 8
 # One thread each: a limit on processor time then means what it says, and numpy maps no memory for others.
 _ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -92,15 +93,13 @@ class BoundedProcess:
             self._start()
             if generation is not None and generation != self.generation:
                 raise Restarted("was started anew")
+            head = {"call": call, "arguments": arguments, "seconds": seconds, "memory": memory}
+            message = _packed(head, files)
             try:
-                self._allowed = f"takes more than {START_SECONDS:.0f} s to start", "does not start"
-                if not self._ready:
-                    self._receive(time.monotonic() + START_SECONDS, 0, 1 << 10)
-                    self._ready = True
+                self._wait_until_ready()
                 self._allowed = f"takes more than {seconds:.0f} s", f"takes more than {format_size(memory)} of memory"
-                deadline, limit = time.monotonic() + seconds, self._resident() + memory if _WATCHED else 0
-                head = {"call": call, "arguments": arguments, "seconds": seconds, "memory": memory}
-                self._send(_packed(head, files), deadline, limit)
+                deadline, limit = time.monotonic() + seconds, _HELD + memory if _WATCHED else 0
+                self._send(message, deadline, limit)
                 answer, found = self._receive(deadline, limit, most)
             except BaseException:  # Ctrl-C, too: the next answer would be that to another call
                 self._kill()
@@ -133,6 +132,17 @@ class BoundedProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
+
+    def _wait_until_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            self._receive(time.monotonic() + START_SECONDS, 0, 1 << 10)
+        except Overrun as error:
+            raise errors.EdgeswError(
+                f"the process for {self._module} does not start: `python -c 'import {self._module}'` says why."
+            ) from error
+        self._ready = True
 
     def _kill(self) -> None:
         process, self._process = self._process, None

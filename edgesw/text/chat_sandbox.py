@@ -38,6 +38,10 @@ def render_chat_sandboxed(
             memory=MEMORY + MEMORY_A_BYTE * size, most=MOST + MEMORY_A_BYTE * size,
         )  # fmt: skip
         text.encode("utf-8")
+    except TypeError as error:  # an object of Python's, from a caller of the API
+        raise UsageError(
+            f"a message is not of JSON's types ({error}): give texts, numbers, lists and dicts."
+        ) from error
     except (Overrun, Failed, UnicodeEncodeError) as error:
         why = "gives text that is not Unicode" if isinstance(error, UnicodeEncodeError) else error
         raise UsageError(f"{where}: the chat template {why}. Give a plain prompt.") from error

@@ -86,8 +86,12 @@ class Tokenizer:
 
         `add_special_tokens` puts `prefix_ids` and `suffix_ids` around it. A rendered chat has them already.
         """
+        try:
+            size = len(text.encode("utf-8"))
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the text is not Unicode ({error.reason} at {error.start}): give it as UTF-8.") from error
         given = {"text": text, "add_special_tokens": add_special_tokens}
-        ids: list[int] = self._ask("encode", given, "encoding a text", len(text))
+        ids: list[int] = self._ask("encode", given, "encoding a text", size)
         return ids
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:

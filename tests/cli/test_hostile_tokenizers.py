@@ -108,8 +108,13 @@ def test_nothing_is_left_running(name: str, package: Path) -> None:
     assert ran.code == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [*TOKENIZERS, *TEMPLATES])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("regex", "decoder", "endless") else pytest.mark.nightly)
+        for name in (*TOKENIZERS, *TEMPLATES)
+    ],
+)
 def test_every_command_ends_in_a_process_of_its_own(name: str, package: Path, model: Path, tiny_llama: Path) -> None:
     """The same as users see it: no hang, no traceback, nothing left running."""
     for folder in (package, model):

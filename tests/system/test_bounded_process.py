@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from edgesw.errors import PackageError
-from edgesw.system.bounded_process import BoundedProcess, Failed, Overrun, Restarted
+from edgesw.errors import EdgeswError, PackageError
+from edgesw.system.bounded_process import _HELD, BoundedProcess, Failed, Overrun, Restarted
 
 MEMORY = 1 << 28
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -88,7 +88,7 @@ def test_memory_is_watched_where_the_system_sets_no_limit(
     monkeypatch.setattr("edgesw.system.bounded_process._WATCHED", True)
     before = ask(process, "answer")["pid"]
     with pytest.raises(Overrun, match="of memory"):
-        process.ask("hang", {}, seconds=60, memory=-1, most=1 << 20)
+        process.ask("hang", {}, seconds=60, memory=1 - _HELD, most=1 << 20)
     assert gone(before)
 
 
@@ -109,6 +109,19 @@ def test_nothing_of_what_libraries_print_is_seen(process: BoundedProcess, capfd:
     """A panic of the tokenizers library prints a backtrace."""
     assert ask(process, "talk", length=3) == "aaa"
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_process_that_does_not_start_is_no_fault_of_the_files() -> None:
+    """Nobody should download a model again because of a damaged installation."""
+    with pytest.raises(EdgeswError, match="the process for no_such_module does not start"):
+        ask(BoundedProcess("no_such_module"), "answer")
+
+
+def test_arguments_that_are_no_json_leave_the_process_alone(process: BoundedProcess) -> None:
+    before = ask(process, "answer")["pid"]
+    with pytest.raises(TypeError):
+        ask(process, "answer", value=object())
+    assert ask(process, "answer")["pid"] == before
 
 
 def test_a_process_started_anew_is_not_taken_for_the_former(process: BoundedProcess) -> None:
