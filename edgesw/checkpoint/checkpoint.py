@@ -126,14 +126,17 @@ class Checkpoint:
         return place
 
 
-def open_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(name: str, revision: str | None = None, *, tokenizer: bool = False) -> Checkpoint:
     """Opens the model that a folder, a .gguf file, a recipe's name or a hub id names, and checks that it is complete.
 
+    `tokenizer`: its tokenizer is going to be asked for, and what reads that starts ahead of time.
     Where files contradict each other and transformers decides between them, so does edgesw, and logs a warning. Raises
     UsageError for an unknown name or architecture, CheckpointError for missing or damaged files, UnsupportedError for
     a feature that edgesw does not implement.
     """
     source = resolve(name, revision)
+    if tokenizer and source.kind == "safetensors":
+        start_reader()  # it imports transformers while this process does
     checkpoint = _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
     for note in checkpoint.notes:
         _LOG.warning("%s: %s.", source.path, note)
@@ -171,7 +174,6 @@ def _gguf_spec(source: Source, reader: GgufReader) -> tuple[dict[str, Any], Fami
 
 
 def _open_safetensors(source: Source) -> Checkpoint:
-    start_reader()  # it imports transformers while this process does
     config, family, spec = _config_spec(source)
     reader = SafetensorsReader(source.path)
     refuse_other_kinds(reader.names(), str(source.path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -106,6 +107,33 @@ def test_nothing_is_left_running(name: str, package: Path) -> None:
     ran = in_a_process("generate", package, "aaa", "--max-tokens", 3)
     assert_sound_end(ran, "tokenizer.json is damaged", "convert again")
     assert ran.code == 1
+
+
+def test_ctrl_c_ends_a_template_without_end(package: Path) -> None:
+    """Nobody should have to wait for a limit."""
+    spoil(package, template=TEMPLATES["endless"])
+    mark = uuid.uuid4().hex
+    command = [
+        sys.executable,
+        "-c",
+        f"from edgesw.cli import main; main(['generate', {str(package)!r}, 'a', '--chat'])",
+    ]
+    environment = {**os.environ, "EDGESW_TEST": mark}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as running:
+        end = time.monotonic() + PATIENCE
+        while not any("bounded_child" in command for command in marked(mark)) and sys.platform == "linux":
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        time.sleep(0.5)
+        running.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        out, err = running.communicate(timeout=PATIENCE)
+    assert time.monotonic() - began < 8, "it waited for the limit"
+    assert (running.returncode, out) == (130, ""), err
+    assert err.lstrip("\n") == "Error: interrupted; nothing was left behind.\n"
+    assert not marked(mark)
 
 
 @pytest.mark.parametrize(
