@@ -14,9 +14,9 @@ import numpy as np
 from edgesw.checkpoint.generation_config import generation_config
 from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
-from edgesw.checkpoint.gguf_tokenizer import tokenizer_from_gguf
+from edgesw.checkpoint.gguf_tokenizer_process import bounded_tokenizer_from_gguf
 from edgesw.checkpoint.hf_config import normalized_config
-from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
+from edgesw.checkpoint.hf_tokenizer import start_reader, tokenizer_from_folder
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
 from edgesw.checkpoint.reader import Rows, TensorReader, all_finite
 from edgesw.checkpoint.safetensors import SafetensorsReader
@@ -126,14 +126,17 @@ class Checkpoint:
         return place
 
 
-def open_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
+def open_checkpoint(name: str, revision: str | None = None, *, tokenizer: bool = False) -> Checkpoint:
     """Opens the model that a folder, a .gguf file, a recipe's name or a hub id names, and checks that it is complete.
 
+    `tokenizer`: its tokenizer is going to be asked for, and what reads that starts ahead of time.
     Where files contradict each other and transformers decides between them, so does edgesw, and logs a warning. Raises
     UsageError for an unknown name or architecture, CheckpointError for missing or damaged files, UnsupportedError for
     a feature that edgesw does not implement.
     """
     source = resolve(name, revision)
+    if tokenizer and source.kind == "safetensors":
+        start_reader()  # it imports transformers while this process does
     checkpoint = _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
     for note in checkpoint.notes:
         _LOG.warning("%s: %s.", source.path, note)
@@ -206,7 +209,7 @@ def _open_gguf(source: Source) -> Checkpoint:
     if head.table is not None:
         places["embed_tokens"] = replace(places["embed_tokens"], name=head.table)
     checkpoint = Checkpoint(
-        source, spec, config, reader, places, lambda: tokenizer_from_gguf(reader.metadata, str(source.path)),
+        source, spec, config, reader, places, lambda: bounded_tokenizer_from_gguf(reader.metadata, str(source.path)),
         tuple(filter(None, (head.note,))),
     )  # fmt: skip
     checkpoint.check((*LEFTOVERS, *family.ignored), head.spare)

@@ -13,6 +13,8 @@ from edgesw.text.tokenizer_files import check_charsmaps
 
 # Each holds a whole vocabulary. transformers makes up a tokenizer of three tokens where there is none.
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json", "tiktoken.model", "vocab.txt")
+TOKENIZER_FILES = (*VOCABULARIES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+"""The files that a tokenizer is read from, templates aside."""
 # Sixteen times the largest vocabularies that are published.
 _MOST_IDS = 1 << 22
 

@@ -1,12 +1,10 @@
-"""Silences libraries: their warnings, or everything they print."""
+"""Silences the warnings of libraries."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
@@ -60,33 +58,3 @@ def only_errors(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Discards what the process logs, warns of and prints, by its file descriptors: compiled libraries print past
-    Python's streams."""
-    disabled = logging.root.manager.disable
-    saved: dict[int, int] = {}
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
-            stream.flush()
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for number in (1, 2):
-            with contextlib.suppress(OSError):
-                saved[number] = os.dup(number)
-                os.dup2(null, number)
-        logging.disable()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        for number, before in saved.items():
-            os.dup2(before, number)
-            os.close(before)
-        os.close(null)

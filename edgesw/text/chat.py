@@ -13,8 +13,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-Message = Mapping[str, Any]
-"""`{"role": "user", "content": "..."}`"""
+from edgesw.text.chat_format import Message
 
 
 class _Generation(Extension):
@@ -83,6 +82,8 @@ def render_chat(
         return _compiled(template).render({"strftime_now": strftime_now, **tokens, **bound})
     except jinja2.TemplateError:
         raise
+    except MemoryError as error:
+        raise jinja2.TemplateError("it takes too much memory") from error
     except Exception as error:  # what a template raises on unexpected values: TypeError, KeyError, ...
         raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
 

@@ -5,13 +5,13 @@ It covers neither tools nor what follows the model's answer. edgesw.text.chat_fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from edgesw.text.chat import Message
-
+Message = Mapping[str, Any]
+"""`{"role": "user", "content": "..."}`"""
 Strip = Literal["none", "newlines", "space"]
 DATE = "\0"
 """Delimits a strftime pattern that the template fills with the current time."""

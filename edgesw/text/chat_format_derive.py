@@ -14,8 +14,8 @@ from itertools import pairwise, product, takewhile
 
 import jinja2
 
-from edgesw.text.chat import Message, render_chat
-from edgesw.text.chat_format import DATE, ChatFormat, Slot, Strip, Thought
+from edgesw.text.chat import render_chat
+from edgesw.text.chat_format import DATE, ChatFormat, Message, Slot, Strip, Thought
 
 _DATES = datetime(2024, 2, 9, 7, 5, 3), datetime(2031, 11, 30, 23, 59)
 

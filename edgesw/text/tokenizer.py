@@ -1,34 +1,42 @@
-"""Tokenizer: text to token ids and back, from the files of a package or checkpoint."""
+"""Tokenizer: text to token ids and back, from the files of a package or checkpoint.
+
+The files are downloaded, and a tokenizer can be made that hangs, fills the memory or ends the process. So it works in
+a process with limits, and what goes beyond them is one error that names the file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from tokenizers import Tokenizer as Backend
-
 from edgesw.errors import CheckpointError, EdgeswError, UsageError
-from edgesw.text.chat import Message, render_chat
-from edgesw.text.chat_format import ChatFormat
-from edgesw.text.chat_format_sandbox import derive_format_sandboxed
-from edgesw.text.tokenizer_files import (
-    TOKENIZER_FILES,
-    check_charsmaps,
-    read_table,
-    reading,
-    special_tokens,
-    stop_ids,
-    template_of,
-)
+from edgesw.system.bounded_process import Failed, Overrun, Restarted
+from edgesw.text.chat_format import ChatFormat, Message
+from edgesw.text.chat_sandbox import TEXT_PROCESS, derive_format_sandboxed, render_chat_sandboxed
+from edgesw.text.text_stream import TextStream
+from edgesw.text.tokenizer_files import LARGEST, TOKENIZER_FILES
 
-# Texts that show what is put around a text.
-_PROBES = ("a", "b c d e")
+SECONDS, SECONDS_A_MB = 10.0, 20.0
+"""The time limit of a call, and what each megabyte of text or files adds: twenty times what sound tokenizers take."""
+MEMORY, MEMORY_A_BYTE = 1 << 30, 2000
+"""What a call may allocate, and what each byte of a text adds."""
+FILE_MEMORY_A_BYTE = 100
+"""What each byte of tokenizer.json adds when it is loaded."""
+MOST, MOST_A_BYTE = 64 << 20, 100
+"""The longest answer in bytes, and what each byte of a text or token adds."""
+
+_numbers = itertools.count(1)
+_dropped: list[int] = []  # tokenizers that nobody has any more, and that the process still holds
 
 
 class Tokenizer:
-    """A model's tokenizer and chat template; `from_files` and `from_folder` create one."""
+    """A model's tokenizer and chat template; `from_files` and `from_folder` create one.
+
+    A call that a damaged tokenizer.json lets fail raises the error that `from_files` was given.
+    """
 
     bos_id: int | None
     """The token named BOS; None for models without one. Whether a text begins with it, `prefix_ids` says."""
@@ -42,20 +50,17 @@ class Tokenizer:
     """The number of tokens, including added ones. The model's embedding may be padded beyond it."""
     chat_template: str | None
 
-    def __init__(self, backend: Backend, settings: Mapping[str, Any], eos: Iterable[int], template: str | None) -> None:
-        """ValueError where what is put around a text depends on the text."""
-        self._backend = backend
-        backend.encode_special_tokens = settings.get("split_special_tokens") is True
-        self._names = special_tokens(settings)
-        self.bos_id, own = (self._id(self._names.get(f"{end}_token")) for end in ("bos", "eos"))
-        self.eos_ids = tuple(dict.fromkeys([*([] if own is None else [own]), *eos]))
-        around = {self._around(probe) for probe in _PROBES}
-        if len(around) > 1:
-            raise ValueError("its post-processor does more than put tokens before and after a text")
-        ((self.prefix_ids, self.suffix_ids),) = around
-        self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
-        self.chat_template = template
-        self._special_ids = frozenset(n for n, token in backend.get_added_tokens_decoder().items() if token.special)
+    def __init__(self, files: Mapping[str, bytes], where: str, error: type[EdgeswError]) -> None:
+        self._files, self._where, self._error = dict(files), where, error
+        self._number = next(_numbers)
+        weakref.finalize(self, _dropped.append, self._number).atexit = False
+        found = self._load()
+        self.bos_id, self.vocab_size = found["bos_id"], found["vocab_size"]
+        self.eos_ids, self.prefix_ids, self.suffix_ids = (
+            tuple(found[key]) for key in ("eos_ids", "prefix_ids", "suffix_ids")
+        )
+        self.chat_template, self._names = found["chat_template"], found["names"]
+        self._special_ids = frozenset(found["special_ids"])
 
     @classmethod
     def from_files(
@@ -65,48 +70,46 @@ class Tokenizer:
 
         Raises `error`, in one line that begins with `where`, for a missing or damaged file.
         """
-        if "tokenizer.json" not in files:
-            raise error(f"{where}: tokenizer.json is missing: {error.again}.")
-        with reading(where, error):
-            check_charsmaps(files["tokenizer.json"])
-            backend = Backend.from_str(files["tokenizer.json"].decode("utf-8"))
-            backend.no_truncation()
-            backend.no_padding()
-        settings = read_table(files, "special_tokens_map.json", where, error)
-        settings |= {
-            key: v for key, v in read_table(files, "tokenizer_config.json", where, error).items() if v is not None
-        }
-        eos = read_table(files, "generation_config.json", where, error).get("eos_token_id")
-        try:
-            file = files.get("chat_template.jinja")
-            template = template_of(settings.get("chat_template")) if file is None else file.decode("utf-8")
-        except UnicodeDecodeError as cause:
-            raise error(f"{where}: chat_template.jinja is damaged ({cause}): {error.again}.") from cause
-        with reading(where, error):
-            return cls(backend, settings, stop_ids(eos), template)
+        return cls({name: files[name] for name in TOKENIZER_FILES if name in files}, where, error)
 
     @classmethod
     def from_folder(cls, folder: str | Path, error: type[EdgeswError] = CheckpointError) -> Tokenizer:
         """A tokenizer from the folder of a checkpoint or of a package (pass PackageError). Raises as `from_files`."""
-        folder = Path(folder)
-        files = {name: (folder / name).read_bytes() for name in TOKENIZER_FILES if (folder / name).is_file()}
-        return cls.from_files(files, str(folder), error)
+        found = [path for name in TOKENIZER_FILES if (path := Path(folder) / name).is_file()]
+        for path in found:
+            if path.stat().st_size > LARGEST:
+                raise error(f"{folder}: {path.name} is larger than any tokenizer's: {error.again}.")
+        return cls.from_files({path.name: path.read_bytes() for path in found}, str(folder), error)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """The token ids of a text, as transformers gives them; special tokens written out in it are recognised.
 
         `add_special_tokens` puts `prefix_ids` and `suffix_ids` around it. A rendered chat has them already.
         """
-        ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        try:
+            size = len(text.encode("utf-8"))
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the text is not Unicode ({error.reason} at {error.start}): give it as UTF-8.") from error
+        given = {"text": text, "add_special_tokens": add_special_tokens}
+        ids: list[int] = self._ask("encode", given, "encoding a text", size)
         return ids
 
     def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of token ids, without special tokens unless `special` is set."""
-        return self._backend.decode(list(ids), skip_special_tokens=not special)
+        return self.decode_each([ids], special=special)[0]
+
+    def decode_each(self, each: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
+        """The texts of several sequences of token ids."""
+        numbers = [list(map(int, ids)) for ids in each]
+        texts: list[str] = self._ask(
+            "decode", {"ids": numbers, "special": special}, "decoding tokens", sum(map(len, numbers))
+        )
+        return texts
 
     def token(self, number: int) -> str | None:
         """The token with this id as the tokenizer's file spells it; None where there is none."""
-        return self._backend.id_to_token(number) if 0 <= number < 1 << 32 else None
+        text: str | None = self._ask("token", {"token": number}, "looking up a token", 1)
+        return text
 
     def stream(self, *, special: bool = False) -> TextStream:
         """A decoder for tokens that arrive one by one."""
@@ -116,61 +119,50 @@ class Tokenizer:
         """The prompt for a chat. Raises UsageError if the model has no template, or it refuses the messages."""
         if self.chat_template is None:
             raise UsageError("this model has no chat template: give a plain prompt, without --chat.")
-        try:
-            return render_chat(self.chat_template, messages, self._names, add_generation_prompt=add_generation_prompt)
-        except jinja2.TemplateError as error:
-            why = str(error).rstrip(".")
-            raise UsageError(
-                f"the model's chat template refuses these messages: {why}. Give a plain prompt."
-            ) from error
+        return render_chat_sandboxed(
+            self.chat_template, messages, self._names, self._where, add_generation_prompt=add_generation_prompt
+        )
 
     def chat_format(self) -> ChatFormat | None:
         """The model's chat template as a ChatFormat; None if there is no template or slots cannot express it."""
         return None if self.chat_template is None else derive_format_sandboxed(self.chat_template, self._names)
 
-    def _id(self, token: str | None) -> int | None:
-        return None if token is None else self._backend.token_to_id(token)
+    def _load(self) -> dict[str, Any]:
+        """Has the process load the files, and returns what it found in them."""
+        given = {
+            "number": self._number, "names": list(self._files), "where": self._where, "error": self._error.__name__,
+        }  # fmt: skip
+        size = sum(map(len, self._files.values()))
+        while True:
+            self._generation = TEXT_PROCESS.start()
+            try:
+                found, _ = TEXT_PROCESS.ask(
+                    "load", given, list(self._files.values()), seconds=SECONDS + SECONDS_A_MB * size / 1e6,
+                    memory=MEMORY + FILE_MEMORY_A_BYTE * size, most=MOST + MOST_A_BYTE * size,
+                    generation=self._generation,
+                )  # fmt: skip
+                return dict(found)
+            except Restarted:  # another thread's tokenizer has killed it in between
+                continue
+            except (Overrun, Failed) as error:
+                raise self._damaged("reading it", error) from error
 
-    def _around(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What is put before and after a text."""
-        bare, whole = (tuple(self.encode(text, add_special_tokens=add)) for add in (False, True))
-        for at in range(len(whole) - len(bare) + 1):
-            if whole[at : at + len(bare)] == bare:
-                return whole[:at], whole[at + len(bare) :]
-        raise ValueError("its post-processor changes a text's own tokens")
+    def _ask(self, call: str, given: dict[str, Any], doing: str, size: int) -> Any:
+        """What the process answers, which loads the files anew where it is another one by now."""
+        forgotten = [_dropped.pop() for _ in range(len(_dropped))]
+        given = {"number": self._number, **given, "forgotten": forgotten}
+        while True:
+            try:
+                answer, _ = TEXT_PROCESS.ask(
+                    call, given, seconds=SECONDS + SECONDS_A_MB * size / 1e6, memory=MEMORY + MEMORY_A_BYTE * size,
+                    most=MOST + MOST_A_BYTE * size, generation=self._generation,
+                )  # fmt: skip
+                return answer
+            except Restarted:
+                self._load()
+            except (Overrun, Failed) as error:
+                raise self._damaged(doing, error) from error
 
-
-class TextStream:
-    """Decodes token ids one by one into whole characters; what `push` and `end` return adds up to the decoded text."""
-
-    # A character has at most four bytes and a token at least one: this many tokens hold at least one whole character.
-    _LONGEST = 4
-
-    def __init__(self, tokenizer: Tokenizer, skipped: frozenset[int]) -> None:
-        self._tokenizer, self._skipped = tokenizer, skipped
-        # The last tokens whose text was returned: context, as decoders treat the beginning of a text differently.
-        self._shown: list[int] = []
-        self._held: list[int] = []  # tokens whose text was not returned yet
-
-    def push(self, token: int) -> str:
-        """The text that this token completes; empty while a character is incomplete."""
-        if token in self._skipped:
-            return ""
-        self._held.append(token)
-        text = self._pending()
-        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(self._held) < self._LONGEST:
-            return ""
-        return self._out(text)
-
-    def end(self) -> str:
-        """The rest of the text: empty, unless the last character was never completed."""
-        return self._out(self._pending())
-
-    def _pending(self) -> str:
-        before = self._tokenizer.decode(self._shown, special=True)
-        return self._tokenizer.decode(self._shown + self._held, special=True)[len(before) :]
-
-    def _out(self, text: str) -> str:
-        # A token without text of its own (the space that begins a text) remains context for the next.
-        self._shown, self._held = (self._held if text else self._shown + self._held), []
-        return text
+    def _damaged(self, doing: str, why: Exception) -> EdgeswError:
+        said = f"{doing} {why}" if isinstance(why, Overrun) else f"{doing}: {why}"
+        return self._error(f"{self._where}: tokenizer.json is damaged ({said}): {self._error.again}.")

@@ -9,7 +9,6 @@ from typing import Any
 
 from edgesw.errors import EdgeswError
 from edgesw.files.json_file import parse_json
-from edgesw.text.charsmap import check_charsmap
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -18,6 +17,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "generation_config.json",
 )
+LARGEST = 256 << 20
+"""More bytes than any file of a tokenizer has: the largest that are published have 35 MB."""
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The special tokens that tokenizer_config.json names."""
 
@@ -31,7 +32,8 @@ def reading(where: str, error: type[EdgeswError]) -> Iterator[None]:
         # The library raises plain Exception, and panics with a class of its own that is none.
         if not isinstance(cause, Exception) and type(cause).__name__ != "PanicException":
             raise
-        raise error(f"{where}: tokenizer.json is damaged ({' '.join(str(cause).split())}): {error.again}.") from cause
+        said = "reading it takes too much memory" if isinstance(cause, MemoryError) else " ".join(str(cause).split())
+        raise error(f"{where}: tokenizer.json is damaged ({said}): {error.again}.") from cause
 
 
 def stop_ids(value: Any) -> tuple[int, ...]:
@@ -45,6 +47,8 @@ def check_charsmaps(content: bytes) -> None:
     # Parsing takes a tenth of a second: only files with such a table, or its name spelled in escapes, are parsed.
     if b"precompiled_charsmap" not in content and b"\\u00" not in content:
         return
+    from edgesw.text.charsmap import check_charsmap  # imports numpy, which few tokenizers need
+
     places = [parse_json(content)]
     while places:
         place = places.pop()

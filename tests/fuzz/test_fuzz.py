@@ -10,12 +10,13 @@ import hypothesis
 import pytest
 from guard import limits, read_safely
 from readers import READERS, SOUND, Reader
+from tokenizer_readers import TOKENIZER_READERS
 
 FEW = 300
 SEED_PHASES = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
 
 
-@pytest.fixture(params=READERS, ids=lambda reader: reader.name)
+@pytest.fixture(params=[*READERS, *TOKENIZER_READERS], ids=lambda reader: reader.name)
 def reader(request: pytest.FixtureRequest) -> Reader:
     found: Reader = request.param
     return found

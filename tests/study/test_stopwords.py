@@ -54,7 +54,7 @@ def test_a_tokenizer_that_puts_a_space_in_front_of_a_text_has_its_words_found() 
             pre_tokenizers.Split(",", "isolated"),
         ]
     )
-    known, unknown = stopwords.single_tokens(Tokenizer(backend, {}, (), None))
+    known, unknown = stopwords.single_tokens(Tokenizer.from_files({"tokenizer.json": backend.to_str().encode()}))
     assert known[" the"] == 1 and known[","] == 3
     assert " ," in unknown, "a space and a comma are two tokens here"
     assert set(known) | set(unknown) == set(stopwords.WORDS)

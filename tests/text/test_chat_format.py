@@ -18,7 +18,7 @@ from test_tokenizer import CONFIG, built, byte_level
 from edgesw.files.type_check import structure
 from edgesw.text.chat_format import ChatFormat
 from edgesw.text.chat_format_derive import derive_format
-from edgesw.text.chat_format_sandbox import derive_format_sandboxed
+from edgesw.text.chat_sandbox import derive_format_sandboxed
 from edgesw.text.tokenizer import Tokenizer
 
 NOW = datetime(2025, 3, 4, 5, 6, 7)

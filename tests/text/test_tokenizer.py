@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from edgesw.errors import CheckpointError, PackageError, UsageError
+from edgesw.system.bounded_process import Failed
+from edgesw.text.chat_sandbox import TEXT_PROCESS
 from edgesw.text.tokenizer import Tokenizer
 
 TEXT = "Zoé said: “naïve” 日本語 👩‍👧 🎉!\n"
@@ -147,6 +151,56 @@ def test_an_unfinished_character_at_the_end_is_returned() -> None:
     assert stream.push(made.encode("é", add_special_tokens=False)[0]) == ""
     assert stream.end() == "\ufffd"
     assert stream.end() == ""
+
+
+def test_a_tokenizer_outlives_one_that_crashes() -> None:
+    """Both are in one process: the sound one is read again, and nobody notices."""
+    sound = built()
+    backend = json.loads(byte_level())
+    blow_up = {"type": "Replace", "pattern": {"Regex": "."}, "content": "a" * 1000}
+    backend["decoder"] = {"type": "Sequence", "decoders": [blow_up] * 4}
+    stream = sound.stream()
+    parts = [stream.push(number) for number in sound.encode("né")]
+    hostile = built(lambda: json.dumps(backend).encode())
+    with pytest.raises(
+        CheckpointError, match=r"tokenizer\.json is damaged \(decoding tokens crashes or takes more than"
+    ):
+        hostile.decode([65, 66])
+    assert hostile.encode("ab") == sound.encode("ab"), "it cannot decode, but is what it was"
+    parts += [stream.push(number) for number in sound.encode("!")]
+    assert "".join(parts) + stream.end() == "né!"
+
+
+def test_tokenizers_that_nobody_has_any_more_are_forgotten() -> None:
+    """A service that opens packages all day would fill the memory of the process that holds their tokenizers."""
+    kept, dropped = built(), built()
+
+    def asked(number: int) -> Any:
+        given = {"number": number, "token": 65, "forgotten": []}
+        return TEXT_PROCESS.ask("token", given, seconds=60, memory=1 << 30, most=1 << 20)[0]
+
+    number = dropped._number
+    assert asked(number) == dropped.token(65)
+    del dropped
+    gc.collect()
+    kept.token(65)
+    with pytest.raises(Failed):
+        asked(number)
+
+
+def test_tokenizers_of_several_threads_do_not_mix_up() -> None:
+    """Each gets the answer to its own question."""
+    made = [built(), built(sentencepiece)]
+    with ThreadPoolExecutor(8) as pool:
+        texts = [f"{number} a b {number}" for number in range(200)]
+        found = list(pool.map(lambda text: made[len(text) % 2].encode(text), texts))
+    assert found == [made[len(text) % 2].encode(text) for text in texts]
+
+
+def test_a_text_that_is_not_unicode_is_no_fault_of_the_tokenizers() -> None:
+    """A prompt in another encoding arrives from the shell with halves of characters."""
+    with pytest.raises(UsageError, match="the text is not Unicode"):
+        built().encode("na\udcefve")
 
 
 TEMPLATE = """{{ bos_token }}
