@@ -13,30 +13,20 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import edgesw
 from edgesw import errors
+from edgesw.system.safe_python import NEUTRAL_FOLDER, child_command
 from edgesw.system.sizes import format_size
 
 START_SECONDS = 120.0
 """How long a process may take to import what it works with."""
-# Where memory has to be watched, and the answer's own size: what a process answers is not trusted either.
 _WATCHED = sys.platform == "darwin"  # macOS knows RLIMIT_AS, but does not enforce it
 _WATCH_SECONDS = 0.2
 _HELD = 1 << 30  # what a watched process may have of former calls: to look at it before each would take milliseconds
 _HEAD = 8
 # One thread each: a limit on processor time then means what it says, and numpy maps no memory for others.
 _ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_SAFE = ["-P"] if sys.version_info >= (3, 11) else []
-# The child's module path, without the current folder: a download may have modules of its own in it.
-_PROGRAM = (
-    "import sys; paths = [path for path in sys.path if path]; "
-    "at = next((n for n, path in enumerate(paths) if path.endswith('-packages')), len(paths)); "
-    "sys.path[:] = [*paths[:at], sys.argv[2], *paths[at:]]; "
-    "import runpy; del sys.argv[2]; runpy.run_module(sys.argv.pop(1), run_name='__main__')"
-)
 
 
 class Overrun(Exception):
@@ -49,11 +39,6 @@ class Restarted(Overrun):
 
 class Failed(Exception):
     """The process raised an error that is none of ours. The message is what that said."""
-
-
-def child_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of edgesw in a Python of its own, to be started in the folder `/`."""
-    return [sys.executable, *_SAFE, "-c", _PROGRAM, module, str(Path(edgesw.__file__).parents[1]), *arguments]
 
 
 class BoundedProcess:
@@ -118,14 +103,15 @@ class BoundedProcess:
     def _start(self) -> None:
         if self._process is not None and self._owner != os.getpid():  # a fork of this process: the child is not its own
             self._process = None
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             return
+        self._kill()  # it ended by itself, without a call: the system may have been short of memory
         if self.generation == 0:
             atexit.register(self.close)
         # A session of its own: Ctrl-C is this process's to handle.
         self._process = subprocess.Popen(
-            child_command("edgesw.system.bounded_child", self._module), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, cwd="/", env={**os.environ, **_ENVIRONMENT}, start_new_session=True, bufsize=0,
+            child_command("edgesw.system.bounded_child", self._module), cwd=NEUTRAL_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, env={**os.environ, **_ENVIRONMENT}, start_new_session=True, bufsize=0,
         )  # fmt: skip
         self._owner, self._ready = os.getpid(), False
         self.generation += 1

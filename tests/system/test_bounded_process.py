@@ -124,6 +124,14 @@ def test_arguments_that_are_no_json_leave_the_process_alone(process: BoundedProc
     assert ask(process, "answer")["pid"] == before
 
 
+def test_a_process_that_ended_between_two_calls_is_replaced_in_silence(process: BoundedProcess) -> None:
+    """A system short of memory kills the one that does nothing: no file is to blame for that."""
+    before = ask(process, "answer")["pid"]
+    os.kill(before, signal.SIGKILL)
+    time.sleep(0.2)
+    assert ask(process, "answer")["pid"] != before
+
+
 def test_a_process_started_anew_is_not_taken_for_the_former(process: BoundedProcess) -> None:
     """It has nothing of what was loaded there."""
     first = process.start()
@@ -140,7 +148,7 @@ def test_modules_of_the_current_folder_are_not_imported(
     for name in ("json", "struct", "signal", "runpy", "tokenizers", "sitecustomize", "edgesw"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')")
     if not safe:
-        monkeypatch.setattr("edgesw.system.bounded_process._SAFE", [])
+        monkeypatch.setattr("edgesw.system.safe_python._SAFE", [])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"] + os.pathsep)  # an empty entry means the current folder
     found = ask(process, "answer")
