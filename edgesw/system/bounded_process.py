@@ -111,7 +111,8 @@ class BoundedProcess:
         # A session of its own: Ctrl-C is this process's to handle.
         self._process = subprocess.Popen(
             child_command("edgesw.system.bounded_child", self._module), cwd=NEUTRAL_FOLDER,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, **_ENVIRONMENT}, start_new_session=True, bufsize=0,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+            env={**os.environ, **_ENVIRONMENT}, start_new_session=True,
         )  # fmt: skip
         self._owner, self._ready = os.getpid(), False
         self.generation += 1
