@@ -21,7 +21,6 @@ from edgesw.system.sizes import format_size
 
 START_SECONDS = 120.0
 """How long a process may take to import what it works with."""
-# Where memory has to be watched, and the answer's own size: what a process answers is not trusted either.
 _WATCHED = sys.platform == "darwin"  # macOS knows RLIMIT_AS, but does not enforce it
 _WATCH_SECONDS = 0.2
 _HELD = 1 << 30  # what a watched process may have of former calls: to look at it before each would take milliseconds
@@ -104,8 +103,9 @@ class BoundedProcess:
     def _start(self) -> None:
         if self._process is not None and self._owner != os.getpid():  # a fork of this process: the child is not its own
             self._process = None
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             return
+        self._kill()  # it ended by itself, without a call: the system may have been short of memory
         if self.generation == 0:
             atexit.register(self.close)
         # A session of its own: Ctrl-C is this process's to handle.

@@ -124,6 +124,14 @@ def test_arguments_that_are_no_json_leave_the_process_alone(process: BoundedProc
     assert ask(process, "answer")["pid"] == before
 
 
+def test_a_process_that_ended_between_two_calls_is_replaced_in_silence(process: BoundedProcess) -> None:
+    """A system short of memory kills the one that does nothing: no file is to blame for that."""
+    before = ask(process, "answer")["pid"]
+    os.kill(before, signal.SIGKILL)
+    time.sleep(0.2)
+    assert ask(process, "answer")["pid"] != before
+
+
 def test_a_process_started_anew_is_not_taken_for_the_former(process: BoundedProcess) -> None:
     """It has nothing of what was loaded there."""
     first = process.start()
