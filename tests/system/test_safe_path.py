@@ -61,7 +61,7 @@ slow = pytest.mark.slow
         pytest.param(("validate", "PACKAGE", "--against", "MODEL", "--windows", 1, "--tokens", 8), marks=slow),
         ("generate", "PACKAGE", "The", "--chat", "--max-tokens", 1),
         ("inspect", "PACKAGE"),
-        ("doctor",),
+        pytest.param(("doctor",), marks=slow),
     ],
     ids=lambda words: " ".join(map(str, words)),
 )
