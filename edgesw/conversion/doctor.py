@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesw import __version__
-from edgesw.system.findings import Finding, needed_library, optional_library
+from edgesw.system.findings import Finding, needed_library
 from edgesw.system.machine import available_memory, free_disk, machine
 from edgesw.targets.registry import TARGETS
 
 # Libraries without which nothing is converted, besides those of the targets, and what each is for.
-NEEDED = {"torch": "forward passes", "numba": "compression"}
-# What only some things need; edgesw never loads these itself.
-OPTIONAL = {"transformers": "needed only by the tests"}
+NEEDED = {"torch": "forward passes", "numba": "compression", "transformers": "reading configs and tokenizers"}
+# Looked up and not loaded, which would take seconds.
+UNLOADED = ("transformers",)
 HUB_SECONDS = 3
 
 
@@ -48,8 +48,7 @@ def diagnose() -> Diagnosis:
     try:
         findings = (
             Finding("edgesw", True, __version__),
-            *(needed_library(name, purpose) for name, purpose in needed.items()),
-            *(optional_library(name, without, load=False) for name, without in OPTIONAL.items()),
+            *(needed_library(name, purpose, load=name not in UNLOADED) for name, purpose in needed.items()),
             *(finding for target in TARGETS.values() for finding in target.findings()),
             hub(),
         )

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from edgesw.decoder.names import TensorName
 from edgesw.decoder.spec import DecoderSpec
-from edgesw.errors import PackageError
+from edgesw.errors import PackageError, first_line
 from edgesw.formats.correction_names import CODES, FUSED, NARROW, ONNX, SCALES, ZERO_POINTS
 from edgesw.runtime.decoded import decoded
 
@@ -18,13 +19,16 @@ class OnnxMatrices:
     """The `PackageMatrices` of a model.onnx, found by the names of initializers."""
 
     def __init__(self, path: Path, spec: DecoderSpec, inputs_zeroed: bool) -> None:
-        """`inputs_zeroed`: the dense part of a matrix gets zeros for held-out columns."""
+        """`inputs_zeroed`: the dense part of a matrix gets zeros for held-out columns. PackageError if damaged."""
         import onnx
 
-        graph = onnx.load(path, load_external_data=False).graph
+        try:
+            graph = onnx.load(path, load_external_data=False).graph
+        except (OSError, ValueError, TypeError, DecodeError) as error:
+            raise PackageError(f"{path} cannot be read as ONNX ({first_line(error)}): convert again.") from error
         self._path, self._spec, self._inputs_zeroed = path, spec, inputs_zeroed
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
-        self._products = {node.input[1]: node for node in graph.node if node.op_type == "MatMulNBits"}
+        self._products = {node.input[1]: node for node in graph.node if _is_product(node)}
 
     def matrix(self, name: str) -> np.ndarray:
         return decoded(self._path, name, self._spec.matrix_shape(name), lambda: self._matrix(name))
@@ -87,6 +91,10 @@ class OnnxMatrices:
         if uses_external_data(tensor):
             load_external_data_for_tensor(tensor, str(self._path.parent))
         return onnx.numpy_helper.to_array(tensor)
+
+
+def _is_product(node: Any) -> bool:
+    return node.op_type == "MatMulNBits" and len(node.input) > 1
 
 
 def unpack_bits(packed: np.ndarray, bits: int) -> np.ndarray:

@@ -22,9 +22,10 @@ class Finding:
     """If conversions need it: what is wrong and what to do about it."""
 
 
-def needed_library(name: str, purpose: str) -> Finding:
-    """Looks for a library that conversions need."""
-    version, why = _load(name)
+def needed_library(name: str, purpose: str, *, load: bool = True) -> Finding:
+    """Looks for a library that conversions need. With `load` False it is not imported, and only its version is looked
+    up."""
+    version, why = _load(name) if load else (installed_version(name), None)
     if version is None:
         return Finding(name, False, "not installed", f"{name} is not installed ({purpose}): pip install {name}.")
     if why is not None:
@@ -33,10 +34,9 @@ def needed_library(name: str, purpose: str) -> Finding:
     return Finding(name, True, version)
 
 
-def optional_library(name: str, without: str, *, load: bool = True) -> Finding:
-    """Looks for a library that not everything needs. `without` is the consequence of its absence. With `load`
-    False the library is not imported, and only its version is looked up."""
-    version, why = _load(name) if load else (installed_version(name), None)
+def optional_library(name: str, without: str) -> Finding:
+    """Looks for a library that not everything needs. `without` is the consequence of its absence."""
+    version, why = _load(name)
     if version is None:
         return Finding(name, False, f"not installed: {without}")
     return Finding(name, why is None, version if why is None else f"{version}, does not load: {why}")

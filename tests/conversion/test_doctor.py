@@ -22,7 +22,9 @@ from edgesw.conversion.doctor import Finding, _ask_hub, diagnose
 from edgesw.conversion.plans import make_plans
 from edgesw.conversion.requirements import fit_model
 from edgesw.conversion.settings import Settings
+from edgesw.system.findings import optional_library
 from edgesw.system.machine import available_memory, free_disk, meminfo_bytes, vm_stat_bytes
+from edgesw.targets.onnx import OnnxTarget
 from edgesw.targets.registry import TARGETS
 
 LLAMA: dict[str, Any] = {
@@ -95,7 +97,8 @@ def test_what_is_missing_is_one_line_that_says_what_to_do(
 
 def test_what_only_some_want_is_no_fault(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the exit code could not be gated on where onnxruntime-genai has no wheel."""
-    monkeypatch.setattr(doctor, "OPTIONAL", {"absent-library": "nobody minds"})
+    absent = optional_library("absent-library", "nobody minds")
+    monkeypatch.setattr(OnnxTarget, "findings", lambda self: iter([absent]))
     ran = edgesw("doctor")
     assert ran.code == 0 and "not installed: nobody minds" in ran.out
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import hostile
 import numpy as np
+import onnx_model
 import tiny_families
 from chat_templates import CHATML
 from gguf_fields import Metadata, fields_of, file_of
@@ -512,4 +513,5 @@ READERS = (
         _write_mlpackage,
         _read_mlpackage,
     ),
+    Reader("onnx", lambda folder: None, onnx_model.INPUTS, onnx_model.write, onnx_model.read),
 )

@@ -72,7 +72,7 @@ def test_a_hostile_file_is_refused_in_one_line(reader: Reader, folder: Path) -> 
     "many", [pytest.param(2_000, marks=pytest.mark.slow), pytest.param(20_000, marks=pytest.mark.nightly)]
 )
 def test_thousands_of_hostile_files(many: int, reader: Reader, folder: Path) -> None:
-    """The same for so many that rare damage is among it. 120,000 in all take twenty minutes."""
+    """The same for so many that rare damage is among it. 200,000 in all take half an hour."""
     read, refused = fuzz(reader, folder, many)
     print(f"{reader.name}: {read} inputs, {refused} of them refused")  # shown by `pytest -rP`
     assert read >= many
