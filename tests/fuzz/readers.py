@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import hostile
+import hostile_onnx
 import numpy as np
-import onnx_model
 import tiny_families
 from chat_templates import CHATML
 from gguf_fields import Metadata, fields_of, file_of
@@ -513,5 +513,5 @@ READERS = (
         _write_mlpackage,
         _read_mlpackage,
     ),
-    Reader("onnx", lambda folder: None, onnx_model.INPUTS, onnx_model.write, onnx_model.read),
+    Reader("onnx", lambda folder: None, hostile_onnx.INPUTS, hostile_onnx.write, hostile_onnx.read),
 )
