@@ -38,11 +38,11 @@ def test_an_answer_takes_this_much_processor_time(words: str, seconds: float) ->
 
 @pytest.mark.slow
 def test_doctor_does_not_wait_for_a_hub_that_is_silent() -> None:
-    """It asks while it looks at the libraries, and gives up in time: in 5 s, or hardly after a machine that is busy has
-    looked at the libraries alone."""
-    alone = min(timed("doctor", HF_HUB_OFFLINE="1")[1] for _ in range(2))
+    """It asks while it looks at the libraries, and gives up in time: in 5 s, and in as much more as the machine, busy
+    with other programs, takes for a second of processor time."""
+    used, alone, _ = min(timed("doctor", HF_HUB_OFFLINE="1") for _ in range(2))
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call and says nothing
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         found = [timed("doctor", HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0") for _ in range(2)]
-    assert min(took for _, took, _ in found) < max(5, 1.3 * alone), found
+    assert min(took for _, took, _ in found) < 5 * max(1, alone / used), found
     assert all("does not answer" in out for _, _, out in found)
