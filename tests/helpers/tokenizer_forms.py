@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ TEMPLATES = {
     "undefined": "{{ bos_token + sep_token }}{{ messages[0].content }}",
 }
 
+# Before this version keys of a message that are None, and reasoning, were left to the template.
+_IS_NEWER = tuple(map(int, version("transformers").split(".")[:2])) >= (5, 23)
+_NEWER: dict[str, Any] = {"tool_calls": None, "reasoning": "because"} if _IS_NEWER else {}
 CHATS: tuple[list[dict[str, Any]], ...] = (
     [{"role": "user", "content": "Hello <there> & 'you'"}],
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": " two\nlines "}],
@@ -85,11 +89,12 @@ CHATS: tuple[list[dict[str, Any]], ...] = (
             "role": "user",
             "content": [{"type": "text", "text": "one"}, {"type": "image"}, {"type": "text", "text": "two"}],
         },
-        {"role": "assistant", "content": "done", "tool_calls": None, "reasoning": "because"},
+        {"role": "assistant", "content": "done", **_NEWER},
         {"role": "user", "content": "日本語"},
     ],
-    [{"role": "user", "content": None}],
 )
+if _NEWER:
+    CHATS = (*CHATS, [{"role": "user", "content": None}])
 
 
 @dataclass(frozen=True)
