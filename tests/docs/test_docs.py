@@ -124,7 +124,8 @@ def test_every_command_that_is_written_out_parses() -> None:
         words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line, comments=True)[1:]]
         try:
             command, arguments = command_of(words)
-            command.make_context(line, arguments)
+            # With its parent: a command keeps the names of its help option from the first context that it is in.
+            command.make_context(line, arguments, parent=click.Context(cli, **cli.context_settings))
         except (AssertionError, click.ClickException) as error:
             pytest.fail(f"{page}: {line}: {error}")
 
