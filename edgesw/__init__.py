@@ -132,10 +132,9 @@ def validate(
 
     `text` is a UTF-8 file, "wikitext2" (fetched from the hub), or None for the text that ships. `against` is the float
     model, by default the one the package was made from; another one is refused unless `other_model` is set. Each of
-    `targets` (default: all) is measured over `windows`
-    windows of `tokens` tokens and passes if its perplexity is at most `max_increase` (0.2: 20%) above the float
-    model's. `details` adds samples and the error of each matrix. `runtime` are further keyword arguments of
-    `edgesw.validation.validate.validate`: precision, compute, cpus.
+    `targets` (default: all) is measured over `windows` windows of `tokens` tokens and passes if its perplexity is at
+    most `max_increase` (0.2: 20%) above the float model's. `details` adds samples and the error of each matrix.
+    `runtime` are further keyword arguments of `edgesw.validation.validate.validate`: precision, compute, cpus.
     """
     from edgesw.text.texts import load_text
     from edgesw.validation.validate import validate as run

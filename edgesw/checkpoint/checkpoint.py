@@ -22,7 +22,7 @@ from edgesw.checkpoint.reader import Rows, TensorReader, all_finite
 from edgesw.checkpoint.safetensors import SafetensorsReader
 from edgesw.checkpoint.source import Source, resolve
 from edgesw.checkpoint.stored_names import LEFTOVERS, absent_biases, refuse_other_kinds, stored_names
-from edgesw.checkpoint.tied_head import head_of, same_table, same_values
+from edgesw.checkpoint.tied_head import Head, head_of, same_table, same_values
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UnsupportedError
 from edgesw.families.family import Family
@@ -187,8 +187,7 @@ def _open_safetensors(source: Source) -> Checkpoint:
         name: replace(place, name=stored.get(place.name, place.name))
         for name, place in find_places(family, spec, hf_place).items()
     }
-    if head.table is not None:
-        places["embed_tokens"] = replace(places["embed_tokens"], name=head.table)
+    _use_table(places, head)
     biases = f"the config announces biases of {', '.join(absent)} that are not stored: zero, as by transformers"
     notes = (reader.note, head.note, biases if absent else None)
     checkpoint = Checkpoint(
@@ -206,14 +205,19 @@ def _open_gguf(source: Source) -> Checkpoint:
     head = head_of(reader, embedding, lm_head, spec.tied_head, same_table)
     spec = replace(spec, tied_head=head.tied)
     places = find_places(family, spec, gguf_place)
-    if head.table is not None:
-        places["embed_tokens"] = replace(places["embed_tokens"], name=head.table)
+    _use_table(places, head)
     checkpoint = Checkpoint(
         source, spec, config, reader, places, lambda: bounded_tokenizer_from_gguf(reader.metadata, str(source.path)),
         tuple(filter(None, (head.note,))),
     )  # fmt: skip
     checkpoint.check((*LEFTOVERS, *family.ignored), head.spare)
     return checkpoint
+
+
+def _use_table(places: dict[str, Place], head: Head) -> None:
+    """Lets the embedding be read from the tensor that is both embedding and head."""
+    if head.table is not None:
+        places["embed_tokens"] = replace(places["embed_tokens"], name=head.table)
 
 
 def _tokenizer_files(folder: Path, config: dict[str, Any]) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from edgesw.system.machine import own_cache
 KEPT = 64
 """How many checkpoints are remembered: the latest ones."""
 MOST_BYTES = 4 << 20
-"""A larger file is none of ours."""
+"""A larger file was not written by edgesw."""
 TICK_NS = 50_000_000
 """Longer than the clocks of file systems tick: a file that was changed later than this may change again unseen."""
 

@@ -16,7 +16,7 @@ from edgesw.errors import CheckpointError, EdgeswError, UsageError, near_names
 from edgesw.files.json_file import read_json
 from edgesw.recipes.recipes import Recipe, RecipePackage, all_recipes, load_recipe
 
-_PICKLES = "pickled weights (.bin, .pt, .pth) can run code when loaded and are refused"
+_PICKLES = "Pickled weights (.bin, .pt, .pth) can run code when loaded and are refused"
 _TO_SAFETENSORS = (
     "If you trust them, convert them to safetensors: "
     "AutoModelForCausalLM.from_pretrained(MODEL).save_pretrained(NEW_FOLDER)"
@@ -143,7 +143,7 @@ def _check_folder(folder: Path, weights: bool) -> None:
     if weights and not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
         if pickles:
-            raise UsageError(f"folder '{folder}' has only {pickles[0]}: {_PICKLES}. {_TO_SAFETENSORS}")
+            raise UsageError(f"folder '{folder}' has only {pickles[0]}. {_PICKLES}. {_TO_SAFETENSORS}")
         if not any(folder.glob("*.safetensors.index.json")):
             raise CheckpointError(f"folder '{folder}' has a config.json but no safetensors files: download them too.")
 
@@ -189,7 +189,7 @@ def _from_hub(name: str, hub_id: str, revision: str | None, recipe: Recipe | Non
     if weights and not any(folder.glob("*.safetensors")):
         raise CheckpointError(
             f"'{hub_id}' has no safetensors files, neither in the cache nor on the hub: go online if the cache is "
-            f"incomplete. Does it have other files? {_PICKLES[0].upper()}{_PICKLES[1:]}. {_TO_SAFETENSORS}"
+            f"incomplete. Does it have other files? {_PICKLES}. {_TO_SAFETENSORS}"
         )
     _check_folder(folder, weights)
     return Source(name, "safetensors", folder, f"hub {hub_id}", commit, recipe)

@@ -37,9 +37,7 @@ def stored_names(stored: Collection[str], wanted: Iterable[str], where: str) -> 
     out, as transformers accepts both. CheckpointError where two of the file's names mean one tensor."""
     known, found = set(wanted), dict[str, str]()
     for name in sorted(stored):
-        means = next((each for each in (name.removeprefix(PREFIX), PREFIX + name, name) if each in known), None)
-        if name in known:
-            means = name
+        means = next((each for each in (name, name.removeprefix(PREFIX), PREFIX + name) if each in known), None)
         if means is None:
             continue
         if means in found:

@@ -44,7 +44,7 @@ def head_of(
     are stored once."""
     if embedding is None or head is None:
         return Head(tied, table=head if tied else None)
-    if reader.shape(embedding) == reader.shape(head) and same(reader, embedding, head):
+    if same(reader, embedding, head):
         keep, spare = sorted((embedding, head), key=lambda name: -(bits_of(reader, name) or 0))
         kinds = reader.type_name(keep), reader.type_name(spare)
         twice = f"'{keep}' ({kinds[0]}) and '{spare}' ({kinds[1]}) are one table: the former is used for both"

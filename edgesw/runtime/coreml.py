@@ -126,7 +126,7 @@ def open_coreml(
     """Opens the package in Core ML on a Mac, on the units `compute`, or None for those that it is made for, and
     elsewhere in the interpreter, which computes in `precision` (float16 or float32). Not `corrected`: the functions
     without what is held out, which only a package with an ablation has. Without `keep_weights` the interpreter decodes
-    weights anew at each call."""
+    weights again at each call."""
     parts = [(package, read_interface(package)) for package in packages(path)]
     runtime = "Core ML" if sys.platform == "darwin" else f"MIL interpreter ({precision})"
 

@@ -38,14 +38,14 @@ class Restarted(Overrun):
 
 
 class Failed(Exception):
-    """The process raised an error that is none of ours. The message is what that said."""
+    """The process raised an error of another library. The message is that error's."""
 
 
 class BoundedProcess:
     """A process that answers calls of the HANDLERS in `module`, one at a time; see edgesw.system.bounded_child.
 
     It is started by the first call, or by `start`, ahead of time; killed when it takes too long or more memory than it
-    may, or when this process ends; and started anew by the next call.
+    may, or when this process ends; and started again by the next call.
     """
 
     def __init__(self, module: str) -> None:
