@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cache
 
 from edgesw.errors import UsageError
 
@@ -34,7 +36,9 @@ class Capabilities:
         return wanted
 
 
+@cache
 def nearest_divisor(axis: int, group: float) -> int:
-    """The divisor of `axis` nearest to `group` by ratio."""
-    divisors = [n for n in range(1, axis + 1) if axis % n == 0]
+    """The divisor of `axis` nearest to `group` by ratio, the smaller of two as near."""
+    small = [n for n in range(1, math.isqrt(axis) + 1) if axis % n == 0]
+    divisors = sorted({*small, *(axis // n for n in small)})
     return min(divisors, key=lambda n: max(n / group, group / n))

@@ -11,7 +11,13 @@ from edgesw.package.manifest import read_manifest
 
 
 @pytest.mark.parametrize(
-    ("target", "ranges"), [("onnx", "per-token"), ("onnx", "per-tensor"), ("onnx", "static"), ("coreml", "static")]
+    ("target", "ranges"),
+    [
+        ("onnx", "per-token"),
+        pytest.param("onnx", "per-tensor", marks=pytest.mark.slow),
+        ("onnx", "static"),
+        ("coreml", "static"),
+    ],
 )
 def test_a_package_keeps_its_perplexity(target: str, ranges: str, tiny_llama: Path, tmp_path: Path) -> None:
     """The tiny model has a super activation of thousands: the range of all inputs, unless it is held out."""

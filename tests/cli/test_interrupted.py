@@ -43,6 +43,7 @@ def converting(model: Path, output: Path, target: str, until: str) -> Iterator[s
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_leaves_no_package_and_the_next_one_cleans_up(
     slow_model: Path, tiny_llama: Path, tmp_path: Path
 ) -> None:
@@ -107,9 +108,9 @@ def test_an_interruption_that_compiled_code_renames_is_resumed_too(
             raise error
 
     with pytest.raises(type(error)):
-        library.convert(tiny_llama, output, library.Settings(("onnx",)), progress=interrupt)
+        library.convert(tiny_llama, output, library.Settings(("onnx",), calibration="none"), progress=interrupt)
     assert leaves_cache(output) and not output.exists()
-    library.convert(tiny_llama, output, library.Settings(("onnx",)))
+    library.convert(tiny_llama, output, library.Settings(("onnx",), calibration="none"))
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
 
 
@@ -122,7 +123,9 @@ def test_an_error_leaves_nothing(error: Exception, tiny_llama: Path, tmp_path: P
             raise error
 
     with pytest.raises(type(error)):
-        library.convert(tiny_llama, tmp_path / "package", library.Settings(("onnx",)), progress=fail)
+        library.convert(
+            tiny_llama, tmp_path / "package", library.Settings(("onnx",), calibration="none"), progress=fail
+        )
     assert list(tmp_path.iterdir()) == []
 
 

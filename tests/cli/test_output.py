@@ -25,7 +25,14 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "words",
-    ["recipes list", "recipes list --json", "--help", "recipes show mistral-7b", "inspect PACKAGE", "verify PACKAGE"],
+    [
+        "recipes list",
+        "--help",
+        "verify PACKAGE",
+        pytest.param("recipes list --json", marks=pytest.mark.slow),
+        pytest.param("recipes show mistral-7b", marks=pytest.mark.slow),
+        pytest.param("inspect PACKAGE", marks=pytest.mark.slow),
+    ],
 )
 def test_a_reader_that_leaves_is_no_error(words: str, tiny_package: Path) -> None:
     """`edgesw ... | head -1` under `set -o pipefail` would fail for some commands, at times, and not for others."""
@@ -66,7 +73,9 @@ def test_a_full_disk_is_told_without_an_option_that_the_command_lacks(tiny_packa
     assert "-o" not in ran.stderr
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding", ["latin-1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ascii", "utf-8"))]
+)
 def test_characters_that_the_encoding_lacks_are_escaped(encoding: str, tiny_package: Path, tmp_path: Path) -> None:
     """In a terminal with another encoding the name of a folder would end the command."""
     package = tmp_path / "模型…"

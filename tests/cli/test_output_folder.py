@@ -18,7 +18,7 @@ from edgesw.package.publish import check_files
 
 
 def convert(model: Path, output: Path, *more: str, target: str = "onnx") -> list[object]:
-    return ["convert", model, "--target", target, "-o", output, *more]
+    return ["convert", model, "--target", target, "--calibrate", "none", "-o", output, *more]
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ def test_the_same_command_goes_on(model: Path, whole: Path, killed: Path, tmp_pa
     assert_goes_on(model, folder, whole)
 
 
+@pytest.mark.slow
 def test_with_workers_the_same_command_goes_on(model: Path, tmp_path: Path) -> None:
     """Then other processes write the matrices, and are killed with the first. How many there are changes nothing."""
     ran = edgesw("convert", model, *TARGETS, *PLAIN, "-o", tmp_path / "whole")

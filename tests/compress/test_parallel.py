@@ -37,10 +37,14 @@ def convert(model: Path, output: Path, *options: object) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("workers", "options"),
     [
-        (2, ("--target", "coreml", "--target", "onnx")),
-        (3, ("--target", "coreml", "--bits", "3", "--hold-out-fraction", "1e-3", "--chunks", "2")),
+        pytest.param(2, ("--target", "coreml", "--target", "onnx"), id="blocks for two targets"),
+        pytest.param(
+            3,
+            ("--target", "coreml", "--bits", "3", "--hold-out-fraction", "1e-3", "--chunks", "2"),
+            marks=pytest.mark.slow,
+            id="palettes, scalars, and an embedding that two chunks ask for",
+        ),
     ],
-    ids=["blocks for two targets", "palettes, scalars, and an embedding that two chunks ask for"],
 )
 def test_any_number_of_workers_gives_the_same_bytes(
     workers: int, options: tuple[str, ...], tiny_llama: Path, tmp_path: Path
@@ -135,8 +139,8 @@ def test_an_error_in_a_worker_is_the_users_one_line(tmp_path: Path, tiny_llama: 
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with worker_processes(2) as executor:
-        ahead = made(folder, scratch, executor, 2)
+    with worker_processes(1) as executor:
+        ahead = made(folder, scratch, executor)
         with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.up_proj\.weight' holds NaN"):
             all_of(ahead)
 

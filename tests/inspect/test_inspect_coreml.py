@@ -122,7 +122,7 @@ def test_functions_and_chunks_are_counted_once(tiny_llama: Path, tmp_path: Path)
         "--hold-out-fraction",
         "1e-3",
     )
-    ran = edgesw("convert", tiny_llama, "--target", "coreml", *words, "-o", tmp_path / "p")
+    ran = edgesw("convert", tiny_llama, "--target", "coreml", *words, "--calibrate", "none", "-o", tmp_path / "p")
     assert ran.code == 0, ran.err
     models = inspect(tmp_path / "p").models
     assert [found.path.name for found in models] == ["1-of-2.mlpackage", "2-of-2.mlpackage"]
@@ -141,7 +141,10 @@ def test_functions_and_chunks_are_counted_once(tiny_llama: Path, tmp_path: Path)
 
 def test_palettes_of_vectors_have_their_bits_per_weight(tiny_llama: Path, tmp_path: Path) -> None:
     words = ("--bits", 2, "--scheme", "palette", "--cluster-dim", 2, "--calibrate", "none", "--no-hold-out")
-    assert edgesw("convert", tiny_llama, "--target", "coreml", *words, "-o", tmp_path / "p").code == 0
+    assert (
+        edgesw("convert", tiny_llama, "--target", "coreml", *words, "--calibrate", "none", "-o", tmp_path / "p").code
+        == 0
+    )
     found = inspect_coreml(tmp_path / "p" / "model.mlpackage")
     query = next(each for each in found.weights if each.name == "layers.0.q_proj")
     assert query.scheme == "palette 2 bits, vectors of 2, per tensor"

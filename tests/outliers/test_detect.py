@@ -103,6 +103,7 @@ def test_result_survives_json(found: SuperOutliers) -> None:
     assert SuperOutliers.from_dict(json.loads(text)) == found
 
 
+@pytest.mark.slow
 def test_fast_says_that_nothing_was_confirmed(smollm2: Checkpoint, smollm2_tokenizer: Tokenizer) -> None:
     ids = np.array(smollm2_tokenizer.encode(PROMPTS[2]))
     fast = detect(smollm2.spec, smollm2, ids, confirm=False)
@@ -160,6 +161,7 @@ class Counted:
         return values
 
 
+@pytest.mark.slow
 def test_streams_the_model(smollm2: Checkpoint) -> None:
     """A 7B model must fit on a laptop: one matrix at a time, never the whole embedding or head, and a later pass begins
     at the layer that changed."""

@@ -145,7 +145,9 @@ def test_held_out_columns_are_named_and_counted(manifest: dict[str, Any], tiny_p
 
 
 def test_without_hold_out_nothing_is_held_out(tiny_llama: Path, tmp_path: Path) -> None:
-    ran = edgesw("convert", tiny_llama, "--target", "onnx", "--no-hold-out", "-o", tmp_path / "x")
+    ran = edgesw(
+        "convert", tiny_llama, "--target", "onnx", "--no-hold-out", "--calibrate", "none", "-o", tmp_path / "x"
+    )
     assert "Held out: nothing." in ran.out
     found = read_manifest(tmp_path / "x")
     assert found.super_weights == () and found.held_out_columns == {} and found.correction_bytes == 0
@@ -215,7 +217,7 @@ def test_a_model_from_the_hub_needs_no_recipe(tiny_llama: Path, offline_hub: Pat
     shutil.copytree(tiny_llama, repo / "snapshots" / commit)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
-    ran = edgesw("convert", "tester/tiny", "--target", "onnx", "-o", tmp_path / "x")
+    ran = edgesw("convert", "tester/tiny", "--target", "onnx", "--calibrate", "none", "-o", tmp_path / "x")
     assert ran.code == 0, ran.err
     assert ran.out.endswith(f"Next: edgesw validate {tmp_path / 'x'}\n")
     content = content_hash(tiny_llama)

@@ -119,14 +119,19 @@ def in_read_only(folder: Path, *words: object) -> subprocess.CompletedProcess[st
     "words",
     [
         ("validate", ".", "--against", "MODEL", "--record"),
-        ("report", ".", "--against", "MODEL"),
-        ("compare", ".", "--against", "MODEL", "--plot", "plot.png"),
         ("detect", "MODEL", "--plot", "plot.png"),
-        ("detect", "MODEL", "--write-recipe", "new.yaml"),
-        ("study", "MODEL", "--experiment", "prune"),
-        ("convert", "MODEL", "--target", "onnx"),
+        *(
+            pytest.param(words, marks=pytest.mark.slow)
+            for words in (
+                ("report", ".", "--against", "MODEL"),
+                ("compare", ".", "--against", "MODEL", "--plot", "plot.png"),
+                ("detect", "MODEL", "--write-recipe", "new.yaml"),
+                ("study", "MODEL", "--experiment", "prune"),
+                ("convert", "MODEL", "--target", "onnx"),
+            )
+        ),
     ],
-    ids=lambda words: " ".join(words),
+    ids=" ".join,
 )
 def test_a_place_that_is_read_only_is_told_before_the_work(
     words: tuple[str, ...], package: Path, tmp_path: Path

@@ -230,7 +230,7 @@ HAZARDS: dict[Callable[..., Any], tuple[np.ndarray, np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("precision", ["float16", "float32"])
+@pytest.mark.parametrize("precision", ["float16", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("body", HAZARDS, ids=lambda body: body.__name__)
 def test_writing_in_place_never_shows(body: Callable[..., Any], precision: str, tmp_path: Path) -> None:
     """Where the old value is still read, an update in place would give silently wrong numbers."""

@@ -173,7 +173,14 @@ def program(then: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("then", ["", "sys.exit(3)", "raise ValueError", "import os; os._exit(0)"])
+@pytest.mark.parametrize(
+    "then",
+    [
+        "",
+        "raise ValueError",
+        *(pytest.param(end, marks=pytest.mark.slow) for end in ("sys.exit(3)", "import os; os._exit(0)")),
+    ],
+)
 def test_no_process_is_left_at_the_end(then: str) -> None:
     """Each would keep its memory until the machine is restarted."""
     with program(then) as running:
@@ -183,7 +190,7 @@ def test_no_process_is_left_at_the_end(then: str) -> None:
         wait_until_gone(pid)
 
 
-@pytest.mark.parametrize("call", ["hang", "answer"])
+@pytest.mark.parametrize("call", ["hang", pytest.param("answer", marks=pytest.mark.slow)])
 def test_no_process_is_left_when_the_asking_one_is_killed(call: str) -> None:
     """Not even one that is busy with an endless loop."""
     with program(f"ask({call!r}); time.sleep(60)") as running:
