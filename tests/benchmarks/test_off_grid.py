@@ -13,7 +13,7 @@ from benchmarks.quality import off_grid
 from edgesw.checkpoint.checkpoint import open_checkpoint
 
 
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("tied", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_function_is_the_same_and_every_matrix_another(tied: bool, tmp_path: Path) -> None:
     """Otherwise the rows would be compared with another model, or the matrices would still lie on the old grid."""
     model = save_llama(tmp_path / "model", tie_word_embeddings=tied)

@@ -279,7 +279,10 @@ def test_an_array_of_an_unknown_type_is_shown_by_its_number(package: Path) -> No
     assert "type 65663" in edgesw("inspect", package / "model.mlpackage").out
 
 
-@pytest.mark.parametrize("name", ["[red]x[/red]", "[/bold]", "a$b$_{^", "x\x1b[31m", "模型", "a\nb"])
+@pytest.mark.parametrize(
+    "name",
+    ["[red]x[/red] $b$_{^", "x\x1b[31m 模型", *(pytest.param(n, marks=pytest.mark.slow) for n in ("[/bold]", "a\nb"))],
+)
 def test_a_name_is_no_markup(name: str, tiny_package: Path, tiny_llama: Path, tmp_path: Path) -> None:
     """Names come from other people: on a terminal one was taken for a colour, in a plot for a formula."""
     package, checkpoint = tmp_path / name, tmp_path / f"model {name}"

@@ -29,7 +29,7 @@ def slow_model(make_once: Callable[..., Path]) -> Path:
 @contextmanager
 def converting(model: Path, output: Path, target: str, until: str) -> Iterator[subprocess.Popen[str]]:
     """`edgesw convert` in a process of its own that has just written the file or folder `until`."""
-    words = ["convert", str(model), "--target", target, "-o", str(output)]
+    words = ["convert", str(model), "--target", target, "--calibrate", "none", "-o", str(output)]
     command = [sys.executable, "-c", f"from edgesw.cli import main; main({words})"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + PATIENCE
@@ -90,10 +90,10 @@ def test_ctrl_c_keeps_the_finished_matrices_and_says_so(slow_model: Path, tmp_pa
     def watch(stage: str, step: str, done: int, total: int) -> None:
         times.update({path.name: path.stat().st_mtime_ns for path in tmp_path.glob(".package.*/*/*/*.npz")})
 
-    library.convert(slow_model, output, library.Settings(("coreml",)), progress=watch)
+    library.convert(slow_model, output, library.Settings(("coreml",), calibration="none"), progress=watch)
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
     assert {name: times[name] for name in kept} == kept, "not compressed again"
-    whole = edgesw("convert", slow_model, "--target", "coreml", "-o", tmp_path / "whole")
+    whole = edgesw("convert", slow_model, "--target", "coreml", "--calibrate", "none", "-o", tmp_path / "whole")
     assert whole.code == 0 and tree(output) == tree(tmp_path / "whole")
 
 

@@ -108,6 +108,7 @@ def assert_goes_on(
     assert [path.name for path in folder.iterdir()] == ["package"]
 
 
+@pytest.mark.slow
 def test_what_was_kept_for_other_settings_is_not_taken(model: Path, killed: Path, tmp_path: Path) -> None:
     """Matrices of 4 bits in a package of 8, or of a model that was changed since, would be silent nonsense."""
     folder = Path(shutil.copytree(killed, tmp_path / "in"))

@@ -127,6 +127,7 @@ def test_workers_leave_alone_what_is_in_the_store(tiny_llama: Path, tmp_path: Pa
         assert [task.name for task in executor.tasks] == names[stored:]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_is_the_users_one_line(tmp_path: Path, tiny_llama: Path) -> None:
     import shutil
 

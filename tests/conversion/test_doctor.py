@@ -236,6 +236,7 @@ def test_a_look_up_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyP
     assert (answer.name, answer.there) == ("hub", False) and "does not answer within" in answer.what
 
 
+@pytest.mark.slow
 def test_the_parts_of_coremltools_that_are_left_out_load_when_they_are_asked_for() -> None:
     """A program that uses edgesw may use them, and transformers, as well."""
     program = """

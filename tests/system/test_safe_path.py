@@ -60,7 +60,7 @@ slow = pytest.mark.slow
         pytest.param(("compare", "PACKAGE", "--against", "MODEL", "--windows", 1, "--plot", "plot.png"), marks=slow),
         pytest.param(("validate", "PACKAGE", "--against", "MODEL", "--windows", 1, "--tokens", 8), marks=slow),
         ("generate", "PACKAGE", "The", "--chat", "--max-tokens", 1),
-        ("inspect", "PACKAGE"),
+        pytest.param(("inspect", "PACKAGE"), marks=slow),
         pytest.param(("doctor",), marks=slow),
     ],
     ids=lambda words: " ".join(map(str, words)),

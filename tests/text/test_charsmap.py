@@ -33,6 +33,7 @@ for table in json.load(sys.stdin):
 """
 
 
+@pytest.mark.slow
 def test_accepted_tables_do_not_crash_the_library() -> None:
     """Otherwise a manipulated GGUF file could end a conversion without a message."""
     random, taken, refused = np.random.default_rng(0), [SOUND], 0
