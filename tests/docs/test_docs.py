@@ -19,7 +19,7 @@ PAGES = [
     ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/README.md")
 ]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-MOST_LINES = 130
+MOST_LINES = 125
 BLOCK = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(?P<text>[^`]+)`")
 PLACEHOLDERS = {"MODEL": "smollm2-135m", "PACKAGE": "package", "PATH": "package", "NAME": "name"}
