@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from edgesw.targets.coreml import CoreMLOptions
     from edgesw.targets.onnx import OnnxOptions
     from edgesw.targets.opened_package import Package
-    from edgesw.validation.validate import ValidationReport
+    from edgesw.validation.validation_report import ValidationReport
+    from edgesw.validation.verdict import Limits
 
 # What edgesw logs is for programs that ask for it; the command line prints it as warnings.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -54,7 +55,8 @@ _CLASSES = {
     "OnnxOptions": "edgesw.targets.onnx",
     "Package": "edgesw.targets.opened_package",
     "Settings": "edgesw.conversion.settings",
-    "ValidationReport": "edgesw.validation.validate",
+    "ValidationReport": "edgesw.validation.validation_report",
+    "Limits": "edgesw.validation.verdict",
 }
 
 
@@ -121,34 +123,36 @@ def validate(
     against: str | Path | None = None,
     other_model: bool = False,
     targets: tuple[str, ...] = (),
-    windows: int = 8,
+    windows: int | None = None,
     tokens: int = 512,
-    max_increase: float = 0.2,
+    limits: Limits | None = None,
     details: bool = False,
     progress: Progress = _silent,
     **runtime: Any,
 ) -> ValidationReport:
     """Measures a package against its float model: perplexity, KL divergence, top-1 agreement, and a verdict.
 
-    `text` is a UTF-8 file, "wikitext2" (fetched from the hub), or None for the text that ships. `against` is the float
-    model, by default the one the package was made from; another one is refused unless `other_model` is set. Each of
-    `targets` (default: all) is measured over `windows` windows of `tokens` tokens and passes if its perplexity is at
-    most `max_increase` (0.2: 20%) above the float model's. `details` adds samples and the error of each matrix.
+    `text` is a UTF-8 file, "wikitext2" (fetched from the hub), or None for the text of several kinds that ships.
+    `against` is the float model, by default the one the package was made from; another one is refused unless
+    `other_model` is set. Each of `targets` (default: all) is measured over `windows` windows of `tokens` tokens (by
+    default 2 of each kind, or 8 of a text of one's own) and passes if it is within `limits` on every kind of text:
+    KL divergence, top-1 agreement and perplexity. `details` adds samples and the error of each matrix.
     `runtime` are further keyword arguments of `edgesw.validation.validate.validate`: precision, compute, cpus.
     """
-    from edgesw.text.texts import load_text
+    from edgesw.text.texts import load_texts
     from edgesw.validation.validate import validate as run
+    from edgesw.validation.verdict import Limits
 
     path = Path(package) if isinstance(package, (str, Path)) else package.path
     return run(
         path,
-        load_text(text),
+        load_texts(text),
         against=None if against is None else str(against),
         other_model=other_model,
         targets=targets,
         count=windows,
         tokens=tokens,
-        most_increase=max_increase,
+        limits=limits or Limits(),
         details=details,
         progress=progress,
         **runtime,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.shared_options import other_model_option, text_option
+from edgesw.cli.shared_options import other_model_option, text_option, windows_option
 from edgesw.cli.tables import inform, print_json, print_table
-from edgesw.system.sizes import counted, format_size
+from edgesw.system.sizes import format_size
 
 if TYPE_CHECKING:
     from edgesw.validation.compare import Compared
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @text_option
 @click.option("--against", metavar="MODEL", help="The float model.  [default: the one the packages were made from]")
 @other_model_option
-@click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
+@windows_option
 @click.option("--no-speed", is_flag=True, help="Do not measure speed.")
 @click.option(
     "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Plot size and divergence into a .png or .svg file."
@@ -32,7 +32,7 @@ def compare(
     text: str | None,
     against: str | None,
     other_model: bool,
-    windows: int,
+    windows: int | None,
     no_speed: bool,
     plot: Path | None,
     as_json: bool,
@@ -40,20 +40,20 @@ def compare(
     """Compare PACKAGES of one model: size, bits, perplexity, KL divergence, speed."""
     from edgesw.report.plots import check_plot, save_plot
     from edgesw.report.tradeoff import Point, tradeoff_plot
-    from edgesw.text.texts import load_text
+    from edgesw.text.texts import load_texts
     from edgesw.validation.compare import compare as run
 
     if plot is not None:
         check_plot(plot)
     with Bar() as bar:
         found = run(
-            list(packages), load_text(text), against=against, count=windows, speed=not no_speed, progress=bar,
+            list(packages), load_texts(text), against=against, count=windows, speed=not no_speed, progress=bar,
             other_model=other_model,
         )  # fmt: skip
     if as_json:
         print_json([each.to_dict() for each in found])
     else:
-        _print(found, f"{counted(windows, 'window')} of 512 tokens, {text or 'shipped validation text'}")
+        _print(found, f"{text or 'shipped validation text'}, {found[0].agreement.positions:,} predicted tokens")
     if plot is not None:  # after the figures, which are not lost if the disk is full
         points = [Point(each.title, each.bytes, each.agreement.kl_divergence) for each in found]
         save_plot(tradeoff_plot(points), plot)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgesw.conversion.plans import Plans
     from edgesw.conversion.settings import Settings
     from edgesw.package.manifest import Manifest
-    from edgesw.validation.validate import ValidationReport
+    from edgesw.validation.validation_report import ValidationReport
 
 MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another bit for all
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from edgesw.cli.progress import Bar
-from edgesw.cli.shared_options import against_option, most_option, other_model_option, text_option
+from edgesw.cli.shared_options import (
+    against_option,
+    limit_options,
+    limits,
+    other_model_option,
+    text_option,
+    windows_option,
+)
 from edgesw.cli.validate import TOO_FAR, print_report
 
 
@@ -17,25 +24,23 @@ from edgesw.cli.validate import TOO_FAR, print_report
 @text_option
 @against_option
 @other_model_option
-@click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Windows of 512 tokens.")
-@most_option
+@windows_option
+@limit_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@click.pass_context
 def report(
-    ctx: click.Context,
     package: Path,
     output: Path | None,
     text: str | None,
     against: str | None,
     other_model: bool,
-    windows: int,
-    most: float,
+    windows: int | None,
     force: bool,
+    **most: float,
 ) -> None:
     """Write a report on PACKAGE as one HTML file: verdict, super weights, error of each matrix, perplexity by window,
     samples, provenance.
 
-    Exits with 3 after writing the file if a target's perplexity is more than the threshold above the float model's.
+    Exits with 3 after writing the file if a target is beyond a limit on any kind of text.
     """
     from edgesw.errors import UsageError
     from edgesw.files.atomic_write import staged
@@ -43,7 +48,7 @@ def report(
     from edgesw.outliers.detect import find_outliers
     from edgesw.package.manifest import read_manifest
     from edgesw.report.html import report_html
-    from edgesw.text.texts import load_text
+    from edgesw.text.texts import load_texts
     from edgesw.text.tokenizer import Tokenizer
     from edgesw.validation.float_model import float_model
     from edgesw.validation.validate import validate
@@ -56,8 +61,8 @@ def report(
         raise UsageError(f"'{output}' exists: choose another -o, or replace it with --force.")
     with Bar() as bar:
         measured = validate(
-            package, load_text(text), against=against, count=windows, most_increase=most, progress=bar, details=True,
-            other_model=other_model,
+            package, load_texts(text), against=against, count=windows, limits=limits(**most), progress=bar,
+            details=True, other_model=other_model,
         )  # fmt: skip
         checkpoint = float_model(package, manifest, against, other_model)
         outliers = find_outliers(checkpoint, Tokenizer.from_folder(package), bar)
@@ -70,4 +75,4 @@ def report(
             print_report(str(package), measured)
             raise
     click.echo(f"{output}: {'passed' if measured.passed else 'FAILED'}")
-    ctx.exit(0 if measured.passed else TOO_FAR)
+    click.get_current_context().exit(0 if measured.passed else TOO_FAR)

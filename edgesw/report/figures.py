@@ -15,7 +15,7 @@ import numpy as np
 from edgesw.outliers.results import SuperOutliers
 from edgesw.report.plots import draw_peaks, peak_series
 from edgesw.system.local_settings import drawing
-from edgesw.validation.validate import ValidationReport
+from edgesw.validation.validation_report import ValidationReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

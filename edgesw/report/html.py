@@ -10,7 +10,7 @@ from edgesw.report.figures import data_uri, peak_plots, window_plots
 from edgesw.report.heat_map import heat_map
 from edgesw.report.provenance import held_out, provenance
 from edgesw.system.sizes import counted, format_size
-from edgesw.validation.validate import ValidationReport
+from edgesw.validation.validation_report import ValidationReport
 
 
 def report_html(name: str, manifest: Manifest, report: ValidationReport, outliers: SuperOutliers) -> str:
@@ -26,7 +26,7 @@ def report_html(name: str, manifest: Manifest, report: ValidationReport, outlier
         name=name,
         manifest=manifest,
         report=report,
-        failed=[target for target, result in report.targets.items() if not result.passes(report.most_increase)],
+        verdicts={target: report.verdict(target) for target in report.targets},
         held_out=held_out(manifest),
         peaks=[data_uri(figure) for figure in peak_plots(outliers)],
         heat_maps={target: heat_map(report.matrices, manifest, target) for target in report.sizes},

@@ -11,7 +11,7 @@ from edgesw.files.checksums import sha256
 from edgesw.files.json_file import json_text
 from edgesw.files.writable import check_writable_file
 from edgesw.package.manifest import MANIFEST, Manifest, PackagedFile, read_manifest
-from edgesw.validation.validate import ValidationReport
+from edgesw.validation.validation_report import ValidationReport
 
 CARD, FIGURES = "README.md", "validation.json"
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
@@ -75,8 +75,22 @@ def _table(report: ValidationReport) -> str:
         for name, result in report.targets.items()
     ]
     lines = [" | ".join(row) for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
+    by_kind = [
+        f"By kind of text, {name}: "
+        + ", ".join(f"{kind} {one.kl_divergence:.3f}" for kind, one in result.kinds.items())
+        for name, result in report.targets.items()
+        if result.kinds
+    ]
     without = [
         f"Without what is held out, {name} has perplexity {result.perplexity:,.3f}, KL {result.kl_divergence:.4f}."
         for name, result in report.uncorrected.items()
     ]
-    return "\n".join([how, "", *(f"| {line} |" for line in lines), *(["", *without] if without else [])])
+    return "\n".join(
+        [
+            how,
+            "",
+            *(f"| {line} |" for line in lines),
+            *(["", *by_kind] if by_kind else []),
+            *(["", *without] if without else []),
+        ]
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from edgesw.text.tokenizer import Tokenizer
 WIKITEXT_REPO, WIKITEXT_FILE = "ggml-org/ci", "wikitext-2-raw-v1.zip"
 WIKITEXT_MEMBER = "wikitext-2-raw/wiki.test.raw"
 
+# The kinds of the validation text that ships: a package may be close to the float model on prose and far off on code.
+KINDS = ("web", "technical", "dialogue", "code", "languages", "encyclopedia")
+
 
 @dataclass(frozen=True)
 class Text:
@@ -28,6 +32,8 @@ class Text:
     content: str
     shipped: bool = False
     """Whether it ships with edgesw."""
+    kind: str = ""
+    """Of the shipped validation text, which has several."""
 
     @property
     def sha256(self) -> str:
@@ -40,8 +46,17 @@ def shipped_text(name: str) -> Text:
     return Text(f"shipped {name} text", content, shipped=True)
 
 
+def load_texts(name: str | None) -> tuple[Text, ...]:
+    """The shipped validation text for None, a text of each kind; else the one that `load_text` gives for this name."""
+    if name is not None:
+        return (load_text(name),)
+    return tuple(
+        replace(shipped_text(f"validation/{kind}"), name="shipped validation text", kind=kind) for kind in KINDS
+    )
+
+
 def load_text(name: str | None) -> Text:
-    """The shipped validation text for None, WikiText-2 for `wikitext2`, else a UTF-8 file.
+    """A shipped text of prose for None, WikiText-2 for `wikitext2`, else a UTF-8 file.
 
     Raises UsageError for a file that cannot be read, EdgeswError if WikiText-2 cannot be fetched.
     """
@@ -72,14 +87,26 @@ def windows(text: Text, tokenizer: Tokenizer, count: int, tokens: int) -> np.nda
     Windows do not overlap. A text too short for `count` gives fewer, and one too short for a whole window gives a
     single short one. Raises UsageError for a text of fewer than two tokens.
     """
-    ids = tokenizer.encode(text.content, add_special_tokens=False)
+    return windows_by_kind([text], tokenizer, count, tokens)[0]
+
+
+def windows_by_kind(
+    texts: Sequence[Text], tokenizer: Tokenizer, count: int, tokens: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(the first `count` windows of each text as `windows` gives them, the kind of each window). All are as long as the
+    shortest text allows."""
+    encoded = [tokenizer.encode(text.content, add_special_tokens=False) for text in texts]
     start = list(tokenizer.prefix_ids)
-    each = max(1, tokens - len(start))
-    whole = min(count, len(ids) // each)
-    rows = [start + ids[at * each : (at + 1) * each] for at in range(whole)] or [start + ids]
-    if len(rows[0]) < 2:
-        raise UsageError(f"{text.name}: too short to measure on ({counted(len(ids), 'token')}): give a longer text.")
-    return np.array(rows, np.int64)
+    each = min(max(1, tokens - len(start)), *map(len, encoded))
+    if not each or len(start) + each < 2:
+        short = min(zip(encoded, texts, strict=True), key=lambda one: len(one[0]))[1]
+        raise UsageError(f"{short.name}: too short to measure on ({counted(each, 'token')}): give a longer text.")
+    rows = [
+        (start + ids[at * each : (at + 1) * each], text.kind)
+        for ids, text in zip(encoded, texts, strict=True)
+        for at in range(min(count, len(ids) // each))
+    ]
+    return np.array([row for row, _ in rows], np.int64), tuple(kind for _, kind in rows)
 
 
 def wikitext_from_zip(path: Path) -> str:

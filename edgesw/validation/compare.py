@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,15 @@ class Compared:
         return f"{self.package}, {self.target}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "increase": self.agreement.increase}
+        return {**vars(self), "agreement": self.agreement.to_dict(), "increase": self.agreement.increase}
 
 
 def compare(
     packages: list[Path],
-    text: Text,
+    texts: Sequence[Text],
     *,
     against: str | None,
-    count: int,
+    count: int | None,
     speed: bool,
     progress: Progress,
     other_model: bool = False,
@@ -65,7 +66,7 @@ def compare(
             )
     found = []
     for package, manifest in zip(packages, manifests, strict=True):
-        report = validate(package, text, against=against, count=count, progress=progress, other_model=other_model)
+        report = validate(package, texts, against=against, count=count, progress=progress, other_model=other_model)
         for target, agreement in report.targets.items():
             prefill = decode = None
             if speed and manifest.context > TOKENS and TARGETS[target].is_native():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,82 +20,95 @@ class Agreement:
     runtime: str
     perplexity: float
     float_perplexity: float
-    kl_divergence: float  # mean KL(float || package), nats
-    top1_agreement: float  # share of positions with the same most likely token
+    kl_divergence: float
+    """Mean KL(float || package), nats."""
+    top1_agreement: float
+    """Share of positions with the same most likely token."""
     positions: int
-    kl_99th: float = math.nan  # what one position in a hundred is above, nats
-    top5_agreement: float = (
-        math.nan
-    )  # share of positions whose float most likely token is among the package's first five
+    kl_99th: float = math.nan
+    """The KL divergence that one position in a hundred is above, nats."""
+    top5_agreement: float = math.nan
+    """Share of positions whose float most likely token is among the package's first five."""
     window_perplexities: tuple[float, ...] = ()
     float_window_perplexities: tuple[float, ...] = ()
+    loss_error: float = math.nan
+    """Standard error of the mean difference in loss, nats: that of the logarithm of `perplexity / float_perplexity`."""
+    kinds: dict[str, Agreement] = field(default_factory=dict)
+    """The same over the windows of each kind of text, where there are kinds."""
 
     @property
     def increase(self) -> float:
         """Relative increase in perplexity: 0.05 is 5% above float."""
         return self.perplexity / self.float_perplexity - 1
 
-    def passes(self, most: float) -> bool:
-        """Whether the increase is at most `most`. A perplexity that is infinite or not a number never passes."""
-        return math.isfinite(self.perplexity) and math.isfinite(self.float_perplexity) and self.increase <= most
-
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "increase": self.increase}
+        own = {**asdict(self), "increase": self.increase}
+        return {**own, "kinds": {kind: one.to_dict() for kind, one in self.kinds.items()}}
 
 
-class _Sums:
-    """Sums of what `Agreement` reports, window by window."""
+@dataclass(frozen=True)
+class _Window:
+    """Figures of one window, of each predicted position: (tokens - 1,)."""
 
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.float_losses: list[float] = []
-        self.divergences: list[torch.Tensor] = []
-        self.same = self.near = self.positions = 0
+    kind: str
+    loss: torch.Tensor
+    float_loss: torch.Tensor
+    divergence: torch.Tensor
+    same: torch.Tensor
+    near: torch.Tensor
 
-    def add(self, ids: np.ndarray, reference: torch.Tensor, logits: np.ndarray) -> None:
-        """One window (tokens,): `reference` are the float model's log probabilities (tokens - 1, vocabulary)."""
-        ours = torch.log_softmax(torch.from_numpy(logits[:-1]), -1)
-        at, following = torch.arange(len(ids) - 1), torch.from_numpy(ids[1:])
-        self.losses.append(-float(ours[at, following].double().mean()))
-        self.float_losses.append(-float(reference[at, following].double().mean()))
-        self.divergences.append((reference.exp() * (reference - ours)).sum(-1).double())
-        likeliest = reference.argmax(-1)
-        first = ours.topk(min(5, ours.shape[-1])).indices
-        self.same += int((likeliest == first[:, 0]).sum())
-        self.near += int((likeliest[:, None] == first).any(-1).sum())
-        self.positions += len(ids) - 1
 
-    def agreement(self, runtime: str) -> Agreement:
-        divergences = torch.cat(self.divergences)
-        return Agreement(
-            runtime,
-            _perplexity(sum(self.losses) / len(self.losses)),  # windows have the same length
-            _perplexity(sum(self.float_losses) / len(self.losses)),
-            float(divergences.mean()),
-            self.same / self.positions,
-            self.positions,
-            float(divergences.quantile(0.99)),
-            self.near / self.positions,
-            tuple(map(_perplexity, self.losses)),
-            tuple(map(_perplexity, self.float_losses)),
-        )
+def _window(kind: str, ids: np.ndarray, reference: torch.Tensor, logits: np.ndarray) -> _Window:
+    """`reference` are the float model's log probabilities (tokens - 1, vocabulary) over the ids (tokens,)."""
+    ours = torch.log_softmax(torch.from_numpy(logits[:-1]), -1)
+    at, following = torch.arange(len(ids) - 1), torch.from_numpy(ids[1:])
+    likeliest, first = reference.argmax(-1), ours.topk(min(5, ours.shape[-1])).indices
+    return _Window(
+        kind,
+        -ours[at, following].double(),
+        -reference[at, following].double(),
+        (reference.exp() * (reference - ours)).sum(-1).double(),
+        likeliest == first[:, 0],
+        (likeliest[:, None] == first).any(-1),
+    )
+
+
+def _agreement(runtime: str, windows: Sequence[_Window]) -> Agreement:
+    loss, float_loss = (torch.stack([getattr(w, name) for w in windows]) for name in ("loss", "float_loss"))
+    divergence = torch.cat([window.divergence for window in windows])
+    rise = loss - float_loss
+    kinds = sorted({window.kind for window in windows}, key=[window.kind for window in windows].index)
+    return Agreement(
+        runtime,
+        _perplexity(float(loss.mean())),
+        _perplexity(float(float_loss.mean())),
+        float(divergence.mean()),
+        float(torch.cat([window.same for window in windows]).double().mean()),
+        rise.numel(),
+        float(divergence.quantile(0.99)),
+        float(torch.cat([window.near for window in windows]).double().mean()),
+        tuple(map(_perplexity, loss.mean(-1).tolist())),
+        tuple(map(_perplexity, float_loss.mean(-1).tolist())),
+        float(rise.std() / rise.numel() ** 0.5) if rise.numel() > 1 else math.inf,
+        {kind: _agreement(runtime, [replace(w, kind="") for w in windows if w.kind == kind]) for kind in kinds if kind},
+    )
 
 
 def measure(
-    ids: np.ndarray, reference: Iterable[np.ndarray], decoders: list[PackagedDecoder]
+    ids: np.ndarray, reference: Iterable[np.ndarray], decoders: list[PackagedDecoder], kinds: Sequence[str] = ()
 ) -> Iterator[list[Agreement]]:
     """Yields, after each window of `ids` (windows, tokens), the agreement of each decoder so far.
 
-    `reference` gives the float model's logits of each window, (tokens, vocabulary). The first token of a window is not
-    predicted, so it does not count.
+    `reference` gives the float model's logits of each window, (tokens, vocabulary), and `kinds` the kind of its text.
+    The first token of a window is not predicted, so it does not count.
     """
-    sums = [_Sums() for _ in decoders]
-    for window, logits in zip(ids, reference, strict=True):
+    measured: list[list[_Window]] = [[] for _ in decoders]
+    for window, logits, kind in zip(ids, reference, kinds or [""] * len(ids), strict=True):
         expected = torch.log_softmax(torch.from_numpy(logits[:-1]), -1)
-        for decoder, total in zip(decoders, sums, strict=True):
+        for decoder, own in zip(decoders, measured, strict=True):
             decoder.reset()
-            total.add(window, expected, feed(decoder, window))
-        yield [total.agreement(decoder.runtime) for decoder, total in zip(decoders, sums, strict=True)]
+            own.append(_window(kind, window, expected, feed(decoder, window)))
+        yield [_agreement(decoder.runtime, own) for decoder, own in zip(decoders, measured, strict=True)]
 
 
 def _perplexity(mean: float) -> float:

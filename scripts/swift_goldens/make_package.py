@@ -27,7 +27,8 @@ from edgesw.targets.coreml import CoreMLTarget
 from edgesw.text.chat_format import ChatFormat, Slot
 from edgesw.validation.measure import Agreement
 from edgesw.validation.samples import Sample
-from edgesw.validation.validate import ValidationReport
+from edgesw.validation.validation_report import ValidationReport
+from edgesw.validation.verdict import Limits
 
 # Around the boundaries of SHA-256's blocks and of the chunks in which files are read.
 MEBIBYTE = 1 << 20
@@ -118,5 +119,12 @@ def _report() -> ValidationReport:
     sample = Sample("The capital of France is", " Paris.", {"coreml": " Paris."}, {"coreml": 2})
     sizes = {"coreml": 4_000_000}
     return ValidationReport(
-        "validation text", 2, 51, 0.2, {"coreml": good}, sizes=sizes, samples=(sample,), uncorrected={"coreml": broken}
+        "validation text",
+        2,
+        51,
+        Limits(),
+        {"coreml": good},
+        sizes=sizes,
+        samples=(sample,),
+        uncorrected={"coreml": broken},
     )

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer as Backend
 from edgesw.cli.tables import print_json
 from edgesw.text.texts import shipped_text
 from edgesw.validation.measure import Agreement
-from edgesw.validation.validate import ValidationReport
+from edgesw.validation.validation_report import ValidationReport
 
 WINDOWS, TOKENS = 3, 96
 

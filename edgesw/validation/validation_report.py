@@ -1,0 +1,78 @@
+"""ValidationReport: what a validation measured, and its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgesw.system.sizes import counted
+from edgesw.validation.matrices import MatrixError
+from edgesw.validation.measure import Agreement
+from edgesw.validation.samples import Sample
+from edgesw.validation.verdict import Limits, Verdict, judge
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """What was measured, on what, and whether each target passes."""
+
+    text: str
+    windows: int
+    tokens: int  # per window
+    limits: Limits
+    targets: dict[str, Agreement]
+    prefix: int = 1
+    """How many tokens the tokenizer puts before each window: BOS, or none. Windows do not overlap."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Size of each target's files."""
+    samples: tuple[Sample, ...] = ()
+    matrices: tuple[MatrixError, ...] = ()
+    """The layers' matrices of each target in forward order; only with details."""
+    uncorrected: dict[str, Agreement] = field(default_factory=dict)
+    """The models of targets with an ablation, run without what is held out; no verdict depends on them."""
+
+    @property
+    def measured_on(self) -> str:
+        """How much was read: `8 windows of 512 tokens, each starting with BOS`."""
+        begins = "each starting with BOS" if self.prefix else "without BOS"
+        return f"{counted(self.windows, 'window')} of {self.tokens} tokens, {begins}"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of text that were measured on, where there are several."""
+        return tuple(next(iter(self.targets.values())).kinds) if self.targets else ()
+
+    def verdict(self, target: str) -> Verdict:
+        return judge(self.targets[target], self.limits)
+
+    @property
+    def passed(self) -> bool:
+        return all(self.verdict(target).passed for target in self.targets)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "text": self.text,
+            "windows": self.windows,
+            "tokens_per_window": self.tokens,
+            "stride": self.tokens - self.prefix,
+            "bos": self.prefix > 0,
+            "limits": asdict(self.limits),
+            "passed": self.passed,
+            "targets": {
+                name: {
+                    **result.to_dict(),
+                    **asdict(verdict := self.verdict(name)),
+                    "passed": verdict.passed,
+                    "bytes": self.sizes.get(name),
+                }
+                for name, result in self.targets.items()
+            },
+            "uncorrected": {name: result.to_dict() for name, result in self.uncorrected.items()},
+            "samples": [sample.to_dict() for sample in self.samples],
+            "matrices": [matrix.to_dict() for matrix in self.matrices],
+        }
+
+    def worst(self, target: str, count: int = 5) -> list[MatrixError]:
+        """The matrices of a target with the largest errors."""
+        own = (matrix for matrix in self.matrices if matrix.target == target)
+        return sorted(own, key=lambda matrix: -matrix.error)[:count]
