@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgesw.validation.measure import Agreement
@@ -43,22 +44,19 @@ def judge(found: Agreement, limits: Limits) -> Verdict:
     """Judges each figure by the kind of text on which it is worst. What is infinite or not a number never passes."""
     parts = found.kinds or {"": found}
 
-    def worst(figure: str, sign: int) -> tuple[str, float]:
-        def rank(kind: str) -> float:
-            value = float(getattr(parts[kind], figure))
-            return sign * value if math.isfinite(value) else math.inf
-
-        kind = max(parts, key=rank)
-        return (f" on {kind}" if kind else ""), float(getattr(parts[kind], figure))
+    def worst(figure: Callable[[Agreement], float], sign: int = 1) -> tuple[str, float]:
+        values = {kind: figure(part) for kind, part in parts.items()}
+        kind = max(values, key=lambda each: sign * values[each] if math.isfinite(values[each]) else math.inf)
+        return (f" on {kind}" if kind else ""), values[kind]
 
     failures = []
-    where, kl = worst("kl_divergence", 1)
+    where, kl = worst(lambda part: part.kl_divergence)
     if not kl <= limits.kl:
         failures.append(f"KL divergence {kl:.3f}{where}, at most {limits.kl:g}")
-    where, top1 = worst("top1_agreement", -1)
+    where, top1 = worst(lambda part: part.top1_agreement, -1)
     if not top1 >= limits.top1:
         failures.append(f"top-1 agreement {top1:.1%}{where}, at least {limits.top1:.0%}")
-    where, increase = worst("increase", 1)
+    where, increase = worst(lambda part: part.increase if math.isfinite(part.float_perplexity) else math.nan)
     if not (math.isfinite(increase) and increase <= limits.increase):
         failures.append(f"perplexity {increase:+,.1%}{where}, at most +{limits.increase:.0%}")
     return Verdict(tuple(failures), (LOWER.format(found.increase),) if _is_lower(found) else ())

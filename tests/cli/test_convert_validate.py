@@ -31,7 +31,7 @@ def test_figures_are_recorded_in_the_package(tiny_llama: Path, tmp_path: Path) -
     assert ran.code == 0, ran.err
     assert "Not yet" in (tmp_path / "p" / "README.md").read_text()
     for windows in (1, 2):  # the second time in the place of the first
-        words = ("--against", tiny_llama, "--windows", windows, "--json")
+        words = ("--against", tiny_llama, "--windows", windows, "--max-kl", 1, "--min-top1", 1, "--json")
         ran = edgesw("validate", tmp_path / "p", *words, "--record")
         assert ran.code == 0, ran.err
         figures = json.loads((tmp_path / "p" / "validation.json").read_text())
@@ -40,5 +40,5 @@ def test_figures_are_recorded_in_the_package(tiny_llama: Path, tmp_path: Path) -
         found = figures["targets"]["onnx"]
         assert f"| onnx | {found['perplexity']:,.3f} | {found['float_perplexity']:,.3f} |" in card
         assert card.count("| onnx | ") == 2 and "Not yet" not in card
-        assert f"On {windows} window" in card
+        assert f"On {6 * windows} windows" in card and "By kind of text, onnx: web " in card
         assert edgesw("validate", tmp_path / "p", *words).code == 0, "files and checksums still agree"

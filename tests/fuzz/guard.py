@@ -17,7 +17,7 @@ from typing import Any
 
 from edgesw.errors import EdgeswError
 
-SECONDS = 5.0
+SECONDS, MOST_SECONDS = 5.0, 60.0  # of the processor, and in all: a busy machine makes anything wait
 """An input that takes longer hangs. Sound ones take milliseconds."""
 MOST_BYTES, FACTOR = 24 << 20, 300
 """What a reader may allocate: so much, and so many times the file's size."""
@@ -43,7 +43,7 @@ class Hang(BaseException):
 
 
 def _ring(number: int, frame: FrameType | None) -> None:
-    raise Hang(f"takes longer than {SECONDS} s")
+    raise Hang(f"takes longer than {MOST_SECONDS} s")
 
 
 @contextlib.contextmanager
@@ -70,9 +70,9 @@ def read_safely(read: Callable[[Path], object], folder: Path, size: int) -> bool
     """
     global _folder
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     _opened.clear()
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
     _folder, said = folder, None
     try:
         with warnings.catch_warnings():
@@ -87,7 +87,7 @@ def read_safely(read: Callable[[Path], object], folder: Path, size: int) -> bool
         _folder, peak = None, tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak <= MOST_BYTES + FACTOR * size, f"{peak} bytes for a file of {size}"
-    assert time.perf_counter() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert said is None or (said.isprintable() and 0 < len(said) <= 2000), f"no line for people: {said!r}"
     for name in _opened:
         real = os.path.realpath(name)
