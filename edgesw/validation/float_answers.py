@@ -25,6 +25,8 @@ from edgesw.validation.task_prompts import Asked
 
 BATCH_TOKENS = 8192
 """How many tokens a streamed pass takes at once, unless a single prompt is longer: it bounds the memory."""
+SMALL = 1 << 30
+"""The float32 weights of a model, in bytes, that are read once for all passes."""
 KEPT = 32
 """How many answers to whole sets are cached: the latest ones."""
 VERSION = 1
@@ -44,7 +46,9 @@ def float_answers(
 ) -> Answers:
     """The float model's greedy answer to each item. A package's answers are the first `drafts`; where one is wrong,
     `drafter` goes on from the right token. `progress` receives how many answers are known."""
-    weights = CachedWeights(checkpoint, ("lm_head",))
+    # A small model's weights stay in memory: decoding them anew would take longer than a pass over a few answers.
+    small = 4 * checkpoint.spec.parameters() <= SMALL
+    weights = CachedWeights(checkpoint, None if small else ("lm_head",))
     texts: Answers = [[] for _ in asked]
     waiting = [at for at, one in enumerate(asked) if one.most]
     while waiting:

@@ -14,6 +14,7 @@ SHARES = (1 / 4, 1 / 2, 0.95)
 """How much of the context the long prompts fill."""
 SPARE, MOST_TOKENS = 4, 24
 """An answer may have these tokens more than the longest right one, and these in all, unless its part says."""
+_ROLES = ("user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class _Maker:
         most = part.tokens or min(MOST_TOKENS, max(map(len, hints)) + SPARE)
         if part.chat and self.chat:
             # A rendered chat has its special tokens already.
-            ids = self.encode(self.tokenizer.chat_prompt([{"role": "user", "content": task.prompt}]))
+            turns = [*(turn for example in part.examples for turn in example), task.prompt]
+            messages = [{"role": _ROLES[at % 2], "content": turn} for at, turn in enumerate(turns)]
+            ids = self.encode(self.tokenizer.chat_prompt(messages))
             hints = [tuple(self.encode(task.answers[0])) + self.tokenizer.eos_ids[:1]]
         else:
             before = [f"{_put(part, prompt)} {answer}" for prompt, answer in part.examples]
@@ -88,7 +91,8 @@ def _put(part: Part, prompt: str) -> str:
 
 def _takes_questions(tokenizer: Tokenizer) -> bool:
     try:
-        return bool(tokenizer.chat_prompt([{"role": "user", "content": "Say yes."}]).strip())
+        turns = [{"role": role, "content": "Yes."} for role in (*_ROLES, _ROLES[0])]
+        return bool(tokenizer.chat_prompt(turns).strip())
     except UsageError:
         return False
 

@@ -17,6 +17,8 @@ from edgesw.validation.answers import is_right
 KINDS = ("arithmetic", "copying", "retrieval", "choice", "completion", "format")
 """The kinds of the set that ships."""
 Compare = Literal["text", "number", "last number", "word", "json", "pattern"]
+EACH = 20
+"""How many items of each kind of the set that ships are asked, unless all are."""
 OWN_COMPARES = ("text", "number", "last number", "word", "json")
 """What a file of one's own may ask for: a regular expression from elsewhere can run for ever."""
 MOST_BYTES, MOST_ITEMS, MOST_CHARACTERS = 16 << 20, 2000, 20_000
@@ -51,7 +53,7 @@ class Part:
     question: str
     """How an item is put, with `{prompt}` in it. The answer follows after a space."""
     examples: tuple[tuple[str, str], ...] = ()
-    """Prompts and answers that come before every item's; not in a chat."""
+    """Prompts and answers that come before every item's, in a chat as earlier turns."""
     chat: bool = False
     """Whether items are put in the model's chat template, where it has one."""
     tokens: int = 0
@@ -81,8 +83,8 @@ class TaskSet:
         return [task for part in self.parts for task in part.tasks]
 
 
-def shipped_tasks(each: int | None = None) -> TaskSet:
-    """The set that was written for this project; with `each` only that many items of each kind, spread over it."""
+def shipped_tasks(each: int | None = EACH) -> TaskSet:
+    """The set that was written for this project: `each` items of each kind, spread over it, or all for None."""
     folder = files("edgesw.text").joinpath("data", "tasks")
     parts = [part for kind in KINDS for part in _parts(folder.joinpath(f"{kind}.jsonl").read_text(encoding="utf-8"))]
     if each is not None:
