@@ -18,7 +18,7 @@ from edgesw.decoder.weights import CachedWeights
 from edgesw.files.atomic_write import staged
 from edgesw.files.json_file import read_json
 from edgesw.runtime.drafted import DraftedDecoder, Over, accepted, all_begin_with, same_tokens
-from edgesw.runtime.packed import Group, PackedOps
+from edgesw.runtime.packed import Group, Kept, PackedOps
 from edgesw.runtime.torch import residual_stream
 from edgesw.validation import float_cache
 from edgesw.validation.task_prompts import Asked
@@ -47,15 +47,18 @@ def float_answers(
     """The float model's greedy answer to each item. A package's answers are the first `drafts`; where one is wrong,
     `drafter` goes on from the right token. `progress` receives how many answers are known."""
     # A small model's weights stay in memory: decoding them anew would take longer than a pass over a few answers.
+    # The same holds for the keys and values of what many prompts begin with.
     small = 4 * checkpoint.spec.parameters() <= SMALL
     weights = CachedWeights(checkpoint, None if small else ("lm_head",))
     texts: Answers = [[] for _ in asked]
+    kept: Kept | None = {} if small else None
+    begins = _begins(asked)
     waiting = [at for at, one in enumerate(asked) if one.most]
     while waiting:
         progress(len(asked) - len(waiting))
         left: list[int] = []
         for batch in _batches(waiting, asked, texts, drafts):
-            likeliest = _pass(checkpoint, weights, batch, asked, texts, drafts)
+            likeliest = _pass(checkpoint, weights, batch, asked, texts, drafts, begins, kept)
             for at, tokens in zip(batch, likeliest, strict=True):
                 new, ended = accepted(tokens, drafts[at], asked[at].most - len(texts[at]), stop)
                 texts[at] += new
@@ -97,6 +100,15 @@ def _own_tokens(asked: Sequence[Asked], at: int) -> int:
     return len(asked[at].ids) - (same_tokens(asked[at].ids, asked[at - 1].ids) if at else 0)
 
 
+def _begins(asked: Sequence[Asked]) -> dict[int, tuple[int, ...]]:
+    """What all items of each group begin with. Each keeps a token of its own, which its logits begin at."""
+    found = {}
+    for group, each in groupby(asked, lambda one: one.group):
+        rows = [one.ids[:-1] for one in each]
+        found[group] = rows[0][: all_begin_with(rows)] if len(rows) > 1 else ()
+    return found
+
+
 def _pass(
     checkpoint: Checkpoint,
     weights: CachedWeights,
@@ -104,15 +116,16 @@ def _pass(
     asked: Sequence[Asked],
     texts: Answers,
     drafts: Answers,
+    begins: dict[int, tuple[int, ...]],
+    kept: Kept | None,
 ) -> Iterator[list[int]]:
     """The most likely tokens before each token of a draft and after its last, item by item."""
     groups = []
-    for _, members in groupby(batch, lambda at: asked[at].group):
-        rows = [(asked[at].ids, (*asked[at].ids, *texts[at], *drafts[at])) for at in members]
-        # Each row keeps a token of its own, which its logits begin at.
-        same = all_begin_with([ids[:-1] for ids, _ in rows]) if len(rows) > 1 else 0
-        groups.append(Group(rows[0][0][:same], tuple(row[same:] for _, row in rows)))
-    ops = PackedOps(checkpoint.spec, weights, groups)
+    for group, members in groupby(batch, lambda at: asked[at].group):
+        shared = begins[group]
+        rows = [(*asked[at].ids[len(shared) :], *texts[at], *drafts[at]) for at in members]
+        groups.append(Group(shared, tuple(rows)))
+    ops = PackedOps(checkpoint.spec, weights, groups, kept)
     for x in residual_stream(ops):
         hidden = x
     for at, own in zip(batch, ops.rests, strict=True):

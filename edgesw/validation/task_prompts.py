@@ -127,22 +127,23 @@ def _that_fit(maker: _Maker, part: Part, tasks: list[Task], room: int) -> list[T
 
 def _filled(maker: _Maker, part: Part, tasks: list[Task], room: int) -> list[Asked]:
     """The tasks, each about notes with all their needles, and with distractors to as many tokens as there is room."""
+    needles = [*part.facts, *(task.needle for task in tasks)]
+    longest = max(tasks, key=lambda task: sum(map(len, (task.prompt, *task.answers))))
+
+    def over(count: int) -> int:
+        made = maker.ask(part, longest, _notes(part, needles, count))
+        return len(made.ids) + made.most - room
+
     each = [len(maker.encode(f" {sentence}")) for sentence in part.distractors]
+    count = int(max(-over(0), 0) / (sum(each) / len(each)))
+    while count and (much := over(count)) > 0:
+        count -= max(1, much // max(each))
+    count = max(count, 0)
+    return [maker.ask(part, task, _notes(part, needles, count)) for task in tasks]
 
-    def filled(count: int) -> list[Asked]:
-        notes = _mixed(list(islice(cycle(part.distractors), count)), [*part.facts, *(task.needle for task in tasks)])
-        return [maker.ask(part, task, " ".join(notes)) for task in tasks]
 
-    def over(made: list[Asked]) -> int:
-        return max(len(one.ids) + one.most for one in made) - room
-
-    bare = -over(filled(0))
-    count = int(max(bare, 0) / (sum(each) / len(each)))
-    made = filled(count)
-    while count and over(made) > 0:
-        count -= 1
-        made = filled(count)
-    return made
+def _notes(part: Part, needles: list[str], count: int) -> str:
+    return " ".join(_mixed(list(islice(cycle(part.distractors), count)), needles))
 
 
 def _mixed(distractors: Sequence[str], needles: Sequence[str]) -> list[str]:

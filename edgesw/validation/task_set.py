@@ -17,7 +17,7 @@ from edgesw.validation.answers import is_right
 KINDS = ("arithmetic", "copying", "retrieval", "choice", "completion", "format")
 """The kinds of the set that ships."""
 Compare = Literal["text", "number", "last number", "word", "json", "pattern"]
-EACH = 20
+EACH = 12
 """How many items of each kind of the set that ships are asked, unless all are."""
 OWN_COMPARES = ("text", "number", "last number", "word", "json")
 """What a file of one's own may ask for: a regular expression from elsewhere can run for ever."""

@@ -20,7 +20,7 @@ from edgesw.validation.task_set import KINDS, Task, load_tasks, shipped_tasks
 
 ALL = shipped_tasks(None)
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def of_kind(kind: str) -> list[Task]:
@@ -60,7 +60,9 @@ def test_sums_are_right() -> None:
         written = Counter(re.findall(r"\d+", task.prompt))
         written += Counter(str(WORDS.index(word)) for word in re.findall(r"\w+", task.prompt.lower()) if word in WORDS)
         missing = numbers - written
-        assert not missing or set(missing) == {"2"} and re.search(r"half|each lay|8 legs|7 days", task.prompt), task.id
+        assert not missing or (set(missing) == {"2"} and re.search(r"half|each lay|8 legs|7 days", task.prompt)), (
+            task.id
+        )
 
 
 def test_lists_are_copied_reversed_and_sorted_rightly() -> None:
