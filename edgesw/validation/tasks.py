@@ -15,6 +15,7 @@ from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 from edgesw.validation.answers import cut, is_right
+from edgesw.validation.ends import Ends
 from edgesw.validation.float_answers import Answers, cached_answers, float_answers, keep_answers
 from edgesw.validation.task_prompts import Asked, make_prompts
 from edgesw.validation.task_report import Answered, TaskReport
@@ -53,8 +54,10 @@ def run_tasks(
     drafted = {name: DraftedDecoder(decoder) for name, decoder in decoders.items()}
     found: dict[str, Answers] = {}
 
+    ends = {part.end: Ends(tokenizer, part.end) for part in tasks.parts}
+
     def over(one: Asked) -> Over:
-        return lambda ids: one.part.end in tokenizer.decode(ids).lstrip()
+        return ends[one.part.end]
 
     def answer(name: str, drafts: Sequence[Sequence[int]]) -> None:
         began, answers = time.process_time(), []

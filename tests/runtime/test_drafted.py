@@ -17,7 +17,7 @@ from edgesw.package.manifest import read_manifest
 from edgesw.runtime.drafted import DraftedDecoder, accepted, all_begin_with
 from edgesw.runtime.generate import generate
 from edgesw.runtime.packaged_decoder import Rewinding
-from edgesw.runtime.packed import Group, PackedOps
+from edgesw.runtime.packed import Group, Kept, PackedOps
 from edgesw.runtime.torch import residual_stream
 from edgesw.targets.registry import open_decoder
 
@@ -40,6 +40,14 @@ def test_packed_rows_are_computed_as_transformers_computes_each_alone(variant: s
     ops = PackedOps(checkpoint.spec, checkpoint, groups)
     for x in residual_stream(ops):
         hidden = x
+    again: Kept = {}
+    for turn in range(2):  # the second takes the shared tokens' keys and values from the first
+        other = PackedOps(checkpoint.spec, checkpoint, groups, again)
+        for x in residual_stream(other):
+            repeated = x
+        assert other.ids.size == ops.ids.size - turn * len(groups[0].shared)
+        for one, own in zip(other.rests, ops.rests, strict=True):
+            torch.testing.assert_close(repeated[:, one], hidden[:, own])
     rows = [(*group.shared, *rest) for group in groups for rest in group.rests]
     for row, own in zip(rows, ops.rests, strict=True):
         with torch.inference_mode():

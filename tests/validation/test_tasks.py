@@ -91,7 +91,7 @@ def test_prompts_are_those_of_transformers(tiny_llama: Path, tokenizer: Tokenize
 
 @pytest.mark.parametrize(
     ("context", "long"),
-    [(1024, 800), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4096, 4096), (600, 2048)))],
+    [(1024, 800), pytest.param(4096, 4096, marks=pytest.mark.slow), pytest.param(600, 2048, marks=pytest.mark.slow)],
 )
 def test_long_contexts_fill_their_shares(context: int, long: int, tokenizer: Tokenizer) -> None:
     """ "Retrieval from a long context" must be long, hold its needle once, and leave room for the answer."""
@@ -133,8 +133,8 @@ def test_a_model_without_a_template_gets_plain_prompts(tiny_llama: Path) -> None
 
 def as_answered(checkpoint: Checkpoint, tokenizer: Tokenizer, decoder: PackagedDecoder) -> TaskSet:
     """A set whose right answers are what the float model says."""
-    plain = [part for part in shipped_tasks(5).parts if not part.context]
-    parts = [replace(part, compare="text", tokens=16, tasks=tuple(map(bare, part.tasks))) for part in plain]
+    plain = [part for part in shipped_tasks(4).parts if not part.context]
+    parts = [replace(part, compare="text", tokens=10, tasks=tuple(map(bare, part.tasks))) for part in plain]
     found = run_tasks(checkpoint, tokenizer, {"onnx": decoder}, TaskSet("own", tuple(parts)), quiet)
     said = {each.id: each.float_text for each in found.answers if each.float_text.rstrip(". ")}
     kept = [replace(part, tasks=tuple(bare(t, said[t.id]) for t in part.tasks if t.id in said)) for part in parts]
@@ -152,8 +152,8 @@ def ruined(package: Path, path: Path) -> Path:
     for tensor in model.graph.initializer:
         if tensor.name.startswith("layers.1.") and tensor.name.endswith(".scales_stored"):
             values = onnx.numpy_helper.to_array(tensor)
-            doubled = values + 16 if values.dtype == np.uint8 else 2 * values
-            tensor.CopyFrom(onnx.numpy_helper.from_array(doubled.astype(values.dtype), tensor.name))
+            assert values.dtype in (np.float16, np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(2 * values, tensor.name))
             changed += 1
     assert changed
     onnx.save(model, path)
@@ -173,7 +173,7 @@ def test_a_ruined_package_loses_right_answers(
     asked = as_answered(checkpoint, tokenizer, pair["good"])
     found = run_tasks(checkpoint, tokenizer, pair, asked, quiet)
     everything = found.overall
-    assert everything.items > 15 and everything.float_right.share == 1
+    assert everything.items >= 8 and everything.float_right.share == 1
     good, bad = everything.targets["good"], everything.targets["ruined"]
     assert good.equal.share > 0.4 > 0.3 > bad.equal.share
     assert bad.lost > good.lost and bad.difference < good.difference and bad.interval[1] < 0 and bad.p_value < 0.05
