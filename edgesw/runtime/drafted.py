@@ -33,12 +33,15 @@ class DraftedDecoder:
         text: list[int] = []
         most = min(most, self.decoder.context - len(prompt))
         draft = list(draft[: most - 1]) if self._drafts else []
+        tries = 2
         while len(text) < most:
             new, ended = accepted(self._likeliest([*prompt, *text], draft), draft, most - len(text), stop)
             text += new
             if ended or over(text):
                 break
-            draft = []
+            # After a token that was wrong the rest may be right, as where only a number differs: worth one more try.
+            tries -= len(new) == 1
+            draft = draft[len(new) :] if tries > 0 else []
         return text
 
     def _likeliest(self, known: list[int], draft: list[int]) -> list[int]:

@@ -78,7 +78,7 @@ def run_tasks(
     seconds["float"] = time.process_time() - began
     for name in decoders:
         if name != first:
-            answer(name, exact)
+            answer(name, found[first])  # two targets of a package are nearer to each other than to the float model
     texts = {name: _texts(tokenizer, asked, found[name]) for name in decoders}
     return TaskReport(
         tasks.name,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import save_tokenizer
 from tiny_families import VARIANTS, make, save
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
@@ -68,6 +69,7 @@ def check(package: Path, target: str) -> DraftedDecoder:
         lambda right: right,
         lambda right: [*right[:3], right[3] ^ 1, 4],
         lambda right: [right[0] ^ 1],
+        lambda right: [right[0] ^ 1, *right[1:]],
     ]
     for draft in drafts:
         for prompt, right in zip(PROMPTS, expected, strict=True):
@@ -103,7 +105,8 @@ def test_a_cache_that_has_forgotten_is_filled_again(
     """A rolling cache has dropped what was before its window: going back in it would answer from nothing."""
     from edgesw.cli.program import run
 
-    save(variant, tmp_path / "m")
+    save(variant, tmp_path / "m", vocab_size=320)
+    save_tokenizer(tmp_path / "m")
     asked = ["convert", str(tmp_path / "m"), "--target", "coreml", *map(str, words), "--calibrate", "none"]
     assert run([*asked, "-o", str(tmp_path / "p")]) == 0
     drafted = check(tmp_path / "p", "coreml")
