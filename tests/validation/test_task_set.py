@@ -14,9 +14,10 @@ import pytest
 
 from edgesw.errors import UsageError
 from edgesw.text.texts import shipped_text
-from edgesw.validation import task_set
+from edgesw.validation import task_file
 from edgesw.validation.answers import cut, is_right
-from edgesw.validation.task_set import KINDS, Task, load_tasks, shipped_tasks
+from edgesw.validation.task_file import find_tasks, load_tasks
+from edgesw.validation.task_set import KINDS, Task, shipped_tasks
 
 ALL = shipped_tasks(None)
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
@@ -125,6 +126,7 @@ def test_a_part_of_the_set_is_spread_over_each_kind() -> None:
     some = shipped_tasks(20)
     assert Counter(part.kind for part in some.parts for _ in part.tasks) == dict.fromkeys(KINDS, 20)
     assert {task.id for task in some.tasks} < {task.id for task in ALL.tasks}
+    assert find_tasks("all") == ALL and {task.id for task in find_tasks(None).tasks} < {task.id for task in ALL.tasks}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_a_file_like_gsm8k_asks_for_the_last_number(tmp_path: Path) -> None:
     assert by_id["gsm-1"].answers == ("42",) and by_id["gsm-1"].compare == "last number"
     assert by_id["colour"].answers == ("red", "blue") and by_id["gsm-4"].answers == ("1200",)
     reasoned = next(part for part in loaded.parts if part.compare_of(part.tasks[0]) == "last number")
-    assert all(part.chat for part in loaded.parts) and reasoned.tokens == task_set.REASONING_TOKENS
+    assert all(part.chat for part in loaded.parts) and reasoned.tokens == task_file.REASONING_TOKENS
 
 
 @pytest.mark.parametrize(
@@ -214,9 +216,9 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     for name, said in {"absent": "No such file", "empty": "has no item", "bytes": "line 1", ".": "directory"}.items():
         with pytest.raises(UsageError, match=said):
             load_tasks(str(tmp_path / name))
-    monkeypatch.setattr(task_set, "MOST_ITEMS", 3)
+    monkeypatch.setattr(task_file, "MOST_ITEMS", 3)
     with pytest.raises(UsageError, match="more than 3 items"):
         load_tasks(str(tmp_path / "large"))
-    monkeypatch.setattr(task_set, "MOST_BYTES", 100)
+    monkeypatch.setattr(task_file, "MOST_BYTES", 100)
     with pytest.raises(UsageError, match="larger than"):
         load_tasks(str(tmp_path / "large"))
