@@ -18,7 +18,7 @@ from edgesw.emit.mil_ops import MilOps
 from edgesw.emit.mil_weights import MilWeights, WeightStore
 from edgesw.emit.mlpackage import make_folders, write_spec
 from edgesw.emit.weight_file import WeightFile, to_spec
-from edgesw.formats.coreml_layout import COMPUTE_KEY, CoreMLLayout, ProgramFunction, chunk_names
+from edgesw.formats.coreml_layout import COMPUTE_KEY, COUNTER, CoreMLLayout, ProgramFunction, chunk_names
 from edgesw.formats.weight_bin import FILE
 from edgesw.formats.write_options import WriteOptions
 from edgesw.system.log_filter import coremltools
@@ -127,7 +127,7 @@ class _FunctionBuilder:
         axis = 1 if self._first or not self._layout.convolutions else 3
         new = mb.slice_by_index(x=mb.shape(x=next(iter(inputs.values()))), begin=[axis], end=[axis + 1])
         if not self._lengths:
-            return flexible_frame(new, inputs["causalMask"], self._caches, states, inputs["tokenCount"])
+            return flexible_frame(new, inputs["causalMask"], self._caches, states, inputs[COUNTER])
         return fixed_frame(new, inputs["position"], inputs.get("last"), self._caches, states, self._last)
 
     def _inputs(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class _FunctionBuilder:
                 inputs["last"] = mb.TensorSpec((1,), dtype=types.int32)
         else:
             inputs["causalMask"] = mb.TensorSpec((1, 1, get_new_symbol(), get_new_symbol()), dtype=types.fp16)
-            inputs["tokenCount"] = mb.StateTensorSpec((2,), dtype=types.fp16)
+            inputs[COUNTER] = mb.StateTensorSpec((2,), dtype=types.fp16)
         for name, shape in self._caches.shapes.items():
             inputs[name] = mb.StateTensorSpec(shape, dtype=types.fp16)
         return inputs

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from edgesw.emit.mil_caches import CachePlan
+from edgesw.formats.coreml_layout import COUNTER_BASE
 
 Var = Any
 
 # What a mask adds to the score of a key that is not attended to; the lowest float16 would make rows of NaN.
 MASKED = np.float16(-1e4)
-# States are float16, which counts to 2048: the number of tokens is stored as a multiple of this and a remainder.
-BASE = 1024
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,11 @@ def flexible_frame(new: Var, mask: Var, plan: CachePlan, states: Mapping[str, Va
 
     numbers = np.arange(plan.slots, dtype=np.int32)
     count = mb.cast(x=mb.read_state(input=counter), dtype="int32")
-    past = mb.reduce_sum(x=mb.mul(x=count, y=np.array([BASE, 1], np.int32)), axes=[0], keep_dims=True)
+    past = mb.reduce_sum(x=mb.mul(x=count, y=np.array([COUNTER_BASE, 1], np.int32)), axes=[0], keep_dims=True)
     kv_length = mb.slice_by_index(x=mb.shape(x=mask), begin=[3], end=[4])
     total = mb.add(x=past, y=new)
-    parts = mb.concat(values=[mb.floor_div(x=total, y=np.int32(BASE)), mb.mod(x=total, y=np.int32(BASE))], axis=0)
+    base = np.int32(COUNTER_BASE)
+    parts = mb.concat(values=[mb.floor_div(x=total, y=base), mb.mod(x=total, y=base)], axis=0)
     mb.coreml_update_state(state=counter, value=mb.cast(x=parts, dtype="fp16"))
     positions = _positions(numbers, new, past)
     keys = mb.expand_dims(x=mb.slice_by_index(x=numbers, begin=[0], end=kv_length), axes=[0])

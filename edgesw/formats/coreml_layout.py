@@ -8,6 +8,9 @@ from edgesw.errors import UsageError
 
 COMPUTE_KEY = "edgesw.compute"
 """In the metadata of an .mlpackage: the units that it is made for."""
+COUNTER, COUNTER_BASE = "tokenCount", 1024
+"""The state of a program that counts its tokens itself, float16 (2,), which counts to 2048: their number divided by the
+base, and the rest."""
 UNITS = ("gpu", "ane", "cpu", "all")
 _UNCORRECTED = "_uncorrected"
 # How many tokens of a prompt the Neural Engine takes at once: its programs have fixed shapes.

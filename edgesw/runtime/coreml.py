@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgesw.errors import PackageError, first_line
+from edgesw.formats.coreml_layout import COUNTER, COUNTER_BASE
 from edgesw.runtime.compute_plan import UNITS
 from edgesw.runtime.coreml_interface import Interface, packages, read_interface
 from edgesw.runtime.mil import MilProgram
@@ -50,8 +51,9 @@ class ChunkedEngine:
 class CoreMLDecoder:
     """A `PackagedDecoder` for a program that takes any number of tokens and counts them itself."""
 
-    def __init__(self, engine: Engine, context: int, runtime: str) -> None:
-        self._engine, self.context, self.runtime = engine, context, runtime
+    def __init__(self, engine: Engine, context: int, runtime: str, rolling: bool = False) -> None:
+        """`rolling`: whether some layers hold the last tokens only."""
+        self._engine, self.context, self.runtime, self._rolling = engine, context, runtime, rolling
         self.reset()
 
     def reset(self) -> None:
@@ -69,13 +71,29 @@ class CoreMLDecoder:
     def prefill(self, ids: np.ndarray) -> np.ndarray:
         return last_logits(self, ids)
 
+    def rewind(self, tokens: int) -> bool:
+        if tokens >= self._tokens:
+            return True
+        states = self._state if isinstance(self._state, list) else [self._state]
+        if self._rolling or not all(hasattr(state, "write_state") for state in states):
+            return False
+        for state in states:  # slots beyond are masked, and written anew
+            state.write_state(COUNTER, np.array(divmod(tokens, COUNTER_BASE), np.float16))
+        self._tokens = tokens
+        return True
+
 
 class FixedDecoder:
     """A `PackagedDecoder` for functions of fixed lengths, which return the logits of one token per call."""
 
-    def __init__(self, engines: Mapping[int, Engine], context: int, runtime: str) -> None:
-        """`engines` by the number of tokens that each takes. They belong to one package, so they share a state."""
+    one_by_one = True
+    """Whether `step` computes each token in a call of its own."""
+
+    def __init__(self, engines: Mapping[int, Engine], context: int, runtime: str, rolling: bool = False) -> None:
+        """`engines` by the number of tokens that each takes. They belong to one package, so they share a state.
+        `rolling`: whether some layers hold the last tokens only."""
         self._engines, self.context, self.runtime = dict(sorted(engines.items())), context, runtime
+        self._rolling = rolling
         self.reset()
 
     def reset(self) -> None:
@@ -93,6 +111,12 @@ class FixedDecoder:
             length = next((n for n in self._engines if n >= len(ids)), max(self._engines))
             logits, ids = self._run(ids[:length], length), ids[length:]
         return logits
+
+    def rewind(self, tokens: int) -> bool:
+        if self._rolling:
+            return False
+        self._tokens = min(tokens, self._tokens)  # slots beyond are masked, and written anew
+        return True
 
     def _run(self, ids: np.ndarray, length: int) -> np.ndarray:
         """The logits of the last of `ids`, float32 (vocabulary,)."""
@@ -141,11 +165,12 @@ def open_coreml(
     functions = [each for each in parts[0][1].functions if each.corrected == corrected]
     if not functions:
         raise PackageError(f"{path}: no function {'with' if corrected else 'without'} what is held out: convert again.")
+    rolling = any(interface.slots < context for _, interface in parts)
     if not any(function.lengths for function in functions):
-        return CoreMLDecoder(engine(functions[0].name), context, runtime)
+        return CoreMLDecoder(engine(functions[0].name), context, runtime, rolling)
     engines = {function.name: engine(function.name) for function in functions}
     by_length = {length: engines[function.name] for function in functions for length in function.lengths}
-    return FixedDecoder(by_length, context, runtime)
+    return FixedDecoder(by_length, context, runtime, rolling)
 
 
 def _engine(

@@ -24,6 +24,8 @@ class Interface:
     inputs: dict[str, frozenset[str]]
     """The names of each function's inputs, without states."""
     compute: str
+    slots: int = 0
+    """The fewest tokens that a state holds: less than the context where some layers have a rolling cache."""
 
 
 def packages(path: Path) -> list[Path]:
@@ -50,7 +52,17 @@ def read_interface(package: Path) -> Interface:
         tuple(ProgramFunction(name, _lengths(function)) for name, function in functions.items()),
         {name: frozenset(each.name for each in function.input) for name, function in functions.items()},
         compute,
+        min(
+            (slots for function in functions.values() for state in function.state if (slots := _slots(state))),
+            default=0,
+        ),
     )
+
+
+def _slots(state: Any) -> int:
+    """How many tokens a cache (layers, [1,] kv_heads, slots, head_dim) holds; 0 for another state."""
+    shape = state.type.stateType.arrayType.shape
+    return int(shape[-2]) if len(shape) > 3 else 0
 
 
 def _lengths(function: Any) -> tuple[int, ...]:

@@ -52,6 +52,12 @@ class OnnxDecoder:
             logits = self._run(piece, np.array([0]))
         return logits[-1]
 
+    def rewind(self, tokens: int) -> bool:
+        if tokens < self._tokens:
+            self._cache = {name: np.ascontiguousarray(past[:, :, :tokens]) for name, past in self._cache.items()}
+            self._tokens = tokens
+        return True
+
     def _run(self, ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Feeds the next tokens; returns the logits of those at `offsets` from the last, or of all if the model gives
         all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -30,6 +30,15 @@ class PackagedDecoder(Protocol):
     def prefill(self, ids: np.ndarray) -> np.ndarray:
         """Feeds the next tokens, int (tokens,), as fast as possible; returns the logits of the last one, float32
         (vocabulary,)."""
+
+
+@runtime_checkable
+class Rewinding(Protocol):
+    """A `PackagedDecoder` that can go back, so that prompts which begin alike are read once."""
+
+    def rewind(self, tokens: int) -> bool:
+        """Forgets all but the first `tokens` tokens. False, and nothing has changed, where the caches no longer hold
+        what came before them."""
 
 
 class PackageMatrices(Protocol):
