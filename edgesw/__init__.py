@@ -127,6 +127,8 @@ def validate(
     tokens: int = 512,
     limits: Limits | None = None,
     details: bool = False,
+    long: bool = False,
+    tasks: str | None = None,
     progress: Progress = _silent,
     **runtime: Any,
 ) -> ValidationReport:
@@ -136,10 +138,13 @@ def validate(
     `against` is the float model, by default the one the package was made from; another one is refused unless
     `other_model` is set. Each of `targets` (default: all) is measured over `windows` windows of `tokens` tokens (by
     default 2 of each kind, or 8 of a text of one's own) and passes if it is within `limits` on every kind of text:
-    KL divergence, top-1 agreement and perplexity. `details` adds samples and the error of each matrix.
+    KL divergence, top-1 agreement and perplexity. `details` adds samples and the error of each matrix, `long` reads the
+    text to the end of the package's context, and `tasks` has float model and package answer questions: "some" or "all"
+    of those that ship, or a file.
     `runtime` are further keyword arguments of `edgesw.validation.validate.validate`: precision, compute, cpus.
     """
     from edgesw.text.texts import load_texts
+    from edgesw.validation.task_file import find_tasks
     from edgesw.validation.validate import validate as run
     from edgesw.validation.verdict import Limits
 
@@ -154,6 +159,8 @@ def validate(
         tokens=tokens,
         limits=limits or Limits(),
         details=details,
+        long=long,
+        tasks=None if tasks is None else find_tasks(None if tasks == "some" else tasks),
         progress=progress,
         **runtime,
     )

@@ -68,6 +68,14 @@ FIGURES = ("perplexity", "float", "increase", "KL mean", "KL 99%", "top-1", "top
     help="Also show what the float model and the package generate, and which matrices have the largest errors: a few "
     "more passes of the float model.",
 )
+@click.option("--long", is_flag=True, help="Also read the text to the end of the package's context.")
+@click.option(
+    "--tasks",
+    is_flag=False,
+    flag_value="some",
+    metavar="[all|FILE]",
+    help="Also ask float model and package questions: some of those that ship, all of them, or a file of JSON lines.",
+)
 @click.option("--record", is_flag=True, help="Write the figures into the package: model card and validation.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(
@@ -82,6 +90,8 @@ def validate(
     compute: str | None,
     runtime: str | None,
     details: bool,
+    long: bool,
+    tasks: str | None,
     record: bool,
     as_json: bool,
     **most: float,
@@ -107,6 +117,8 @@ def validate(
             tokens=tokens,
             limits=limits(**most),
             details=details,
+            long=long,
+            tasks=tasks,
             progress=bar,
             precision=precision,
             compute=compute,
@@ -123,6 +135,8 @@ def validate(
 
 def print_report(title: str, report: ValidationReport) -> None:
     """The report as tables on stdout, and a line for each reason of a verdict."""
+    from edgesw.validation.task_report import COLUMNS as TASK_COLUMNS
+
     verdicts = {name: report.verdict(name) for name in report.targets}
     print_table(
         f"{title}: {report.text}, {report.measured_on}, no overlap",
@@ -154,8 +168,14 @@ def print_report(title: str, report: ValidationReport) -> None:
     for name, verdict in verdicts.items():
         for line in verdict.failures:
             click.echo(f"{name} fails: {line}.")
-        for line in verdict.warnings:
+        for line in (*verdict.warnings, *report.advice.get(name, ())):
             click.echo(f"{name}: {line}.")
+    for each in report.long:
+        at = ", ".join(f"{kl:.4f} ({n:,})" for n, kl in zip(each.positions, each.divergences, strict=True))
+        click.echo(f"KL of {each.target} after so many tokens of one text: {at}")
+    if report.tasks is not None:
+        click.echo()
+        print_table(f"Tasks: {report.tasks.name}", TASK_COLUMNS, report.tasks.rows(), left=1)
     for name, result in report.uncorrected.items():
         click.echo(
             f"Without what is held out, {name} has perplexity {result.perplexity:,.3f} ({result.increase:+,.1%}), "

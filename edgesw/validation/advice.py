@@ -61,13 +61,16 @@ def advise(
     alone = _divergence(exact, _logits(spec, StoredWeights(checkpoint, stored), ids))
     if not alone >= EXPLAINED * whole:
         return (
-            f"its matrices alone, in the float decoder, have a KL divergence of {alone:.3f}, and the package {whole:.3f}: "
-            "the rest is the graph or its runtime, not compression. Convert again, and report it if it stays",
+            f"its matrices alone, in the float decoder, have a KL divergence of {alone:.3f}, and the package "
+            f"{whole:.3f}: the rest is the graph or its runtime, not compression. Convert again, and report it if it "
+            "stays",
         )
     errors = matrix_errors(spec, checkpoint, ids, {target: stored}, progress)
     worst = sorted(errors, key=lambda each: -each.error)[:NAMED]
     named = ", ".join(f"{each.name} {each.error:.1%}" for each in worst)
-    better = ", ".join(f"{error:.1%} {how}" for how, error in _alternatives(manifest, target, checkpoint, ids, worst[0]))
+    better = ", ".join(
+        f"{error:.1%} {how}" for how, error in _alternatives(manifest, target, checkpoint, ids, worst[0])
+    )
     return (f"furthest off: {named}", *([f"{worst[0].name} would be off by {better}"] if better else []))
 
 

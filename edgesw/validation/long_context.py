@@ -45,8 +45,8 @@ def long_context(
     context: int,
     progress: Callable[[int], None],
 ) -> tuple[LongContext, ...]:
-    """Feeds each decoder one text of `context` tokens: long pieces as a prompt, and before each of PARTS single tokens, to
-    the last slot of its cache. The float model reads it in one streamed pass.
+    """Feeds each decoder one text of `context` tokens: long pieces as a prompt, and before each of PARTS single tokens,
+    to the last slot of its cache. The float model reads it in one streamed pass.
 
     UsageError for texts that are shorter than the context together.
     """

@@ -150,6 +150,13 @@ class TaskReport:
         }
         return KindResult(kind, n, Share(float_right, n), targets)
 
+    def worse(self, target: str) -> str | None:
+        """A line if the target is right less often than the float model by more than chance."""
+        paired = self.overall.targets.get(target)
+        if paired is None or paired.interval[1] >= 0:
+            return None
+        return f"of {len(self.answers)} tasks it loses {paired.lost} and gains {paired.gained}, more than chance would"
+
     def rows(self) -> list[tuple[str, ...]]:
         """A row per kind and target, and for all kinds, with COLUMNS."""
         return [

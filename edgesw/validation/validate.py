@@ -19,11 +19,15 @@ from edgesw.targets.registry import TARGETS, has_ablation, open_decoder, package
 from edgesw.text.texts import Text, windows_by_kind
 from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
+from edgesw.validation.advice import advise
 from edgesw.validation.float_cache import float_logits
 from edgesw.validation.float_model import float_model
+from edgesw.validation.long_context import long_context
 from edgesw.validation.matrices import matrix_errors
 from edgesw.validation.measure import Agreement, measure
 from edgesw.validation.samples import PROMPTS, samples
+from edgesw.validation.task_set import TaskSet
+from edgesw.validation.tasks import run_tasks
 from edgesw.validation.validation_report import ValidationReport
 from edgesw.validation.verdict import Limits
 
@@ -47,13 +51,16 @@ def validate(
     cpus: tuple[str, ...] = (),
     details: bool = False,
     other_model: bool = False,
+    long: bool = False,
+    tasks: TaskSet | None = None,
 ) -> ValidationReport:
     """Measures `targets` (default: all in the package) over `count` windows of `tokens` tokens of each text, against
     the float model `against`, by default the one the package was made from; see `float_model` for `other_model`.
 
     `compute` are the compute units for Core ML on a Mac, None for the ones the package is built for. Targets that can
     also run on each of the ARM processors `cpus` (see `edgesw.runtime.arm_machine`). `details` adds samples of text and
-    the error of each matrix: some more passes of the float model, over few tokens.
+    the error of each matrix: some more passes of the float model, over few tokens. `long` also reads the texts to the
+    end of the package's context, and `tasks` are asked. A target that fails gets advice.
     """
     manifest = read_manifest(package)
     check_files(package, manifest, contents=True)
@@ -90,9 +97,42 @@ def validate(
         texts[0].name, ids.shape[0], ids.shape[1], limits, found, len(tokenizer.prefix_ids), sizes,
         uncorrected=uncorrected,
     )  # fmt: skip
-    return (
-        _with_details(report, package, manifest, checkpoint, tokenizer, ids, decoders, progress) if details else report
-    )
+    own = {name: decoder for name, decoder in zip(names, decoders, strict=True) if name in manifest.models}
+    if long:
+        progress("Long context", "", 0, layers)
+        read = long_context(
+            checkpoint, tokenizer, texts, own, manifest.context,
+            lambda layer: progress("Long context", f"layer {layer}", layer, layers),
+        )  # fmt: skip
+        report = replace(report, long=read)
+    if tasks is not None:
+        report = replace(report, tasks=run_tasks(checkpoint, tokenizer, own, tasks, progress))
+    if details:
+        report = _with_details(report, package, manifest, checkpoint, tokenizer, ids, own, progress)
+    return replace(report, advice=_advice(report, package, manifest, checkpoint, ids, kinds, own, progress))
+
+
+def _advice(
+    report: ValidationReport,
+    package: Path,
+    manifest: Manifest,
+    checkpoint: Checkpoint,
+    ids: np.ndarray,
+    kinds: Sequence[str],
+    decoders: dict[str, PackagedDecoder],
+    progress: Progress,
+) -> dict[str, tuple[str, ...]]:
+    """Advice for each target that fails, from the first window of the kind that it is furthest off on."""
+    found, layers = {}, checkpoint.spec.layers
+    for name, decoder in decoders.items():
+        if not report.verdict(name).passed:
+            parts = report.targets[name].kinds
+            at = kinds.index(max(parts, key=lambda kind: parts[kind].kl_divergence)) if parts else 0
+            found[name] = advise(
+                package, manifest, name, checkpoint, ids[at : at + 1], decoder,
+                lambda layer: progress("Finding the error", f"layer {layer}", layer, layers),
+            )  # fmt: skip
+    return found
 
 
 def _arm_targets(package: Path, manifest: Manifest) -> list[str]:
@@ -111,16 +151,16 @@ def _with_details(
     checkpoint: Checkpoint,
     tokenizer: Tokenizer,
     ids: np.ndarray,
-    decoders: list[PackagedDecoder],
+    decoders: dict[str, PackagedDecoder],
     progress: Progress,
 ) -> ValidationReport:
-    spec, names = checkpoint.spec, [name for name in report.targets if name in manifest.models]
+    spec = checkpoint.spec
     progress("Writing samples", "", 0, SAMPLE_TOKENS * len(PROMPTS))
     written = samples(
-        spec, checkpoint, tokenizer, dict(zip(names, decoders, strict=False)), SAMPLE_TOKENS,
+        spec, checkpoint, tokenizer, decoders, SAMPLE_TOKENS,
         lambda done: progress("Writing samples", "", done, SAMPLE_TOKENS * len(PROMPTS)),
     )  # fmt: skip
-    stored = {name: packaged_target(package, manifest, name).matrices(package, manifest) for name in names}
+    stored = {name: packaged_target(package, manifest, name).matrices(package, manifest) for name in decoders}
     errors = matrix_errors(
         spec, checkpoint, ids[:1], stored, lambda layer: progress("Matrices", f"layer {layer}", layer, spec.layers)
     )

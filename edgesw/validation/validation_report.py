@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgesw.system.sizes import counted
+from edgesw.validation.long_context import LongContext
 from edgesw.validation.matrices import MatrixError
 from edgesw.validation.measure import Agreement
 from edgesw.validation.samples import Sample
+from edgesw.validation.task_report import TaskReport
 from edgesw.validation.verdict import Limits, Verdict, judge
 
 
@@ -30,6 +32,12 @@ class ValidationReport:
     """The layers' matrices of each target in forward order; only with details."""
     uncorrected: dict[str, Agreement] = field(default_factory=dict)
     """The models of targets with an ablation, run without what is held out; no verdict depends on them."""
+    long: tuple[LongContext, ...] = ()
+    """Each target read to the end of its context; only where asked for."""
+    tasks: TaskReport | None = None
+    """What each target answers; only where asked for."""
+    advice: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """For each target that fails: where its error is, and what measured better."""
 
     @property
     def measured_on(self) -> str:
@@ -43,7 +51,16 @@ class ValidationReport:
         return tuple(next(iter(self.targets.values())).kinds) if self.targets else ()
 
     def verdict(self, target: str) -> Verdict:
-        return judge(self.targets[target], self.limits)
+        verdict = judge(self.targets[target], self.limits)
+        further = [
+            f"KL divergence {kl:.3f} after {counted(position, 'token')}, at most {self.limits.kl:g}"
+            for each in self.long
+            if each.target == target
+            for position, kl in zip(each.positions, each.divergences, strict=True)
+            if not kl <= self.limits.kl
+        ]
+        worse = [] if self.tasks is None else [self.tasks.worse(target)]
+        return Verdict((*verdict.failures, *further), (*verdict.warnings, *filter(None, worse)))
 
     @property
     def passed(self) -> bool:
@@ -70,6 +87,9 @@ class ValidationReport:
             "uncorrected": {name: result.to_dict() for name, result in self.uncorrected.items()},
             "samples": [sample.to_dict() for sample in self.samples],
             "matrices": [matrix.to_dict() for matrix in self.matrices],
+            "long": [each.to_dict() for each in self.long],
+            "tasks": None if self.tasks is None else self.tasks.to_dict(),
+            "advice": {name: list(lines) for name, lines in self.advice.items()},
         }
 
     def worst(self, target: str, count: int = 5) -> list[MatrixError]:
