@@ -114,6 +114,8 @@ def validate(
     tokenizer = Tokenizer.from_folder(package, PackageError)
     ids = windows(text, tokenizer, count, tokens)
     check_ids(ids, manifest.decoder.vocab_size, tokenizer, text.name, PackageError if text.shipped else UsageError)
+    if details:
+        tokenizer.decode(ids[0].tolist())  # a tokenizer that cannot is found before the long work, not after it
     decoders: list[PackagedDecoder] = []
     for name in names:
         progress("Loading", name, len(decoders), len(names))
