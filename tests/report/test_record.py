@@ -176,6 +176,7 @@ def test_what_was_measured_is_printed_when_it_cannot_be_written(
         json.loads(ran.out)
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_detect_prints_what_was_measured(
     package: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
