@@ -10,15 +10,15 @@ Whatever cannot be done raises an `EdgeswError` whose message says what is wrong
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 from edgesw.errors import EdgeswError, UsageError
 
+# The command line imports this before it can answer Ctrl-C: what takes long to import is left to what needs it.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
     from edgesw.conversion.plans import Plans
     from edgesw.conversion.settings import Settings
     from edgesw.outliers.detection import Detection
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from edgesw.targets.opened_package import Package
     from edgesw.validation.validation_report import ValidationReport
     from edgesw.validation.verdict import Limits
-
-# What edgesw logs is for programs that ask for it; the command line prints it as warnings.
-logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __version__ = "0.2.0"
 
@@ -62,6 +59,8 @@ _CLASSES = {
 
 def __getattr__(name: str) -> Any:
     """Imports a class of the API when it is first used."""
+    from importlib import import_module
+
     if name not in _CLASSES:
         raise AttributeError(f"module 'edgesw' has no attribute '{name}'")
     return getattr(import_module(_CLASSES[name]), name)
@@ -101,6 +100,8 @@ def convert(
     an existing package. `decided(plans)` is called once mixed widths are decided, before anything is compressed. The
     other arguments are those of `detect`.
     """
+    from pathlib import Path
+
     from edgesw.conversion.convert import convert as run
     from edgesw.targets.opened_package import Package
 
@@ -143,6 +144,8 @@ def validate(
     of those that ship, or a file.
     `runtime` are further keyword arguments of `edgesw.validation.validate.validate`: precision, compute, cpus.
     """
+    from pathlib import Path
+
     from edgesw.text.texts import load_texts
     from edgesw.validation.task_file import find_tasks
     from edgesw.validation.validate import validate as run

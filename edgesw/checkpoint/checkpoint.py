@@ -29,6 +29,8 @@ from edgesw.families.family import Family
 from edgesw.families.registry import family_of, family_of_gguf
 from edgesw.files.json_file import read_json
 
+# What edgesw logs is for programs that ask for it; the command line prints it as warnings.
+logging.getLogger("edgesw").addHandler(logging.NullHandler())
 _LOG = logging.getLogger(__name__)
 
 

@@ -42,7 +42,7 @@ class SafetensorsReader(TensorReader):
 
 
 def _only_file(folder: Path) -> Path:
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())  # opening a pipe would wait
     default = folder / WHOLE
     if default in files:
         return default

@@ -42,7 +42,7 @@ def report(
 
     Exits with 3 after writing the file if a target is beyond a limit on any kind of text.
     """
-    from edgesw.errors import UsageError
+    from edgesw.errors import EdgeswError, PackageError, UsageError
     from edgesw.files.atomic_write import staged
     from edgesw.files.writable import check_writable_file
     from edgesw.outliers.detect import find_outliers
@@ -64,14 +64,14 @@ def report(
             package, load_texts(text), against=against, count=windows, limits=limits(**most), progress=bar,
             details=True, other_model=other_model,
         )  # fmt: skip
-        checkpoint = float_model(package, manifest, against, other_model)
-        outliers = find_outliers(checkpoint, Tokenizer.from_folder(package), bar)
-        bar("Writing", output.name, 0, 1)
         try:
+            checkpoint = float_model(package, manifest, against, other_model)
+            outliers = find_outliers(checkpoint, Tokenizer.from_folder(package, PackageError), bar)
+            bar("Writing", output.name, 0, 1)
             page = report_html(name, manifest, measured, outliers)
             with staged(output) as (partial,):
                 partial.write_text(page, encoding="utf-8", errors="backslashreplace")
-        except OSError:  # the disk has filled up since: what was measured is not lost
+        except (OSError, EdgeswError):  # the disk has filled up since, or so: what was measured is not lost
             print_report(str(package), measured)
             raise
     click.echo(f"{output}: {'passed' if measured.passed else 'FAILED'}")

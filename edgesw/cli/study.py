@@ -10,6 +10,7 @@ import click
 from edgesw.cli.progress import Bar
 from edgesw.cli.shared_options import text_option
 from edgesw.cli.tables import inform, print_json, print_table
+from edgesw.errors import EdgeswError
 
 if TYPE_CHECKING:
     from edgesw.study.result import StudyResult
@@ -86,8 +87,9 @@ def study(
             for result in run(checkpoint, tokenizer, names, loaded, count=windows, tokens=tokens, progress=bar):
                 results.append(result)
                 written += write_result(result, folder)
-    except OSError:  # the disk has filled up: what was measured is not lost
-        _print(results, as_list=experiment == ALL, as_json=as_json)
+    except (OSError, EdgeswError):  # a full disk, a tokenizer that breaks off: what was measured is not lost
+        if results:
+            _print(results, as_list=experiment == ALL, as_json=as_json)
         raise
     _print(results, as_list=experiment == ALL, as_json=as_json)
     inform(f"Wrote {', '.join(map(str, written))}")

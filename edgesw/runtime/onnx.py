@@ -12,7 +12,11 @@ from edgesw.formats.onnx_interface import LOGITS_OFFSETS
 from edgesw.runtime.packaged_decoder import check_room, pieces
 
 # path/graph.cc:1587 void onnxruntime::Graph::Resolve(const Options&) const
-_PLACE = re.compile(r"/\S+\.(?:cc|cpp|h|hpp):\d+ (?:[^():]*\w::[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)? )?")
+_PLACE = re.compile(
+    r"(?:/\S+|\b[\w-]+)\.(?:cc|cpp|h|hpp):\d+ "
+    r"(?:[A-Z]\w+ (?=[A-Z])|[^():]*\w::[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)? )?"
+)
+_MOST_HEADS = 1 << 24  # of a cache, and numbers in one
 
 
 class OnnxDecoder:
@@ -36,7 +40,8 @@ class OnnxDecoder:
         )
         self._past = [value for value in self._session.get_inputs() if value.name.startswith("past_key_values.")]
         for past in self._past:
-            if len(past.shape) != 4 or not all(type(past.shape[axis]) is int for axis in (1, 3)):
+            sizes = past.shape[1::2] if len(past.shape) == 4 else [None]
+            if not all(type(size) is int and 0 < size <= _MOST_HEADS for size in sizes):
                 raise PackageError(f"{path}: '{past.name}' is not a cache of an edgesw package: convert again.")
         self.reset()
 

@@ -72,6 +72,8 @@ def validate(
     ids, kinds = windows_by_kind(texts, tokenizer, count, tokens)
     name, error = texts[0].name, PackageError if texts[0].shipped else UsageError
     check_ids(ids, manifest.decoder.vocab_size, tokenizer, name, error)
+    if details or tasks is not None:
+        tokenizer.decode(ids[0].tolist())  # a tokenizer that cannot is found before the long work, not after it
     decoders: list[PackagedDecoder] = []
     for name in names:
         progress("Loading", name, len(decoders), len(names))

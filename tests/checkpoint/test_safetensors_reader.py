@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,14 @@ def test_damage_names_the_file_and_says_what_to_do(tmp_path: Path, content: byte
     with pytest.raises(CheckpointError, match=r"model\.safetensors.*download it again") as error:
         reader_of(tmp_path, content)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """Nobody writes into it: opening it would wait for ever."""
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="no safetensors files"):
+        SafetensorsReader(tmp_path)
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:

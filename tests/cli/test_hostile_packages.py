@@ -313,9 +313,27 @@ def test_an_error_of_onnxruntime_has_no_signature_in_it(package: Path) -> None:
     ran = edgesw("generate", package, "The", "--target", "onnx")
     assert_one_line(ran, 1, str(path), "no")
     assert "::" not in ran.err and ".cc" not in ran.err
+    words = (
+        "Load failed. Error: tensorprotoutils.cc:461 ValidateExternalDataPathFromDir External data path is not there"
+    )
+    assert said(RuntimeError(words)) == "Load failed. Error:  External data path is not there"
     words = "[ONNXRuntimeError] : 1 : FAIL : Load model from m.onnx failed:/o/core/graph/model.cc:181 "
     words += "onnxruntime::Model::Model(onnx::ModelProto&&, const PathString&, std::vector<int>*(*)(int)) Missing IR."
     assert said(RuntimeError(words)) == "Load model from m.onnx failed: Missing IR"
+
+
+def test_a_cache_that_no_memory_holds_is_refused(package: Path) -> None:
+    """Its sizes are numbers in a file of any origin."""
+
+    def endless(made: onnx.ModelProto) -> None:
+        for given in made.graph.input:
+            if given.name.startswith("past_key_values."):
+                for axis in (1, 3):
+                    given.type.tensor_type.shape.dim[axis].dim_value = 2**45
+
+    path = model(package, endless)
+    ran = edgesw("generate", package, "The", "--target", "onnx")
+    assert_one_line(ran, 1, f"{path}: 'past_key_values.", "is not a cache of an edgesw package")
 
 
 @pytest.mark.parametrize(

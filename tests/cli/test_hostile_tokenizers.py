@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostile_tokenizers import TEMPLATES, TOKENIZERS, spoil
+from hostile_tokenizers import TEMPLATES, TOKENIZERS, part, spoil
 from tiny import Ran, edgesw
+
+from edgesw.cli.program import cli
 
 PATIENCE = 120  # seconds, for machines that are busy with other things
 # What no text of these commands meets: "strip" decodes nothing that begins with an a.
@@ -73,6 +75,76 @@ def test_a_hostile_template_is_one_line(name: str, package: Path) -> None:
     assert_sound_end(ran, "chat template", "Give a plain prompt.")
     assert ran.code == 2, "a loop in a template is no fault of the package's as a model"
     assert edgesw("generate", package, "hello", "--max-tokens", 3).code == 0, "without a chat it is as good as any"
+
+
+AGAINST = ("PACKAGE", "--against", "SOUND", "--windows", 1)
+COMMANDS: dict[str, tuple[object, ...]] = {
+    "detect": ("MODEL", "--fast"),
+    "convert": ("MODEL", "--target", "onnx", "--calibrate", "none", "-o", "OUT/made"),
+    "doctor": ("MODEL",),
+    "study": ("MODEL", "--experiment", "stopwords", "--windows", 1, "--tokens", 16, "-o", "OUT"),
+    "validate": (*AGAINST, "--tokens", 32, "--details"),
+    "compare": (*AGAINST, "--no-speed"),
+    "report": (*AGAINST, "-o", "OUT/report.html"),
+    "verify": ("PACKAGE",),
+    "inspect": ("PACKAGE",),
+    "bench": ("PACKAGE", "--prompts", 4, "--tokens", 1),
+    "generate": ("PACKAGE", "a" * 60 + "!", "--max-tokens", 3, "--chat"),
+    "push": ("PACKAGE", "owner/name", "--dry-run"),
+}
+READ_NO_TOKENIZER = {"doctor", "verify", "inspect", "bench", "push"}
+
+
+def run_on(command: str, package: Path, model: Path, sound: Path, out: Path) -> Ran:
+    places = {"PACKAGE": package, "MODEL": model, "SOUND": sound}
+    words = (str(places.get(str(word), word)).replace("OUT", str(out), 1) for word in COMMANDS[command])
+    return edgesw(command, *words)
+
+
+def test_no_command_is_forgotten() -> None:
+    """The next command that reads a tokenizer is held to the same."""
+    assert set(COMMANDS) == set(cli.commands) - {"recipes", "demo-app"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=pytest.mark.slow) for each in (*TOKENIZERS, *TEMPLATES)])
+@pytest.mark.usefixtures("short_time")
+def test_every_command_ends_well_with_every_tokenizer_and_template(
+    name: str, package: Path, model: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    """Each command asks something else of a tokenizer: ids, tokens one by one, all of its vocabulary."""
+    for folder in (package, model):
+        spoil(folder, tokenizer=TOKENIZERS.get(name), template=TEMPLATES.get(name))
+    for command in COMMANDS:
+        ran = run_on(command, package, model, tiny_llama, tmp_path)
+        assert_sound_end(ran)
+        assert ran.code == 0 or command not in READ_NO_TOKENIZER, ran
+
+
+@pytest.mark.parametrize("command", ["study", "validate", "compare", "report"])
+def test_a_tokenizer_that_panics_ends_every_command_in_one_line(
+    command: str, package: Path, model: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    """`generate` and `detect` are not the only ones that give it a text."""
+    for folder in (package, model):
+        spoil(folder, tokenizer=TOKENIZERS["length 0"])
+    ran = run_on(command, package, model, tiny_llama, tmp_path)
+    assert_sound_end(ran, "tokenizer.json is damaged", "download it again" if command == "study" else "convert again")
+    assert (ran.code, ran.out) == (1, "")
+
+
+def test_what_cannot_decode_is_found_before_the_work(
+    package: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples of a report come last: an hour of measuring would be lost on a tokenizer that only encodes."""
+
+    def too_early(*_: object) -> None:
+        raise AssertionError("the float model runs before the tokenizer is known to decode")
+
+    spoil(package, tokenizer=part("decoder", {"type": "Strip", "content": "e", "start": 2**62, "stop": 2**62}))
+    monkeypatch.setattr("edgesw.validation.validate.float_logits", too_early)
+    ran = edgesw("validate", package, "--against", tiny_llama, "--windows", 1, "--details")
+    assert_sound_end(ran, "tokenizer.json is damaged (decoding tokens", "convert again")
+    assert ran.code == 1
 
 
 def in_a_process(*words: object) -> Ran:

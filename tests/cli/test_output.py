@@ -104,6 +104,13 @@ def test_ctrl_c_is_one_line_from_the_first_import_on() -> None:
         assert ran.stderr == "Error: interrupted; nothing was left behind.\n"
 
 
+def test_little_is_imported_before_ctrl_c_is_answered() -> None:
+    """What `edgesw` itself imports before that is time in which Ctrl-C prints a traceback."""
+    program = "import sys; before = set(sys.modules); import edgesw.cli; print(*sorted(set(sys.modules) - before))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"typing", "logging", "pathlib", "re", "click", "importlib"} & set(ran.stdout.split()), ran.stdout
+
+
 @pytest.mark.slow
 def test_ctrl_c_at_any_time_is_no_traceback() -> None:
     """Python's own start alone, a few hundredths of a second, is not ours to answer for."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import matplotlib.image
 import pytest
+from hostile_tokenizers import TOKENIZERS, spoil
 from tiny import SUPER_WEIGHT, assert_one_line, edgesw, save_llama, unchanged
 
 from edgesw.cli.study import EXPERIMENTS
@@ -98,3 +100,14 @@ def test_interrupted_while_drawing_leaves_nothing_behind(
         ran = edgesw("study", tiny_llama, "--experiment", "prune", *SMALL, "-o", tmp_path / "out")
         assert ran.code == 130 and ran.out == ""
         assert ran.err.strip() == "Error: interrupted; nothing was left behind."
+
+
+@pytest.mark.slow
+def test_what_was_measured_is_printed_when_the_tokenizer_breaks_off(tiny_llama: Path, tmp_path: Path) -> None:
+    """The third experiment is the first to decode tokens: two have been measured by then."""
+    model = Path(shutil.copytree(tiny_llama, tmp_path / "model"))
+    spoil(model, tokenizer=TOKENIZERS["decoder"])
+    ran = edgesw("study", model, "--experiment", "all", *SMALL, "-o", tmp_path / "study")
+    assert ran.code == 1 and "tokenizer.json is damaged (decoding tokens" in ran.err
+    assert EXPERIMENTS[2] == "stopwords" and ran.out.count("perplexity") >= 2
+    assert sorted(path.stem for path in (tmp_path / "study").glob("*.json")) == sorted(EXPERIMENTS[:2])

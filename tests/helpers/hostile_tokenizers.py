@@ -11,7 +11,8 @@ from typing import Any
 Edit = Callable[[dict[str, Any]], None]
 
 
-def _part(key: str, value: Any) -> Edit:
+def part(key: str, value: Any) -> Edit:
+    """The edit that gives a tokenizer this part."""
     return lambda values: values.update({key: value})
 
 
@@ -25,19 +26,19 @@ def _model(**changes: Any) -> Edit:
 
 
 TOKENIZERS: dict[str, Edit] = {
-    "regex": _part(
+    "regex": part(
         "pre_tokenizer",
         {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False},
     ),
-    "length 0": _part("pre_tokenizer", {"type": "FixedLength", "length": 0}),
+    "length 0": part("pre_tokenizer", {"type": "FixedLength", "length": 0}),
     "prefix": _model(continuing_subword_prefix="x" * 1000),
-    "strip": _part("decoder", {"type": "Strip", "content": "a", "start": 2**62, "stop": 2**62}),
-    "charsmap": _part("normalizer", {"type": "Precompiled", "precompiled_charsmap": [0, 0, 0, 0, 1]}),
-    "charsmap text": _part("normalizer", {"type": "Precompiled", "precompiled_charsmap": "AAAAAAA="}),
+    "strip": part("decoder", {"type": "Strip", "content": "a", "start": 2**62, "stop": 2**62}),
+    "charsmap": part("normalizer", {"type": "Precompiled", "precompiled_charsmap": [0, 0, 0, 0, 1]}),
+    "charsmap text": part("normalizer", {"type": "Precompiled", "precompiled_charsmap": "AAAAAAA="}),
     "no tokens": _model(vocab={}, merges=[]),
-    "unknown": _part("model", {"type": "WordLevel", "unk_token": "zz", "vocab": {"a": 0}}),
-    "normalizer": _part("normalizer", _replaced("a", "a" * 100, 6, "normalizer", "String")),
-    "decoder": _part("decoder", _replaced(".", "a" * 1000, 4, "decoder", "Regex")),
+    "unknown": part("model", {"type": "WordLevel", "unk_token": "zz", "vocab": {"a": 0}}),
+    "normalizer": part("normalizer", _replaced("a", "a" * 100, 6, "normalizer", "String")),
+    "decoder": part("decoder", _replaced(".", "a" * 1000, 4, "decoder", "Regex")),
     "ids": lambda values: values["model"].update(
         vocab={token: number + 100_000 for token, number in values["model"]["vocab"].items()}
     ),

@@ -421,3 +421,28 @@ def test_leftovers_of_the_dead_go_and_those_at_work_stay(name: str, some: Manife
         write(folder, some, "new")
         assert not dead.exists()
     assert {path.name for path in tmp_path.iterdir()} == {name, alive.name, other.name}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="paths of that length cannot be made there")
+def test_a_package_of_folders_in_folders_is_replaced_all_the_same(
+    some: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive from the internet can hold more of them than Python removes: the conversion was done, and then failed,
+    and so did every later one."""
+    final, here = tmp_path / "package", os.open(tmp_path, os.O_RDONLY)
+    publish_what(lambda folder: write(folder, some, "old"), final)
+    monkeypatch.chdir(final)
+    for _ in range(1500):
+        Path("d").mkdir()
+        os.chdir("d")
+    os.fchdir(here)
+    os.close(here)
+    try:
+        publish_what(lambda folder: write(folder, some, "new"), final, force=True)
+        for left in tmp_path.glob(".package.old.*"):  # as it is for the next process
+            left.rename(tmp_path / f".package.old.{2**22 + 1}.partial")
+        publish_what(lambda folder: write(folder, some, "newer"), final, force=True)
+        assert tree(final)["README.md"] == b"newer"
+    finally:  # pytest cannot remove it either
+        subprocess.run(["rm", "-rf", final, *tmp_path.glob(".package.*")], check=True)

@@ -17,6 +17,7 @@ from tiny import edgesw as run
 
 import edgesw.report.plots
 import edgesw.study.write  # before a test has them import a writer that fails
+from edgesw.errors import PackageError
 from edgesw.files.checksums import sha256
 from edgesw.package.manifest import MANIFEST, PackagedFile, read_manifest
 
@@ -173,3 +174,18 @@ def test_what_was_measured_is_printed_when_it_cannot_be_written(
     assert said in ran.out
     if "--json" in words:
         json.loads(ran.out)
+
+
+@pytest.mark.slow
+def test_a_report_that_cannot_detect_prints_what_was_measured(
+    package: Path, tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Detection comes after the measuring, and a tokenizer that takes the text may break on its prompt."""
+
+    def refuse(*_: object) -> None:
+        raise PackageError("tokenizer.json is damaged: convert again.")
+
+    monkeypatch.setattr("edgesw.outliers.detect.find_outliers", refuse)
+    ran = run("report", package, "--against", tiny_llama, "--windows", 1, "-o", tmp_path / "r.html")
+    assert (ran.code, ran.err) == (1, "Error: tokenizer.json is damaged: convert again.\n")
+    assert "top-1" in ran.out and not (tmp_path / "r.html").exists()
