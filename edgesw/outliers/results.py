@@ -34,6 +34,18 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What changes on a text when scalars are zeroed."""
+
+    perplexity: float
+    """The ratio to the float model's."""
+    kl: float
+    """KL divergence in nats from the float model's next-token distribution, mean over the text."""
+    top1: float
+    """The share of positions at which both find the same token most likely."""
+
+
+@dataclass(frozen=True)
 class Scalar:
     """A scalar of `layers[layer].mlp.down_proj.weight`, with the activations that it connects on the prompt."""
 
