@@ -67,7 +67,7 @@ class _Branching(TorchOps):
         if name not in self._matrices:
             self._matrices[name] = self._tensor(name)
         weight, bias = self._matrices[name], self.bias(name)
-        y = F.linear(x, weight, bias)
+        y = F.linear(x.to(self.dtype), weight, bias)  # a stream that no norm precedes is float32
         if not name.endswith("down_proj"):
             return y
         return torch.cat([self._without(x, weight, y, bias, here) for here in self.branches])
