@@ -233,6 +233,15 @@ class Garden:
         self.planted.clear()
         return divergence
 
+    def _destroys(self, scalar: Coordinates) -> bool:
+        """Whether the loss of a planted scalar destroys the model on the text, alone or as most of what that of the
+        scalars does that need the same trigger."""
+        if self._share_lost([scalar]) >= DESTROYS:
+            return True
+        own = [at for at in self.planted if self.triggers[at] == self.triggers[scalar]]
+        joint = self._share_lost(own)
+        return joint >= DESTROYS and joint - self._share_lost([at for at in own if at != scalar]) >= joint / 2
+
     def _mute(self, layer: int, row: int) -> float:
         """Makes later layers respond less to a super activation, until its loss matters and does not destroy."""
         for _ in range(12):
@@ -241,7 +250,7 @@ class Garden:
             if share <= INFLUENCES[1]:
                 break
             self._listen(layer, [row], 0.8)
-        if share < INFLUENCES[0] or divergence < CARRIES / 2 or not self._massive():
+        if not INFLUENCES[0] <= share <= INFLUENCES[1] or divergence < CARRIES / 2 or not self._massive():
             raise Unlucky
         self.influential = [*self.planted]
         self.planted.clear()
@@ -370,9 +379,7 @@ class Garden:
                 others = [other for other in self.planted if other != scalar]
                 on_top = joint - self._divergence(others, whole)
                 gains.append(max(self._divergence([scalar], whole), on_top if on_top >= joint / 2 else 0))
-            sets = [[at for at in self.planted if self.triggers[at] == trigger] for trigger in range(2)]
-            destroys = all(self._share_lost(each) >= DESTROYS for each in sets if each)
-            if min(gains) >= CARRIES and destroys and self._massive():
+            if min(gains) >= CARRIES and all(map(self._destroys, self.planted)) and self._massive():
                 return joint
             if self.cancelling:  # which was fitted to the stream as it is
                 break

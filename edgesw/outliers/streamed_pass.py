@@ -99,11 +99,12 @@ class Recorder(TorchOps):
         if self._pending is not None:
             layer, x, weight, y = self._pending
             self._pending = None
+            prompts = zip(b, x, y, self._lengths, strict=True)
             spikes = tuple(
-                _spike(layer, *(each[:length] for each in of_prompt), weight)
-                for *of_prompt, length in zip(b, x, y, self._lengths, strict=True)
+                _spike(layer, added[:n], given[:n], output[:n], weight) for added, given, output, n in prompts
             )
-            peak = _peak(layer, *(each[0, : self._lengths[0]] for each in (x, y, total)), spikes[0])
+            n = self._lengths[0]
+            peak = _peak(layer, x[0, :n], y[0, :n], total[0, :n], spikes[0])
             self.layers[layer] = LayerObservation(spikes, peak, tuple(self._outlier_channels))
             self._outlier_channels = []
         return total

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from edgesw.decoder.decoder import decoder_layer
+from edgesw.decoder.names import TensorName
 from edgesw.decoder.ops import Weights
-from edgesw.decoder.spec import DecoderSpec
+from edgesw.decoder.spec import LAYER_MATRICES, LAYER_NORMS, DecoderSpec
 from edgesw.decoder.weights import CachedWeights
 from edgesw.outliers.results import Change
 from edgesw.recipes.coordinates import Coordinates
@@ -58,10 +59,11 @@ class _Branching(TorchOps):
         self._stored, self._matrices = weights, dict[str, torch.Tensor]()
         self.branches: Sequence[Removal] = (NOTHING,)
 
-    def forget(self) -> None:
-        """Drops the tensors of the layer before."""
+    def begin(self, layer: int) -> None:
+        """Drops the tensors of the layer before. Norms and biases of this one are kept, as are its matrices."""
         self._matrices.clear()
-        self.weights = CachedWeights(self._stored, _Vectors(self.spec))
+        kinds = (*LAYER_NORMS, *(f"{kind}.bias" for kind in LAYER_MATRICES))
+        self.weights = CachedWeights(self._stored, {str(TensorName(layer, kind)) for kind in kinds})
 
     def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
         if name not in self._matrices:
@@ -98,16 +100,6 @@ class _Branching(TorchOps):
         return (a if len(a) == len(b) else a.repeat(len(b) // len(a), 1, 1)) + b
 
 
-class _Vectors:
-    """The names of the tensors that are not matrices, as a collection."""
-
-    def __init__(self, spec: DecoderSpec) -> None:
-        self._matrices = frozenset(spec.matrices())
-
-    def __contains__(self, name: object) -> bool:
-        return name not in self._matrices
-
-
 def measure_text(
     spec: DecoderSpec,
     weights: Weights,
@@ -126,11 +118,10 @@ def measure_text(
     ops = _Branching(spec, weights, ids, dtype or product_dtype())
     streams = {NOTHING: ops.embedding("embed_tokens").float()}
     for layer in range(spec.layers):
-        ops.forget()
+        ops.begin(layer)
         streams = _after(ops, layer, streams, removals)
         if progress:
             progress(layer)
-    ops.forget()
     first = max(skipped - 1, 0)
     return _compare(ops, {removal: stream[:, first:-1] for removal, stream in streams.items()}, ids[:, first + 1 :])
 
