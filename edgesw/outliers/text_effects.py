@@ -17,8 +17,9 @@ from edgesw.outliers.text_pass import Removal, measure_text
 
 # A model is destroyed when it loses this share of what it knows from the context. docs/detection.md has the data.
 DESTROYED = 0.5
-# A clear effect is at least this, in nats, and TIMES_NULL times the null's. Products in bfloat16 alone give 0.001.
-CLEAR = 0.01
+# A clear effect is at least this, in nats, and this many times the null's: more of them show nothing that TIMES_NULL has
+# not shown on the prompt, where each scalar has a null of its own. Products in bfloat16 alone give 0.001.
+CLEAR, TIMES_TEXT_NULL = 0.01, 2.0
 # The scalars that are measured on a text: those with the largest margins on the prompt. It bounds time and memory.
 MOST_ON_TEXT = 12
 
@@ -79,7 +80,7 @@ def classify(
     A scalar of a set that destroys the model is a super weight if it decides that: on top of others it adds a good
     share, on the text or on the prompt, where more sets were measured.
     """
-    line, clear = DESTROYED * known, max(CLEAR, TIMES_NULL * null.kl)
+    line, clear = DESTROYED * known, max(CLEAR, TIMES_TEXT_NULL * null.kl)
     on_top = together.kl - others.kl if others else 0.0
     decides = on_top >= DECIDING_SHARE * together.kl or on_prompt.on_top >= TIMES_NULL * on_prompt.null_on_top
     if alone.kl >= line or (decides and together.kl >= line):

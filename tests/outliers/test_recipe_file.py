@@ -11,7 +11,7 @@ import edgesw as library
 from edgesw.outliers.detect import PROMPT
 from edgesw.outliers.recipe_file import recipe_yaml
 from edgesw.recipes import recipes
-from edgesw.recipes.recipes import Recipe, SuperWeight, all_recipes, read_recipes
+from edgesw.recipes.recipes import Recipe, all_recipes, read_recipes
 
 
 def test_the_recipe_has_what_was_detected(tiny_llama: Path, tmp_path: Path) -> None:
