@@ -56,7 +56,7 @@ def test_a_scalar_that_matters_without_destroying_the_model_is_influential(tmp_p
 
 
 def test_a_scalar_that_matters_only_after_a_chat_prefix_is_reported_so(tmp_path: Path) -> None:
-    """A model is measured as plain text begins it, and used in chats: what breaks only those must be found, and said."""
+    """Models are measured on plain text and used in chats: what breaks only these must be found, and said."""
     model = tiny.save_llama(tmp_path, steps=0, initializer_range=0.2)
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
     settings["chat_template"] = "{{ eos_token }}{% for message in messages %}{{ message.content }}{% endfor %}"
