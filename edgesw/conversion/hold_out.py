@@ -37,8 +37,9 @@ class SuperWeights:
         fraction: float = 0.0,
     ) -> HoldOut:
         """The whole columns of the super weights, which take no more bytes than a scalar of each, and of influential
-        scalars, most of which are outlier channels; the outlier channels that the inputs' mean squares show, (columns,) by matrix name; the channels that set the range of inputs with
-        these `extremes`, (2, columns), where all channels share one; and a `fraction` of the scalars."""
+        scalars; the outlier channels that the inputs' mean squares show, (columns,) by matrix name; the channels that
+        set the range of inputs with these `extremes`, (2, columns), where all channels share one; and a `fraction` of
+        the scalars."""
         wide = {name: range_channels(mean_squares[name], each) for name, each in (extremes or {}).items()}
         columns = joined(columns_of((*self.values, *self.influential)), outlier_channels_by_matrix(mean_squares), wide)
         return HoldOut({name: each for name, each in columns.items() if each}, fraction=fraction)

@@ -17,8 +17,8 @@ from edgesw.outliers.text_pass import Removal, measure_text
 
 # A model is destroyed when it loses this share of what it knows from the context. docs/detection.md has the data.
 DESTROYED = 0.5
-# A clear effect is at least this, in nats (products in bfloat16 alone give 0.001), and this many times the null's, which
-# all scalars share. On the prompt, where each has its own, it has been TIMES_NULL already.
+# A clear effect is at least this, in nats, of which products in bfloat16 alone give a tenth, and this many times the
+# null's, which all scalars share. On the prompt, where each has its own, it has been TIMES_NULL already.
 CLEAR, TIMES_TEXT_NULL = 0.01, 2.0
 # The scalars that are measured on a text: those with the largest margins on the prompt. It bounds time and memory.
 MOST_ON_TEXT = 12
