@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 import transformers
 
-VOCABULARY = 96
+VOCABULARY, WINDOWS = 96, 16
 BASE: dict[str, Any] = {
     "vocab_size": VOCABULARY, "num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2,
     "pad_token_id": 0, "max_position_embeddings": 64, "sliding_window": 16,
@@ -41,8 +43,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gemma3": ("Gemma3", {"head_dim": 32, "query_pre_attn_scalar": 24, "rope_parameters": GEMMA3_ROPE}),
 }
-KINDS = ("none", "harmless", "one", "row", "fan", "layers", "cancel")
-"""No super weight; a scalar that makes a super activation which nothing reads; one super weight; several columns that
+KINDS = ("none", "harmless", "influential", "one", "row", "fan", "layers", "cancel")
+"""No super weight; a scalar that makes a super activation which nothing reads; one that makes a super activation whose
+loss has a clear effect and does not destroy the model; one super weight; several columns that
 feed one row; one column that feeds several rows; two layers; one, and a later layer that cancels its super activation.
 All are planted among decoys: large scalars, large rows, spikes without effect."""
 
@@ -50,6 +53,9 @@ Coordinates = tuple[int, int, int]
 CARRIES = 0.2
 """KL divergence, in nats, that each planted scalar must cause: alone, or on top of the others as half of what all do. A
 model that the others have destroyed would change its predictions again after any further change."""
+DESTROYS, INFLUENCES = 0.7, (0.1, 0.3)
+"""What the loss of planted super weights, and of an influential scalar, must cost on the text: KL divergence as a share
+of that of the model's predictions from their own average. No scalar between these shares is planted."""
 HARMLESS = 0.01
 """KL divergence, in nats, below which a scalar is not a super weight. Scalars in between are not planted."""
 MASSIVE_RATIO = 1500.0
@@ -77,6 +83,8 @@ class Garden:
     random: np.random.Generator
     planted: list[Coordinates] = field(default_factory=list)
     cancelling: list[Coordinates] = field(default_factory=list)
+    influential: list[Coordinates] = field(default_factory=list)
+    triggers: dict[Coordinates, int] = field(default_factory=dict)  # which of the two triggers a planted scalar needs
 
     def __post_init__(self) -> None:
         pick = self.random.choice
@@ -89,6 +97,10 @@ class Garden:
         self.ids = self.random.permutation(np.arange(3, VOCABULARY))[:tokens]
         # Positions of the triggers; each alone has a value in its own channel.
         self.at = int(pick([0, 0, 0, 1, 2])), 3
+        # A text of windows that begin as the prompt, with the triggers, which occur nowhere else.
+        begun = self.ids[: self.at[1] + 1]
+        ordinary = np.setdiff1d(np.arange(3, VOCABULARY), begun)
+        self.text = np.stack([np.append(begun, self.random.choice(ordinary, 28)) for _ in range(WINDOWS)])
         self.sign = int(pick([-1, 1]))
         self.free = self.random.permutation(self.hidden).tolist()  # channels that are not used yet
         self.neurons = [self.random.permutation(self.inner).tolist() for _ in range(self.layers)]
@@ -123,7 +135,7 @@ class Garden:
         if kind == "none":
             return 0.0
         row = self.free.pop()
-        if kind in ("one", "cancel", "harmless"):
+        if kind in ("one", "cancel", "harmless", "influential"):
             self._super_weights(first, [row], [1.0], columns=1)
         elif kind == "row":
             parts = self.random.dirichlet([6] * int(self.random.integers(2, 4)))
@@ -140,6 +152,8 @@ class Garden:
                 self._super_weights(second, [self.free.pop()], [1.0], columns=1, trigger=1)
         if kind == "harmless":
             return self._deafen(first)
+        if kind == "influential":
+            return self._mute(first, row)
         if kind == "cancel":
             self._cancel(int(self.random.integers(first + lasts + 1, self.layers)), row)
         return self._check()
@@ -192,6 +206,7 @@ class Garden:
             for row, size in zip(rows, sizes, strict=False):
                 down[row, column] = value * (size / sizes[0] if columns == 1 else 1)
                 self.planted.append((layer, row, column))
+                self.triggers[layer, row, column] = trigger
         self._listen(layer, rows, 3.0)
 
     def _listen(self, layer: int, rows: list[int], factor: float) -> None:
@@ -215,6 +230,29 @@ class Garden:
         divergence = self._divergence(self.planted, self._forward())
         if divergence > HARMLESS or not self._massive():
             raise Unlucky
+        self.planted.clear()
+        return divergence
+
+    def _destroys(self, scalar: Coordinates) -> bool:
+        """Whether the loss of a planted scalar destroys the model on the text, alone or as most of what that of the
+        scalars does that need the same trigger."""
+        if self._share_lost([scalar]) >= DESTROYS:
+            return True
+        own = [at for at in self.planted if self.triggers[at] == self.triggers[scalar]]
+        joint = self._share_lost(own)
+        return joint >= DESTROYS and joint - self._share_lost([at for at in own if at != scalar]) >= joint / 2
+
+    def _mute(self, layer: int, row: int) -> float:
+        """Makes later layers respond less to a super activation, until its loss matters and does not destroy."""
+        for _ in range(12):
+            divergence = self._divergence(self.planted, self._forward())
+            share = self._share_lost(self.planted)
+            if share <= INFLUENCES[1]:
+                break
+            self._listen(layer, [row], 0.8)
+        if not INFLUENCES[0] <= share <= INFLUENCES[1] or divergence < CARRIES / 2 or not self._massive():
+            raise Unlucky
+        self.influential = [*self.planted]
         self.planted.clear()
         return divergence
 
@@ -287,20 +325,38 @@ class Garden:
             hook.remove()
         return look
 
-    def _forward(self) -> torch.Tensor:
-        """Log probabilities of the next tokens: float64 (tokens, vocabulary)."""
-        return self.model(torch.from_numpy(self.ids)[None]).logits[0].double().log_softmax(-1)
+    def _forward(self, ids: np.ndarray | None = None) -> torch.Tensor:
+        """Log probabilities of the next tokens, on the prompt: float64 (tokens, vocabulary), or on other windows."""
+        given = self.ids[None] if ids is None else ids
+        logits = self.model(torch.from_numpy(given)).logits.double().log_softmax(-1)
+        return logits[0] if ids is None else logits
+
+    def _share_lost(self, removed: list[Coordinates]) -> float:
+        """The KL divergence on the text without the scalars, as a share of what the model knows from the context."""
+        begun = max(self.at)
+        whole = self._forward(self.text)[:, begun:-1]
+        average = whole.exp().mean((0, 1))
+        known = float((whole.exp() * (whole - average.log())).sum(-1).mean())
+        with self._without(removed):
+            changed = self._forward(self.text)[:, begun:-1]
+        return float((whole.exp() * (whole - changed)).sum(-1).mean()) / known
 
     def _divergence(self, removed: list[Coordinates], whole: torch.Tensor) -> float:
+        with self._without(removed):
+            changed = self._forward()
+        return float((whole.exp() * (whole - changed)).sum(-1)[max(self.at) + 1 :].mean())
+
+    @contextmanager
+    def _without(self, removed: list[Coordinates]) -> Iterator[None]:
+        """The model with these scalars zeroed."""
         before = {}
         for layer, row, column in removed:
             down = self.blocks[layer].mlp.down_proj.weight
             before[layer, row, column] = float(down[row, column])
             down[row, column] = 0
-        changed = self._forward()
+        yield
         for (layer, row, column), value in before.items():
             self.blocks[layer].mlp.down_proj.weight[row, column] = value
-        return float((whole.exp() * (whole - changed)).sum(-1)[max(self.at) + 1 :].mean())
 
     @torch.no_grad()
     def _massive(self) -> bool:
@@ -323,7 +379,7 @@ class Garden:
                 others = [other for other in self.planted if other != scalar]
                 on_top = joint - self._divergence(others, whole)
                 gains.append(max(self._divergence([scalar], whole), on_top if on_top >= joint / 2 else 0))
-            if min(gains) >= CARRIES and self._massive():
+            if min(gains) >= CARRIES and all(map(self._destroys, self.planted)) and self._massive():
                 return joint
             if self.cancelling:  # which was fitted to the stream as it is
                 break

@@ -16,6 +16,7 @@ import transformers
 
 from benchmarks.lib.garden import FAMILIES, KINDS, Coordinates, Garden, Unlucky
 from edgesw.checkpoint.checkpoint import open_checkpoint
+from edgesw.outliers.beginnings import PLAIN, Beginning
 from edgesw.outliers.detect import detect
 from edgesw.outliers.results import SuperOutliers
 
@@ -32,13 +33,16 @@ class Planted:
     ids: np.ndarray
     super_weights: frozenset[Coordinates]
     cancels_at: frozenset[Coordinates]
+    influential: frozenset[Coordinates]
+    text: np.ndarray
+    """Windows that begin as the prompt does, up to the triggers, int64 (windows, tokens)."""
     divergence: float
     """KL divergence when all super weights are zeroed, by transformers; mean over the tokens after the trigger."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Super weights and cancelling scalars of a planting that detection missed or made up."""
+    """Super weights, influential and cancelling scalars of a planting that detection missed or made up."""
 
     missed: frozenset[Coordinates]
     false_alarms: frozenset[Coordinates]
@@ -48,14 +52,20 @@ class Compared:
 def compare(planted: Planted) -> Compared:
     """Runs detection on the planted checkpoint."""
     checkpoint = open_checkpoint(str(planted.folder))
-    found = detect(checkpoint.spec, checkpoint, planted.ids)
-    super_weights = {weight.coordinates for weight in found.super_weights}
-    cancels_at = set(found.cancels_at)
-    return Compared(
-        (planted.super_weights - super_weights) | (planted.cancels_at - cancels_at),
-        frozenset((super_weights - planted.super_weights) | (cancels_at - planted.cancels_at)),
-        found,
+    found = detect(checkpoint.spec, checkpoint, planted.ids, texts=[beginning(planted)])
+    pairs = (
+        (planted.super_weights, {weight.coordinates for weight in found.super_weights}),
+        (planted.cancels_at, set(found.cancels_at)),
+        (planted.influential, {scalar.coordinates for scalar in found.influential}),
     )
+    missed = frozenset(at for known, seen in pairs for at in known - seen)
+    return Compared(missed, frozenset(at for known, seen in pairs for at in seen - known), found)
+
+
+def beginning(planted: Planted) -> Beginning:
+    """The planting's text, for detection."""
+    begun = int((planted.text == planted.text[0]).all(0).argmin())
+    return Beginning(PLAIN, tuple(planted.ids[:begun].tolist()), planted.ids, lambda: planted.text)
 
 
 def plant(folder: Path, family: str, kind: str, seed: int) -> Planted:
@@ -71,6 +81,7 @@ def plant(folder: Path, family: str, kind: str, seed: int) -> Planted:
             continue
         garden.model.save_pretrained(folder)
         return Planted(
-            family, kind, folder, garden.ids, frozenset(garden.planted), frozenset(garden.cancelling), divergence
+            *(family, kind, folder, garden.ids, frozenset(garden.planted), frozenset(garden.cancelling)),
+            *(frozenset(garden.influential), garden.text, divergence),
         )
     raise AssertionError(f"no planting of {kind} in {family} carries its model: seed {seed}")

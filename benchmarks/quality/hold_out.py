@@ -104,7 +104,9 @@ def main(given: argparse.Namespace) -> None:
     ids = windows_of(text, checkpoint, tokenizer, given.windows)
     outliers = find_outliers(checkpoint, tokenizer, Stages())
     importance = calibrate(checkpoint, tokenizer, shipped_text("calibration"), Stages()).mean_squares
-    cases = make_cases([weight.coordinates for weight in outliers.super_weights], importance, given.times)
+    super_weights = [scalar.coordinates for scalar in outliers.super_weights]
+    influential = [scalar.coordinates for scalar in outliers.influential]
+    cases = make_cases(super_weights, influential, importance, given.times)
     ends = float_ends(checkpoint)
     say("the float model")
     reference = list(FloatLogits(checkpoint.spec, Mixed(checkpoint, frozenset(), checkpoint.tensor, ends), ids))
@@ -119,17 +121,31 @@ def main(given: argparse.Namespace) -> None:
 
 
 def make_cases(
-    super_weights: Sequence[Coordinates], importance: Mapping[str, np.ndarray], times: Sequence[float]
+    super_weights: Sequence[Coordinates],
+    influential: Sequence[Coordinates],
+    importance: Mapping[str, np.ndarray],
+    times: Sequence[float],
 ) -> list[Case]:
-    """Nothing, the super weights, their columns, and outlier channels at each of these `times` the mean."""
+    """Nothing, the super weights, their columns, and outlier channels at each of these `times` the mean; where there
+    are influential scalars, these too, singly, with their columns, and besides all else."""
     scalars, columns = tuple(super_weights), columns_of(super_weights)
-    outliers = ((each, joined(columns, outlier_channels_by_matrix(importance, each))) for each in times)
-    return [
+    both, wide = (*scalars, *influential), joined(columns, columns_of(influential))
+    cases = [
         Case("nothing"),
         Case("super weights", HoldOut(scalars=scalars)),
-        Case("and their columns", HoldOut(columns, scalars)),
-        *(Case(f"and columns from {each:g} times the mean", HoldOut(channels, scalars)) for each, channels in outliers),
+        Case("and influential scalars", HoldOut(scalars=both)),
+        Case("super weights and their columns", HoldOut(columns, scalars)),
+        Case("and influential scalars and their columns", HoldOut(wide, both)),
     ]
+    for each in times:
+        outliers = outlier_channels_by_matrix(importance, each)
+        cases += [
+            Case(
+                f"super weights, and columns from {each:g} times the mean", HoldOut(joined(columns, outliers), scalars)
+            ),
+            Case(f"and influential scalars, from {each:g} times", HoldOut(joined(wide, outliers), both)),
+        ]
+    return cases if influential else [case for case in cases if "influential" not in case.title]
 
 
 def _rows(

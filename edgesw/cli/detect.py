@@ -11,41 +11,67 @@ import click
 from edgesw.cli.progress import Bar
 from edgesw.cli.tables import inform, print_json, print_table, warn
 from edgesw.decoder.names import TensorName
+from edgesw.errors import EdgeswError, UsageError
 
 if TYPE_CHECKING:
     from edgesw.outliers.detection import Detection
-    from edgesw.outliers.results import Scalar, SuperOutliers
+    from edgesw.outliers.results import Scalar, SuperActivation, SuperOutliers
 
 MOST_COLUMNS = 12
 
 
 @click.command()
-@click.argument("model")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--fast", is_flag=True, help="By magnitude alone: do not measure the effect of zeroing each candidate.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the largest activations by layer: .png or .svg.")
 @click.option(
     "--write-recipe", "recipe_path", type=click.Path(path_type=Path), help="Write a recipe to this new NAME.yaml."
 )
 @click.option("--revision", help="Branch, tag or commit on the hub.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: an object, or a list for several models.")
+@click.pass_context
 def detect(
-    model: str, fast: bool, plot: Path | None, recipe_path: Path | None, revision: str | None, as_json: bool
+    ctx: click.Context,
+    models: tuple[str, ...],
+    fast: bool,
+    plot: Path | None,
+    recipe_path: Path | None,
+    revision: str | None,
+    as_json: bool,
 ) -> None:
-    """Find the super weights and super activations of MODEL.
+    """Find the super weights and super activations of one or more models.
 
     Streams the model layer by layer through forward passes over one short prompt. Zeroes the scalar that causes a super
     activation and repeats until no super activation is left. Then measures how much zeroing each candidate changes the
-    next-token distribution, compared with as many of the largest ordinary scalars of the same matrix.
-    """
-    import edgesw
-    from edgesw.outliers.detect import PROMPT
-    from edgesw.outliers.recipe_file import check_recipe_path, measured_recipe, write_recipe
-    from edgesw.report.plots import check_plot, detection_plot, save_plot
+    next-token distribution, compared with as many of the largest ordinary scalars of the same matrix. Those that matter
+    there are measured on a text too, begun as the tokenizer begins one and as a user message in the chat template: what
+    perplexity becomes without them says whether they are super weights, influential scalars or inert.
 
+    Of several models, one that fails is a line on stderr; the others are still reported, and the exit code is 1.
+    """
+    from edgesw.outliers.recipe_file import check_recipe_path
+    from edgesw.report.plots import check_plot
+
+    if len(models) > 1 and (plot is not None or recipe_path is not None or revision is not None):
+        raise UsageError("--plot, --write-recipe and --revision are for one model: give one MODEL with them.")
     if plot is not None:
         check_plot(plot)
     if recipe_path is not None:
         check_recipe_path(recipe_path)  # before a model is fetched
+    if len(models) == 1:
+        _detect(models[0], fast, plot, recipe_path, revision, as_json)
+    elif not _detect_each(models, fast, as_json):
+        ctx.exit(EdgeswError.exit_code)
+
+
+def _detect(
+    model: str, fast: bool, plot: Path | None, recipe_path: Path | None, revision: str | None, as_json: bool
+) -> None:
+    import edgesw
+    from edgesw.outliers.detect import PROMPT
+    from edgesw.outliers.recipe_file import measured_recipe, write_recipe
+    from edgesw.report.plots import detection_plot, save_plot
+
     with Bar() as bar:
         detection = edgesw.detect(model, revision=revision, confirm=not fast, progress=bar)
     source, found = detection.source, detection.outliers
@@ -63,6 +89,32 @@ def detect(
         inform(f"Wrote {recipe_path}")
 
 
+def _detect_each(models: Sequence[str], fast: bool, as_json: bool) -> bool:
+    """Reports every model that can be, and says whether all could."""
+    import edgesw
+
+    listed, failed = [], False
+    for number, model in enumerate(models):
+        try:
+            with Bar() as bar:
+                detection = edgesw.detect(model, confirm=not fast, progress=bar)
+        except EdgeswError as error:
+            failed = True
+            click.echo(f"Error: {model}: {error}", err=True)
+            listed.append({"model": model, "error": str(error)})
+            continue
+        if detection.agreement is not None:
+            warn(detection.agreement.warning())
+        if as_json:
+            listed.append(detection.to_dict())
+        else:
+            click.echo("\n" if number else "", nl=False)
+            _print(model, detection)
+    if as_json:
+        print_json(listed)
+    return not failed
+
+
 def _print(model: str, detection: Detection) -> None:
     found = detection.outliers
     click.echo(f"{model} ({detection.source.origin})\n")
@@ -71,6 +123,7 @@ def _print(model: str, detection: Detection) -> None:
         click.echo(detection.agreement.summary())
     _print_super_activations(found)
     _print_columns(found)
+    _print_influential(found)
     _print_ruled_out(found)
     _print_peaks(found)
 
@@ -90,6 +143,7 @@ def _print_super_weights(found: SuperOutliers) -> None:
         if found.confirmed:
             click.echo("KL in nats: with this one, all, or as many of the largest ordinary scalars (null) zeroed.")
             click.echo("Margin: the effect relative to that of ordinary scalars, alone or in addition to the others.")
+            _print_without(found.super_weights)
     for check in found.first_token:
         if not check.same:
             for places, what in ((check.missing, "causes no super activation"), (check.others, "causes one too")):
@@ -97,6 +151,19 @@ def _print_super_weights(found: SuperOutliers) -> None:
                     click.echo(f"Depends on the first token: {check.prompt} {list(place)} {what}.")
     if found.super_weights and found.first_token and not found.depends_on_first_token:
         click.echo(f"Same super weights for the prompt {' and '.join(check.prompt for check in found.first_token)}.")
+
+
+def _print_without(scalars: Sequence[Scalar]) -> None:
+    """What a text becomes without each of these, in words."""
+    for scalar in scalars:
+        if scalar.text:
+            click.echo(f"{scalar.coordinates}: {scalar.without_it()}.")
+
+
+def _print_influential(found: SuperOutliers) -> None:
+    if found.influential:
+        click.echo("\nInfluential scalars: their loss has a clear effect, and does not destroy the model")
+        _print_without(found.influential)
 
 
 def _print_super_activations(found: SuperOutliers) -> None:
@@ -112,12 +179,19 @@ def _print_super_activations(found: SuperOutliers) -> None:
                 ", ".join(map(str, a.tokens)),
                 f"{a.magnitude:,.1f}",
                 f"{a.first_layer} to {a.last_layer}",
-                "super weight" if a.from_super_weight else "no single scalar",
+                _cause(a, found),
             )
             for a in found.super_activations
         ],
         left=0,
     )
+
+
+def _cause(activation: SuperActivation, found: SuperOutliers) -> str:
+    if activation.from_super_weight:
+        return "super weight"
+    known = [s for s in found.influential if (s.layer, s.row) == (activation.first_layer, activation.channel)]
+    return "influential scalar" if known else "no single scalar"
 
 
 def _print_columns(found: SuperOutliers) -> None:
@@ -144,13 +218,14 @@ def _print_columns(found: SuperOutliers) -> None:
 
 
 def _print_ruled_out(found: SuperOutliers) -> None:
-    why = [(scalar, "cancels a super activation") for scalar in found.cancelling]
-    listed: list[tuple[Scalar, str]] = [*why, *((scalar, scalar.why) for scalar in found.rejected)]
+    listed: list[tuple[Scalar, str]] = [(scalar, "cancels a super activation") for scalar in found.cancelling]
+    listed += [(scalar, scalar.why) for scalar in found.rejected]
     if not listed:
         return
-    heads: Sequence[str] = ("why", "layer", "row", "column", "value", *(("KL alone",) if found.confirmed else ()))
+    heads: Sequence[str] = ("why", "layer", "row", "column", "value", *(("KL alone", "is") if found.confirmed else ()))
     rows = [
-        (text, *_place(scalar), *((f"{scalar.effect.alone:.4f}",) if scalar.effect else ())) for scalar, text in listed
+        (text, *_place(scalar), *((f"{scalar.effect.alone:.4f}", scalar.kind) if scalar.effect else ()))
+        for scalar, text in listed
     ]
     click.echo()
     print_table("Candidates that are not super weights", heads, rows)

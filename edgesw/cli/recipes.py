@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgesw.cli.tables import print_json, print_table
-from edgesw.recipes.recipes import SOURCES, Recipe, all_recipes, find_recipe
+from edgesw.recipes.recipes import SOURCES, Recipe, SuperWeight, all_recipes, find_recipe
 
 
 @click.group()
@@ -67,6 +67,9 @@ def show(name: str, as_json: bool) -> None:
     for weight in recipe.super_weights:
         if weight.disputed:
             click.echo(f"Disputed: {weight.coordinates}: {weight.disputed}")
+        if weight.perplexity:
+            alone, together = weight.perplexity
+            click.echo(f"Without {weight.coordinates}: perplexity × {alone:,g}; with those like it: × {together:,g}")
     for coordinates in recipe.cancels_at:
         click.echo(f"{coordinates} cancels the super activation and is not a super weight.")
     if recipe.notes:
@@ -79,6 +82,10 @@ def _sources(recipe: Recipe) -> tuple[str, ...]:
     return tuple(source for source in SOURCES if source in named)
 
 
+def _entry(weight: SuperWeight) -> dict[str, Any]:
+    return {**weight._asdict(), "perplexity": weight.perplexity and weight.perplexity._asdict()}
+
+
 def _values(recipe: Recipe) -> dict[str, Any]:
     return {
         "name": recipe.name,
@@ -86,7 +93,7 @@ def _values(recipe: Recipe) -> dict[str, Any]:
         "aliases": recipe.aliases,
         "license": recipe.license,
         "package": recipe.package and recipe.package.pypi,
-        "super_weights": [weight._asdict() for weight in recipe.super_weights],
+        "super_weights": [_entry(weight) for weight in recipe.super_weights],
         "cancels_at": recipe.cancels_at,
         "notes": recipe.notes,
     }

@@ -27,6 +27,8 @@ class SuperWeights:
     """None where the model has no recipe that names super weights, or nothing is held out."""
     residual_max: float = 0.0
     """The largest magnitude that detection saw in the residual stream."""
+    influential: tuple[Coordinates, ...] = ()
+    """Scalars whose loss has a clear effect: only their columns are worth holding out. docs/compression.md."""
 
     def hold_out(
         self,
@@ -34,11 +36,12 @@ class SuperWeights:
         extremes: Mapping[str, np.ndarray] | None = None,
         fraction: float = 0.0,
     ) -> HoldOut:
-        """The whole columns of the super weights, which take no more bytes than a scalar of each; the outlier channels
-        that the inputs' mean squares show, (columns,) by matrix name; the channels that set the range of inputs with
-        these `extremes`, (2, columns), where all channels share one; and a `fraction` of the scalars."""
+        """The whole columns of the super weights, which take no more bytes than a scalar of each, and of influential
+        scalars; the outlier channels that the inputs' mean squares show, (columns,) by matrix name; the channels that
+        set the range of inputs with these `extremes`, (2, columns), where all channels share one; and a `fraction` of
+        the scalars."""
         wide = {name: range_channels(mean_squares[name], each) for name, each in (extremes or {}).items()}
-        columns = joined(columns_of(self.values), outlier_channels_by_matrix(mean_squares), wide)
+        columns = joined(columns_of((*self.values, *self.influential)), outlier_channels_by_matrix(mean_squares), wide)
         return HoldOut({name: each for name, each in columns.items() if each}, fraction=fraction)
 
 
@@ -50,4 +53,5 @@ def find_super_weights(checkpoint: Checkpoint, tokenizer: Tokenizer, progress: P
     agreement = compare(checkpoint.source.recipe, outliers, checkpoint.spec)
     for layer, row, column in agreement.only_recipe if agreement else ():
         values[layer, row, column] = float(checkpoint.tensor(down_proj(layer))[row, column])
-    return SuperWeights(values, agreement, max(peak.residual for peak in outliers.peaks))
+    influential = tuple(scalar.coordinates for scalar in outliers.influential)
+    return SuperWeights(values, agreement, max(peak.residual for peak in outliers.peaks), influential)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -41,15 +41,41 @@ class Candidates:
     involved: frozenset[Coordinates] = frozenset()
     """All scalars with a large part in any of these spikes: none of them is an ordinary scalar."""
 
+    @property
+    def groups(self) -> list[tuple[Scalar, ...]]:
+        """Those that make a massive value at the same token, and may replace each other, together; others singly."""
+        together: dict[int, tuple[Scalar, ...]] = {}
+        for scalar in (*self.made, *self.passing):
+            together[scalar.token] = (*together.get(scalar.token, ()), scalar)
+        single = (*self.cancelling, *(scalar for scalar, _ in self.ruled_out))
+        return [*together.values(), *((scalar,) for scalar in single)]
 
-def find_candidates(run: Run) -> tuple[Candidates, Run]:
-    """Candidates on the first prompt of `run`, the first pass, and the last pass that it took to find them.
+    def besides(self, known: Collection[Coordinates]) -> Candidates:
+        """These without what is `known`. A scalar that others may replace stays if one of these is not known."""
+        new = {
+            scalar
+            for group in self.groups
+            if any(scalar.coordinates not in known for scalar in group)
+            for scalar in group
+        }
+        return Candidates(
+            tuple(scalar for scalar in self.made if scalar in new),
+            tuple(scalar for scalar in self.passing if scalar in new),
+            tuple(scalar for scalar in self.cancelling if scalar in new),
+            tuple((scalar, why) for scalar, why in self.ruled_out if scalar in new),
+            self.involved,
+        )
+
+
+def find_candidates(run: Run, prompt: int = 0, name: str = "plain text") -> tuple[Candidates, Run]:
+    """Candidates on a prompt of `run`, the first pass, and the last pass that it took to find them. `name` is how the
+    prompt begins.
 
     The scalar with the largest part in a super activation is zeroed and the pass repeated from its layer, until none is
     made (arXiv 2411.07191, section 3.1).
     """
-    stream = run.stream_of(0)
-    spikes = [run.layers[layer].spikes[0] for layer in sorted(run.layers)]
+    stream = run.stream_of(prompt)
+    spikes = [run.layers[layer].spikes[prompt] for layer in sorted(run.layers)]
     cancelling = _cancelling(stream, spikes)
     cancels_at = {scalar.coordinates for scalar in cancelling}
     made: list[Scalar] = []
@@ -57,7 +83,7 @@ def find_candidates(run: Run) -> tuple[Candidates, Run]:
     removed: list[Coordinates] = []
     while len(removed) < MOST_SUPER_WEIGHTS:
         skipped = {layer for layer, count in Counter(s.layer for s in induced).items() if count >= MOST_INDUCED}
-        spike = first_made(run, 0, skipped)
+        spike = first_made(run, prompt, skipped)
         if spike is None:
             break
         scalar = _scalar(spike, spike.parts[0])
@@ -70,7 +96,15 @@ def find_candidates(run: Run) -> tuple[Candidates, Run]:
     why = "makes a super activation only where others are zeroed"
     ruled_out = (*((scalar, why) for scalar in induced), *watched)
     others = {scalar.coordinates for scalar in passing} | {scalar.coordinates for scalar, _ in watched}
-    return Candidates(tuple(made), tuple(passing), tuple(cancelling), ruled_out, frozenset(known | others)), run
+    found = (*made, *passing, *cancelling, *(scalar for scalar, _ in ruled_out))
+    named = {scalar: replace(scalar, prompt=name) for scalar in found}
+    return Candidates(
+        tuple(named[scalar] for scalar in made),
+        tuple(named[scalar] for scalar in passing),
+        tuple(named[scalar] for scalar in cancelling),
+        tuple((named[scalar], why) for scalar, why in ruled_out),
+        frozenset(known | others),
+    ), run
 
 
 def first_made(run: Run, prompt: int, without: Collection[int] = ()) -> Spike | None:

@@ -13,7 +13,8 @@ from edgesw.errors import UsageError
 from edgesw.files.atomic_write import staged
 from edgesw.files.writable import check_writable_file
 from edgesw.outliers.results import SuperOutliers
-from edgesw.recipes.recipes import Recipe, SuperWeight
+from edgesw.outliers.results import SuperWeight as DetectedWeight
+from edgesw.recipes.recipes import PerplexityRatios, Recipe, SuperWeight
 
 
 def measured_recipe(name: str, source: Source, found: SuperOutliers, prompt: str) -> Recipe:
@@ -25,13 +26,14 @@ def measured_recipe(name: str, source: Source, found: SuperOutliers, prompt: str
     origin = f"{source.origin}, revision {source.revision}" if source.revision else source.origin
     what = "Detected" if found.super_weights else "None detected"
     how = "confirmed by effect" if found.confirmed else "by magnitude alone, effects not measured"
+    influential = "".join(f" Influential: {s.coordinates}, {s.without_it()}." for s in found.influential if s.text)
     return Recipe(
         name,
         hub_id=source.hub_id,
         package=known.package if known else None,
-        super_weights=tuple(SuperWeight(weight.coordinates, ("measured",)) for weight in found.super_weights),
+        super_weights=tuple(_measured(weight) for weight in found.super_weights),
         cancels_at=found.cancels_at,
-        notes=f"{what} by edgesw {__version__} on the prompt {prompt!r}, {how}, {origin}.",
+        notes=f"{what} by edgesw {__version__} on the prompt {prompt!r}, {how}, {origin}.{influential}",
         license=known.license if known else None,
     )
 
@@ -70,6 +72,19 @@ def write_recipe(path: Path, recipe: Recipe) -> None:
         partial.write_text(recipe_yaml(recipe), encoding="utf-8")
 
 
+def _measured(weight: DetectedWeight) -> SuperWeight:
+    """With its effect on the text where that is largest, to four digits."""
+    if not weight.text:
+        return SuperWeight(weight.coordinates, ("measured",))
+    most = max(weight.text, key=lambda effect: effect.together.kl)
+    ratios = (float(f"{change.perplexity:.4g}") for change in (most.alone, most.together))
+    return SuperWeight(weight.coordinates, ("measured",), perplexity=PerplexityRatios(*ratios))
+
+
 def _entry(weight: SuperWeight) -> dict[str, Any]:
     entry: dict[str, Any] = {"at": list(weight.coordinates), "source": list(weight.sources)}
-    return {**entry, "disputed": weight.disputed} if weight.disputed else entry
+    if weight.disputed:
+        entry["disputed"] = weight.disputed
+    if weight.perplexity:
+        entry["perplexity"] = weight.perplexity._asdict()
+    return entry

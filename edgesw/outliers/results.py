@@ -8,6 +8,10 @@ from typing import Any
 
 from edgesw.recipes.coordinates import Coordinates
 
+SUPER_WEIGHT, INFLUENTIAL, INERT = "super weight", "influential scalar", "inert"
+"""What a scalar is: without it, alone or with those that stand in for it, the model is destroyed; its loss has a clear
+effect, but not that; its loss has none."""
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -34,6 +38,48 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What changes on a text when scalars are zeroed."""
+
+    perplexity: float
+    """The ratio to the float model's."""
+    kl: float
+    """KL divergence in nats from the float model's next-token distribution, mean over the text."""
+    top1: float
+    """The share of positions at which both find the same token most likely."""
+
+    @property
+    def words(self) -> str:
+        """`perplexity × 1.2`, or with more digits as it matters."""
+        ratio = self.perplexity
+        digits = 0 if ratio >= 100 else 1 if ratio >= 10 else 2 if ratio >= 1.1 or ratio < 0.9 else 3
+        return f"perplexity × {ratio:,.{digits}f}" if ratio < 1e9 else f"perplexity × {ratio:.0e}"
+
+
+@dataclass(frozen=True)
+class TextEffect:
+    """The effect of zeroing a scalar on a text that begins in one of the ways in which texts begin."""
+
+    beginning: str
+    """`plain text` or `user message`."""
+    tokens: int
+    """How many are predicted."""
+    known: float
+    """KL divergence in nats of the float model's predictions from their own average over the text: what the model
+    knows from the context, and loses where it is destroyed."""
+    alone: Change
+    """With only this scalar zeroed."""
+    together: Change
+    """With all zeroed that act on the same token and have an effect."""
+    others: Change | None
+    """With all of these zeroed but this one; None where this was not measured, or it is the only one."""
+    null: Change
+    """With as many ordinary scalars zeroed as the largest set has: the largest of all matrices that were measured."""
+    kind: str
+    """What the scalar is on this text: `super weight`, `influential scalar` or `inert`."""
+
+
+@dataclass(frozen=True)
 class Scalar:
     """A scalar of `layers[layer].mlp.down_proj.weight`, with the activations that it connects on the prompt."""
 
@@ -45,10 +91,30 @@ class Scalar:
     output_spike: float  # down_proj output at `row`, before this scalar was removed
     token: int  # position in the prompt where it does so
     effect: Effect | None = None  # None where effects were not measured
+    text: tuple[TextEffect, ...] = ()  # effects on a text, by how it begins; none where the prompt showed no effect
+    kind: str = ""  # SUPER_WEIGHT, INFLUENTIAL or INERT; empty where effects were not measured
+    prompt: str = "plain text"  # how the prompt begins on which it was found
 
     @property
     def coordinates(self) -> Coordinates:
         return self.layer, self.row, self.column
+
+    @property
+    def only(self) -> str | None:
+        """How a text must begin for the scalar to be what it is; None where that does not matter."""
+        so = [effect.beginning for effect in self.text if effect.kind == self.kind]
+        return so[0] if len(so) == 1 < len(self.text) else None
+
+    def without_it(self) -> str:
+        """What happens without it, in words: `without it: perplexity × 5.4; with those like it: perplexity × 25,500`.
+        Empty where that was not measured."""
+        if not self.text:
+            return ""
+        shown = next((effect for effect in self.text if effect.kind == self.kind), self.text[0])
+        words = f"without it: {shown.alone.words}"
+        if shown.together != shown.alone:
+            words += f"; without those of its group too: {shown.together.words}"
+        return words + (f"; only where a text begins as {_article(self.only)}" if self.only else "")
 
 
 @dataclass(frozen=True)
@@ -144,6 +210,11 @@ class SuperOutliers:
         return tuple(scalar.coordinates for scalar in self.cancelling)
 
     @property
+    def influential(self) -> tuple[Scalar, ...]:
+        """The scalars whose loss has a clear effect, and which are not super weights."""
+        return tuple(scalar for scalar in (*self.cancelling, *self.rejected) if scalar.kind == INFLUENTIAL)
+
+    @property
     def depends_on_first_token(self) -> bool:
         return not all(check.same for check in self.first_token)
 
@@ -176,7 +247,16 @@ def _scalar(values: Mapping[str, Any]) -> dict[str, Any]:
     effect = values["effect"]
     if effect is not None:
         effect = Effect(**{key: value for key, value in effect.items() if key != "margin"})
-    return {**values, "effect": effect}
+    return {**values, "effect": effect, "text": tuple(_text_effect(each) for each in values.get("text", ()))}
+
+
+def _text_effect(values: Mapping[str, Any]) -> TextEffect:
+    changes = {key: values[key] and Change(**values[key]) for key in ("alone", "together", "others", "null")}
+    return TextEffect(**{**values, **changes})
+
+
+def _article(beginning: str | None) -> str:
+    return f"a {beginning}" if beginning and beginning.startswith("user") else str(beginning)
 
 
 def _tupled(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,11 +72,7 @@ def measure(
     progress: Callable[[int], None] | None,
 ) -> dict[Scalar, Effect]:
     """The effect of each candidate on the prompt `ids` (tokens,), whose float residual stream is (tokens, hidden)."""
-    together: dict[int, tuple[Scalar, ...]] = {}
-    for scalar in (*candidates.made, *candidates.passing):
-        together[scalar.token] = (*together.get(scalar.token, ()), scalar)
-    single = (*candidates.cancelling, *(scalar for scalar, _ in candidates.ruled_out))
-    sets = [*together.values(), *((scalar,) for scalar in single)]
+    sets = candidates.groups
     if not sets:
         return {}
     ordinary = _largest_ordinary(weights, sets, candidates.involved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from edgesw.runtime.torch import TorchOps, residual_stream
 
 # How many scalars of a layer are recorded as parts of its spike.
 PARTS = 8
+# Passes without at most this many scalars are kept.
+MOST_KEPT = 3
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,15 @@ class Recorder(TorchOps):
     """
 
     def __init__(
-        self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, dtype: torch.dtype = torch.float32
+        self,
+        spec: DecoderSpec,
+        weights: Weights,
+        ids: np.ndarray,
+        dtype: torch.dtype = torch.float32,
+        lengths: Sequence[int] = (),
     ) -> None:
         super().__init__(spec, weights, ids, self._observe, dtype=dtype)
+        self._lengths = lengths or [ids.shape[1]] * len(ids)
         self.layers: dict[int, LayerObservation] = {}
         self._pending: tuple[int, torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self._outlier_channels: list[OutlierChannel] = []
@@ -82,7 +90,7 @@ class Recorder(TorchOps):
         own = TensorName.parse(name)
         if own.layer is None:
             return
-        self._outlier_channels += _outlier_channels(name, x[0])
+        self._outlier_channels += _outlier_channels(name, x[0, : self._lengths[0]])
         if own.kind == "down_proj":
             self._pending = own.layer, x, weight, y
 
@@ -91,8 +99,12 @@ class Recorder(TorchOps):
         if self._pending is not None:
             layer, x, weight, y = self._pending
             self._pending = None
-            spikes = tuple(_spike(layer, *of_prompt, weight) for of_prompt in zip(b, x, y, strict=True))
-            peak = _peak(layer, x[0], y[0], total[0], spikes[0])
+            prompts = zip(b, x, y, self._lengths, strict=True)
+            spikes = tuple(
+                _spike(layer, added[:n], given[:n], output[:n], weight) for added, given, output, n in prompts
+            )
+            n = self._lengths[0]
+            peak = _peak(layer, x[0, :n], y[0, :n], total[0, :n], spikes[0])
             self.layers[layer] = LayerObservation(spikes, peak, tuple(self._outlier_channels))
             self._outlier_channels = []
         return total
@@ -148,7 +160,9 @@ class Inputs:
     spec: DecoderSpec
     weights: Weights
     ids: np.ndarray
-    """Int (prompts, tokens)."""
+    """Int (prompts, tokens). Shorter prompts are filled up to the longest, behind their end."""
+    lengths: tuple[int, ...]
+    """The tokens of each prompt."""
     dtype: torch.dtype
     progress: Callable[[str, int], None] | None
     """Called with the pass and the layer, after each layer."""
@@ -164,16 +178,25 @@ class Run:
     streams: tuple[torch.Tensor, ...]
     """(prompts, tokens, hidden) each."""
     layers: Mapping[int, LayerObservation]
+    repeated: dict[tuple[Coordinates, ...], Run] = field(default_factory=dict)
+    """The first repetitions: another prompt's candidates are often the same."""
 
     def repeat(self, first: int, removed: Sequence[Coordinates]) -> Run:
         """The next pass, without the `removed` scalars, from layer `first` on; earlier layers are copied from this
         pass."""
+        if known := self.repeated.get(tuple(removed)):
+            return known
         streams, layers = _pass(self.inputs, self.number + 1, first, self.streams[first], removed)
-        return Run(self.inputs, self.number + 1, (*self.streams[:first], *streams), {**self.layers, **layers})
+        run = Run(
+            self.inputs, self.number + 1, (*self.streams[:first], *streams), {**self.layers, **layers}, self.repeated
+        )
+        if len(removed) <= MOST_KEPT:
+            self.repeated[tuple(removed)] = run
+        return run
 
     def stream_of(self, prompt: int) -> list[torch.Tensor]:
         """One prompt's residual stream, (tokens, hidden) each."""
-        return [x[prompt] for x in self.streams]
+        return [x[prompt, : self.inputs.lengths[prompt]] for x in self.streams]
 
 
 def first_run(inputs: Inputs) -> Run:
@@ -186,7 +209,7 @@ def _pass(
 ) -> tuple[tuple[torch.Tensor, ...], dict[int, LayerObservation]]:
     """The streams before layer `first`, which is `start`, and after each layer from it on; the observations of these
     layers."""
-    ops = Recorder(inputs.spec, scaled(inputs.weights, places_of(removed), 0), inputs.ids, inputs.dtype)
+    ops = Recorder(inputs.spec, scaled(inputs.weights, places_of(removed), 0), inputs.ids, inputs.dtype, inputs.lengths)
     streams = []
     for layer, x in enumerate(residual_stream(ops, first, start), start=first):
         streams.append(x)

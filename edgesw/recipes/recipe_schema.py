@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Set
 from typing import Any
 
@@ -51,6 +52,13 @@ class Fields:
         if not all(isinstance(item, str) and item for item in items):
             raise self.wrong(key, "must be a list of strings")
         return tuple(items)
+
+    def positive(self, key: str) -> float:
+        """A number above 0."""
+        value = self._values[key]
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise self.wrong(key, "must be a number above 0")
+        return float(value)
 
     def coordinates(self, key: str, value: Any) -> tuple[int, int, int]:
         """[layer, row, column]."""

@@ -27,6 +27,15 @@ _REQUIRED = {"name"}
 _OPTIONAL = {"hub_id", "aliases", "package", "super_weights", "cancels_at", "notes", "license"}
 
 
+class PerplexityRatios(NamedTuple):
+    """What a text's perplexity becomes without a super weight, as multiples of the float model's."""
+
+    alone: float
+    """With only this one zeroed."""
+    together: float
+    """With those zeroed too that stand in for it."""
+
+
 class SuperWeight(NamedTuple):
     """A known super weight, with its sources (keys of SOURCES)."""
 
@@ -34,6 +43,8 @@ class SuperWeight(NamedTuple):
     sources: tuple[str, ...]
     disputed: str | None = None
     """What another source or a measurement says against it; None if nothing does."""
+    perplexity: PerplexityRatios | None = None
+    """Its effect, where it was measured."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +177,12 @@ def _package(file: str, values: Any) -> RecipePackage:
 
 
 def _super_weight(file: str, values: Any) -> SuperWeight:
-    fields = Fields(file, "super_weights.", values, required={"at", "source"}, optional={"disputed"})
+    fields = Fields(file, "super_weights.", values, required={"at", "source"}, optional={"disputed", "perplexity"})
     sources = fields.texts("source")
     if not sources or not set(sources) <= SOURCES.keys():
         raise fields.wrong("source", f"must be a list of at least one of {', '.join(SOURCES)}")
-    return SuperWeight(fields.coordinates("at", values["at"]), sources, fields.text("disputed", "") or None)
+    ratios = None
+    if "perplexity" in values:
+        measured = Fields(file, "super_weights.perplexity.", values["perplexity"], required={"alone", "together"})
+        ratios = PerplexityRatios(measured.positive("alone"), measured.positive("together"))
+    return SuperWeight(fields.coordinates("at", values["at"]), sources, fields.text("disputed", "") or None, ratios)

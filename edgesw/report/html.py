@@ -28,6 +28,7 @@ def report_html(name: str, manifest: Manifest, report: ValidationReport, outlier
         report=report,
         verdicts={target: report.verdict(target) for target in report.targets},
         held_out=held_out(manifest),
+        effects=[scalar for scalar in (*outliers.super_weights, *outliers.influential) if scalar.text],
         peaks=[data_uri(figure) for figure in peak_plots(outliers)],
         heat_maps={target: heat_map(report.matrices, manifest, target) for target in report.sizes},
         windows=[data_uri(figure) for figure in window_plots(report)],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg")
-_LINE, _MARK, _OTHER = "#30638e", "#d1495b", "#8d99ae"
+_LINE, _MARK, _OTHER, _INFLUENTIAL = "#30638e", "#d1495b", "#8d99ae", "#c77d0a"
 
 
 def check_plot(path: Path) -> None:
@@ -59,7 +59,8 @@ def peak_series(found: SuperOutliers) -> dict[str, list[float]]:
 
 
 def draw_peaks(axes: Axes, label: str, values: list[float], found: SuperOutliers) -> None:
-    """Draws one curve into `axes`, with markers at the layers of super weights and of scalars that cancel them."""
+    """Draws one curve into `axes`, with markers at the layers of super weights, of influential scalars and of scalars
+    that cancel super activations."""
     axes.plot(range(len(values)), values, color=_LINE, linewidth=1.2, marker=".", markersize=4)
     axes.set(xlabel="layer", ylabel=label, xlim=(-0.5, max(len(values) - 0.5, 0.5)), ylim=(0, 1.15 * max(values)))
     axes.spines[["top", "right"]].set_visible(False)
@@ -67,8 +68,11 @@ def draw_peaks(axes: Axes, label: str, values: list[float], found: SuperOutliers
     named = "super weight" if found.confirmed else "super weight, not confirmed"
     _mark(axes, values, [weight.coordinates for weight in found.super_weights], _MARK, named)
     _mark(axes, values, list(found.cancels_at), _OTHER, "cancels a super activation")
-    if found.super_weights or found.cancelling:
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, columnspacing=1)
+    cancelling = set(found.cancels_at)
+    influential = [scalar.coordinates for scalar in found.influential if scalar.coordinates not in cancelling]
+    _mark(axes, values, influential, _INFLUENTIAL, "influential scalar")
+    if found.super_weights or found.cancelling or influential:
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1, fontsize=8)
 
 
 def _mark(axes: Axes, values: list[float], places: list[Coordinates], color: str, label: str) -> None:

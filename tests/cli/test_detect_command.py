@@ -90,3 +90,24 @@ def test_a_plot_that_cannot_be_written_is_refused_before_any_work(name: str, sai
     (tmp_path / "a.png").mkdir()
     with unchanged(tmp_path):
         assert_one_line(edgesw("detect", tmp_path / "no-model", "--plot", tmp_path / name), 2, "--plot", said)
+
+
+def test_several_models_are_one_table_and_one_that_fails_is_a_line(tiny_llama: Path, tmp_path: Path) -> None:
+    """A night's batch must not end at the first folder that is no model, nor pass for complete."""
+    ran = edgesw("detect", tiny_llama, tmp_path / "none", tiny_llama, "--fast", "--json")
+    assert ran.code == 1 and ran.err.count("\n") == 1 and ran.err.startswith("Error: ")
+    first, failed, second = json.loads(ran.out)
+    assert first == second == json.loads(edgesw("detect", tiny_llama, "--fast", "--json").out)
+    assert failed["model"] == str(tmp_path / "none") and failed["error"] in ran.err
+    words = edgesw("detect", tiny_llama, tiny_llama, "--fast")
+    assert words.code == 0 and words.out == "\n".join([edgesw("detect", tiny_llama, "--fast").out] * 2)
+    assert_one_line(edgesw("detect", tiny_llama, tiny_llama, "--plot", tmp_path / "p.png"), 2, "are for one model")
+
+
+def test_says_in_words_what_a_model_is_without_its_super_weight(tiny_llama: Path) -> None:
+    """A KL divergence tells few people anything; perplexity times so much tells most."""
+    values = json.loads(edgesw("detect", tiny_llama, "--json").out)
+    (weight,) = values["super_weights"]
+    ratio = weight["text"][0]["alone"]["perplexity"]
+    assert weight["kind"] == "super weight" and ratio > 1
+    assert f"{SUPER_WEIGHT}: without it: perplexity × " in edgesw("detect", tiny_llama).out

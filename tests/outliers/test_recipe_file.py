@@ -11,7 +11,7 @@ import edgesw as library
 from edgesw.outliers.detect import PROMPT
 from edgesw.outliers.recipe_file import recipe_yaml
 from edgesw.recipes import recipes
-from edgesw.recipes.recipes import Recipe, SuperWeight, all_recipes, read_recipes
+from edgesw.recipes.recipes import Recipe, all_recipes, read_recipes
 
 
 def test_the_recipe_has_what_was_detected(tiny_llama: Path, tmp_path: Path) -> None:
@@ -21,7 +21,9 @@ def test_the_recipe_has_what_was_detected(tiny_llama: Path, tmp_path: Path) -> N
     assert ran.err == f"Wrote {tmp_path / 'mine.yaml'}\n"
     (recipe,) = read_recipes(tmp_path)
     assert (recipe.name, recipe.hub_id, recipe.license) == ("mine", None, None)
-    assert recipe.super_weights == (SuperWeight(SUPER_WEIGHT, ("measured",)),)
+    (weight,) = recipe.super_weights
+    assert weight[:2] == (SUPER_WEIGHT, ("measured",))
+    assert weight.perplexity and weight.perplexity.alone == weight.perplexity.together > 1
     assert f"edgesw {library.__version__}" in recipe.notes and PROMPT in recipe.notes
     assert str(tiny_llama) not in (tmp_path / "mine.yaml").read_text(), "where it lay is nobody's business"
 

