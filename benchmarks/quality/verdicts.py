@@ -4,13 +4,13 @@ Each is the float decoder with matrices that were compressed and dequantized, an
 written as a package. "Sound" rows are what people would ship, "coarse" ones what they would not, and damage is what a
 wrong converter has done before: another base of the rotary embedding, BOS where the model was trained without it or
 none where it was trained with it, one layer's scales doubled, what is held out left out. The verdict is by the limits
-that `edgesw validate` has by default, on the shipped text, of which the worst kind counts.
+that `edgesw validate` has by default, on the shipped text, of which the worst kind counts, and by its examination.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -38,7 +38,9 @@ from edgesw.decoder.spec import DecoderSpec, Rotary
 from edgesw.runtime.torch import FloatLogits
 from edgesw.text.texts import load_texts, shipped_text, windows_by_kind
 from edgesw.text.tokenizer import Tokenizer
-from edgesw.validation.measure import Agreement, measure
+from edgesw.validation.examine import TOKENS as EXAMINED
+from edgesw.validation.examine import examine
+from edgesw.validation.measure import measure
 from edgesw.validation.verdict import Limits, judge
 
 BENCHMARK = Benchmark(
@@ -49,7 +51,10 @@ BENCHMARK = Benchmark(
 SOUND = (BlockScheme(8, 32, True), BlockScheme(4, 32, True), BlockScheme(4, 64, True), PaletteScheme(4, 16))
 COARSE = (PaletteScheme(3, 16), BlockScheme(2, 16, True), PaletteScheme(2, 16))
 DAMAGED = BlockScheme(4, 32, True)
-COLUMNS = ("model", "decoder", "worst KL", "on", "least top-1", "most increase", "verdict")
+COLUMNS = (
+    *("model", "decoder", "worst KL", "on", "least top-1", "most increase"),
+    *("KL over that of its matrices", "worst matrix", "verdict"),
+)
 TOKENS = 512
 
 
@@ -94,43 +99,62 @@ class Model:
         return tensor
 
 
-def rows(model: Model) -> Iterator[tuple[str, Callable[[], Iterator[np.ndarray]]]]:
-    """(title, what gives the logits of each window)."""
+@dataclass(frozen=True)
+class Row:
+    """A decoder: the matrices that its package would hold, and what it computes over windows of ids."""
+
+    title: str
+    matrices: Callable[[], Matrices]
+    logits: Callable[[Matrices, np.ndarray], Iterable[np.ndarray]]
+
+
+def rows(model: Model) -> Iterator[Row]:
     columns = model.spec.hidden_size
 
-    def of(matrices: Callable[[], Matrices], **other: object) -> Callable[[], Iterator[np.ndarray]]:
-        return lambda: iter(model.logits(matrices(), **other))  # type: ignore[arg-type]
+    def right(matrices: Matrices, ids: np.ndarray) -> Iterable[np.ndarray]:
+        return model.logits(matrices, ids=ids)
 
     for kind, schemes in (("sound", SOUND), ("coarse", COARSE)):
         for scheme in schemes:
-            yield f"{kind}: {scheme.text(columns)}", of(partial(model.compressed, scheme))
-    yield (
-        f"coarse: {PaletteScheme(3, 16).text(columns)}, nothing held out",
-        of(lambda: model.compressed(PaletteScheme(3, 16), HoldOut())),
-    )
-    yield (
-        "damaged: rotary base four times too large",
-        of(lambda: model.compressed(DAMAGED), spec=other_base(model.spec, 4.0)),
-    )
-    yield "damaged: one layer's scales doubled", of(lambda: doubled(model.compressed(DAMAGED), model.spec.layers // 2))
+            yield Row(f"{kind}: {scheme.text(columns)}", partial(model.compressed, scheme), right)
+    bare = PaletteScheme(3, 16)
+    title = f"coarse: {bare.text(columns)}, nothing held out"
+    yield Row(title, partial(model.compressed, bare, HoldOut()), right)
+    sound, middle = partial(model.compressed, DAMAGED), model.spec.layers // 2
+    base = other_base(model.spec, 4.0)
+    yield Row("damaged: rotary base four times too large", sound, lambda m, ids: model.logits(m, base, ids))
+    yield Row("damaged: one layer's scales doubled", lambda: doubled(sound(), middle), right)
     if any(model.hold_out.columns.values()):
-        yield "damaged: correction left out", of(model.without_correction)
+        without = model.without_correction()
+        yield Row("damaged: correction left out", sound, lambda _, ids: model.logits(without, ids=ids))
     start = len(model.tokenizer.prefix_ids)
     if start:
-        yield "damaged: BOS left out", lambda: without_first(model, model.ids[:, start:], start)
+        yield Row("damaged: BOS left out", sound, lambda m, ids: shifted(model.logits(m, ids=ids[:, start:]), start))
     elif model.tokenizer.bos_id is not None:
-        first = np.full((len(model.ids), 1), model.tokenizer.bos_id)
-        wider = np.concatenate([first, model.ids], 1)
-        yield (
-            "damaged: BOS put before it",
-            lambda: (window[1:] for window in model.logits(model.compressed(DAMAGED), ids=wider)),
-        )
+        yield Row("damaged: BOS put before it", sound, lambda m, ids: with_bos(model, m, ids))
 
 
-def without_first(model: Model, ids: np.ndarray, start: int) -> Iterator[np.ndarray]:
-    """Logits of windows that lack their first `start` tokens; for what followed those, the next position's."""
-    for window in model.logits(model.compressed(DAMAGED), ids=ids):
+def shifted(windows: Iterable[np.ndarray], start: int) -> Iterator[np.ndarray]:
+    """Logits of windows that lacked their first `start` tokens; for what followed those, the next position's."""
+    for window in windows:
         yield np.concatenate([window[:1]] * start + [window])
+
+
+def with_bos(model: Model, matrices: Matrices, ids: np.ndarray) -> Iterator[np.ndarray]:
+    """Logits of windows that have a BOS before them."""
+    first = np.full((len(ids), 1), model.tokenizer.bos_id)
+    for window in model.logits(matrices, ids=np.concatenate([first, ids], 1)):
+        yield window[1:]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The `PackageMatrices` of a row."""
+
+    tensor: Matrices
+
+    def matrix(self, name: str) -> np.ndarray:
+        return self.tensor(name)
 
 
 def other_base(spec: DecoderSpec, times: float) -> DecoderSpec:
@@ -175,19 +199,23 @@ def prepared(name: str, count: int) -> Model:
 
 def model_rows(model: Model) -> Iterator[tuple[str, ...]]:
     reference = list(FloatLogits(model.spec, model.checkpoint, model.ids))
-    for title, logits in rows(model):
-        say(f"{model.name}, {title}")
-        *_, (agreement,) = measure(model.ids, reference, [SimulatedDecoder(logits())], model.kinds)
-        yield (model.name.rpartition("/")[2], title, *figures(agreement))
-
-
-def figures(agreement: Agreement) -> Sequence[str]:
-    kinds = agreement.kinds
-    where = max(kinds, key=lambda kind: kinds[kind].kl_divergence)
-    return (
-        f"{kinds[where].kl_divergence:.3f}",
-        where,
-        f"{min(one.top1_agreement for one in kinds.values()):.1%}",
-        f"{max(one.increase for one in kinds.values()):+,.1%}",
-        "pass" if judge(agreement, Limits()).passed else "fail",
-    )
+    for row in rows(model):
+        say(f"{model.name}, {row.title}")
+        matrices = row.matrices()
+        decoder = SimulatedDecoder(row.logits(matrices, model.ids))
+        *_, (agreement,) = measure(model.ids, reference, [decoder], model.kinds)
+        kinds = agreement.kinds
+        where = max(kinds, key=lambda kind: kinds[kind].kl_divergence)
+        window = model.ids[model.kinds.index(where)]
+        again = SimulatedDecoder(row.logits(matrices, window[None, :EXAMINED]))
+        found = examine("", Stored(matrices), model.checkpoint, window, again, False, lambda layer: None)
+        failed = judge(agreement, Limits()).failures
+        verdict = "pass" if not failed + found.failures else "FAIL" if failed else "FAIL, examined"
+        yield (
+            *(model.name.rpartition("/")[2], row.title, f"{kinds[where].kl_divergence:.3f}", where),
+            f"{min(one.top1_agreement for one in kinds.values()):.1%}",
+            f"{max(one.increase for one in kinds.values()):+,.1%}",
+            f"{found.divergence / found.of_matrices:,.1f}",
+            f"{found.worst[0].error:.0%}",
+            verdict,
+        )

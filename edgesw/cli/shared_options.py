@@ -47,16 +47,16 @@ def limit_options(command: _Command) -> _Command:
     """Adds the limits of the verdict: the parameters of `limits`."""
     increase = click.option(
         "--max-perplexity-increase",
-        default="20%",
+        default="30%",
         show_default=True,
         callback=share,
         help="Most increase in perplexity.",
     )
     top1 = click.option(
-        "--min-top1", default="75%", show_default=True, callback=share, help="Least share of equal most likely tokens."
+        "--min-top1", default="65%", show_default=True, callback=share, help="Least share of equal most likely tokens."
     )
     kl = click.option(
-        "--max-kl", default=0.2, show_default=True, type=click.FloatRange(0), metavar="NATS", help="Most KL divergence."
+        "--max-kl", default=0.3, show_default=True, type=click.FloatRange(0), metavar="NATS", help="Most KL divergence."
     )
     return increase(top1(kl(command)))
 

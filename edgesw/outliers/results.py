@@ -106,14 +106,14 @@ class Scalar:
         return so[0] if len(so) == 1 < len(self.text) else None
 
     def without_it(self) -> str:
-        """What happens without it, in words: `without it: perplexity × 5.4; with those like it: perplexity × 25,500`.
-        Empty where that was not measured."""
+        """What happens without it, in words, empty where that was not measured: `without it: perplexity × 5.4; without
+        its whole group: perplexity × 25,500`."""
         if not self.text:
             return ""
         shown = next((effect for effect in self.text if effect.kind == self.kind), self.text[0])
         words = f"without it: {shown.alone.words}"
         if shown.together != shown.alone:
-            words += f"; without those of its group too: {shown.together.words}"
+            words += f"; without its whole group: {shown.together.words}"
         return words + (f"; only where a text begins as {_article(self.only)}" if self.only else "")
 
 

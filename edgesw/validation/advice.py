@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,61 +16,23 @@ from edgesw.conversion.plans import make_plans
 from edgesw.conversion.settings import Settings
 from edgesw.errors import UsageError
 from edgesw.package.manifest import Manifest
-from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices, feed
-from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
-from edgesw.targets.registry import packaged_target
-from edgesw.validation.matrices import MatrixError, matrix_errors
-
-NAMED = 3
-# The graph is at fault where the matrices in the package, run in the float decoder, explain less than this share of its
-# KL divergence.
-EXPLAINED = 0.5
-
-
-@dataclass(frozen=True)
-class StoredWeights:
-    """`Weights` of the float model with the layers' matrices that a package stores."""
-
-    checkpoint: Checkpoint
-    stored: PackageMatrices
-
-    def tensor(self, name: str) -> np.ndarray:
-        return self.stored.matrix(name) if name in self.checkpoint.spec.matrices() else self.checkpoint.tensor(name)
-
-    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self.checkpoint.rows(name, rows)
+from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.validation.examine import TOKENS, Examination
+from edgesw.validation.matrices import MatrixError
 
 
 def advise(
-    package: Path,
-    manifest: Manifest,
-    target: str,
-    checkpoint: Checkpoint,
-    ids: np.ndarray,
-    decoder: PackagedDecoder,
-    progress: Callable[[int], None],
+    manifest: Manifest, target: str, checkpoint: Checkpoint, ids: np.ndarray, found: Examination
 ) -> tuple[str, ...]:
-    """Lines about a target that failed, from one window of ids (1, tokens) on which it is far off: four streamed passes
-    over that."""
-    spec = checkpoint.spec
-    stored = packaged_target(package, manifest, target).matrices(package, manifest)
-    exact = _logits(checkpoint.spec, checkpoint, ids)
-    decoder.reset()
-    whole = _divergence(exact, torch.from_numpy(feed(decoder, ids[0])))
-    alone = _divergence(exact, _logits(spec, StoredWeights(checkpoint, stored), ids))
-    if not alone >= EXPLAINED * whole:
-        return (
-            f"its matrices alone, in the float decoder, have a KL divergence of {alone:.3f}, and the package "
-            f"{whole:.3f}: the rest is the graph or its runtime, not compression. Convert again, and report it if it "
-            "stays",
-        )
-    errors = matrix_errors(spec, checkpoint, ids, {target: stored}, progress)
-    worst = sorted(errors, key=lambda each: -each.error)[:NAMED]
-    named = ", ".join(f"{each.name} {each.error:.1%}" for each in worst)
-    better = ", ".join(
-        f"{error:.1%} {how}" for how, error in _alternatives(manifest, target, checkpoint, ids, worst[0])
-    )
-    return (f"furthest off: {named}", *([f"{worst[0].name} would be off by {better}"] if better else []))
+    """Lines about a target that failed, whose examination found this, from a window of ids (tokens,) on which it is far
+    off: a streamed pass up to the worst matrix, which is then compressed in other ways."""
+    if found.failures:
+        return ("convert again, and report it if it stays: more bits would be tried in vain",)
+    worst = found.worst[0]
+    named = ", ".join(f"{each.name} {each.error:.1%}" for each in found.worst)
+    options = _alternatives(manifest, target, checkpoint, ids[None, :TOKENS], worst)
+    better = ", ".join(f"{error:.1%} {how}" for how, error in options)
+    return (f"furthest off: {named}", *([f"{worst.name} would be off by {better}"] if better else []))
 
 
 def _alternatives(
@@ -125,12 +86,3 @@ def _inputs(checkpoint: Checkpoint, ids: np.ndarray, name: str) -> torch.Tensor:
         if seen:
             break
     return seen[0]
-
-
-def _logits(spec: object, weights: object, ids: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(next(iter(FloatLogits(spec, weights, ids))))  # type: ignore[arg-type]
-
-
-def _divergence(exact: torch.Tensor, other: torch.Tensor) -> float:
-    p, q = (torch.log_softmax(logits, -1) for logits in (exact, other))
-    return float((p.exp() * (p - q)).sum(-1).mean())

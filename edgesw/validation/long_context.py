@@ -16,6 +16,7 @@ from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import TorchOps, residual_stream
 from edgesw.text.texts import Text
 from edgesw.text.tokenizer import Tokenizer
+from edgesw.validation.examine import divergence
 
 PARTS = (1 / 4, 1 / 2, 1.0)
 # Tokens before each of these that are fed one by one, and over which divergences are averaged: a single position's is
@@ -61,7 +62,7 @@ def long_context(
             if end - DECODED > done:
                 decoder.prefill(ids[done : end - DECODED])
             ours = np.concatenate([decoder.step(ids[at : at + 1]) for at in range(max(done, end - DECODED), end)])
-            divergences.append(_divergence(logits[-len(ours) :], torch.from_numpy(ours)))
+            divergences.append(divergence(logits[-len(ours) :], torch.from_numpy(ours)))
             done = end
         found.append(LongContext(target, tuple(ends), tuple(divergences)))
     return tuple(found)
@@ -91,8 +92,3 @@ def _float_logits(
     with torch.inference_mode():
         at = torch.cat([hidden[0, end - DECODED : end] for end in ends])
         return list(decoder_head(ops, at).float().split(DECODED))
-
-
-def _divergence(exact: torch.Tensor, other: torch.Tensor) -> float:
-    p, q = (torch.log_softmax(logits.double(), -1) for logits in (exact, other))
-    return float((p.exp() * (p - q)).sum(-1).mean())

@@ -20,6 +20,7 @@ from edgesw.text.texts import Text, windows_by_kind
 from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 from edgesw.validation.advice import advise
+from edgesw.validation.examine import SUSPECT, Examination, examine
 from edgesw.validation.float_cache import float_logits
 from edgesw.validation.float_model import float_model
 from edgesw.validation.long_context import long_context
@@ -68,6 +69,11 @@ def validate(
     names = targets or tuple(manifest.models)
     tokens = min(tokens, manifest.context)
     tokenizer = Tokenizer.from_folder(package, PackageError)
+    if tokenizer.prefix_ids != manifest.tokenizer.prefix_ids:
+        raise PackageError(
+            f"{package}: its tokenizer puts {list(tokenizer.prefix_ids)} before a text, and the float model's "
+            f"{list(manifest.tokenizer.prefix_ids)}: convert again."
+        )
     count = count or (WINDOWS_OF_KIND if len(texts) > 1 else WINDOWS)
     ids, kinds = windows_by_kind(texts, tokenizer, count, tokens)
     name, error = texts[0].name, PackageError if texts[0].shipped else UsageError
@@ -111,10 +117,10 @@ def validate(
         report = replace(report, tasks=run_tasks(checkpoint, tokenizer, own, tasks, progress))
     if details:
         report = _with_details(report, package, manifest, checkpoint, tokenizer, ids, own, progress)
-    return replace(report, advice=_advice(report, package, manifest, checkpoint, ids, kinds, own, progress))
+    return _examined(report, package, manifest, checkpoint, ids, kinds, own, progress)
 
 
-def _advice(
+def _examined(
     report: ValidationReport,
     package: Path,
     manifest: Manifest,
@@ -123,18 +129,25 @@ def _advice(
     kinds: Sequence[str],
     decoders: dict[str, PackagedDecoder],
     progress: Progress,
-) -> dict[str, tuple[str, ...]]:
-    """Advice for each target that fails, from the first window of the kind that it is furthest off on."""
-    found, layers = {}, checkpoint.spec.layers
+) -> ValidationReport:
+    """The report with an examination of each target that is suspicious, and advice for each that fails, both on the
+    first window of the kind that it is furthest off on."""
+    examined, advice, layers = dict[str, Examination](), dict[str, tuple[str, ...]](), checkpoint.spec.layers
     for name, decoder in decoders.items():
+        parts = report.targets[name].kinds or {"": report.targets[name]}
+        kind = max(parts, key=lambda each: parts[each].kl_divergence)
+        if parts[kind].kl_divergence <= SUSPECT and report.verdict(name).passed:
+            continue
+        window = ids[kinds.index(kind)]
+        examined[name] = examine(
+            name, packaged_target(package, manifest, name).matrices(package, manifest), checkpoint, window, decoder,
+            manifest.settings.activations is not None,
+            lambda layer: progress("Examining", f"layer {layer}", layer, layers),
+        )  # fmt: skip
+        report = replace(report, examined=examined)
         if not report.verdict(name).passed:
-            parts = report.targets[name].kinds
-            at = kinds.index(max(parts, key=lambda kind: parts[kind].kl_divergence)) if parts else 0
-            found[name] = advise(
-                package, manifest, name, checkpoint, ids[at : at + 1], decoder,
-                lambda layer: progress("Finding the error", f"layer {layer}", layer, layers),
-            )  # fmt: skip
-    return found
+            advice[name] = advise(manifest, name, checkpoint, window, examined[name])
+    return replace(report, advice=advice)
 
 
 def _arm_targets(package: Path, manifest: Manifest) -> list[str]:

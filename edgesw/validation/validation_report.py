@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgesw.system.sizes import counted
+from edgesw.validation.examine import Examination
 from edgesw.validation.long_context import LongContext
 from edgesw.validation.matrices import MatrixError
 from edgesw.validation.measure import Agreement
@@ -36,6 +37,8 @@ class ValidationReport:
     """Each target read to the end of its context; only where asked for."""
     tasks: TaskReport | None = None
     """What each target answers; only where asked for."""
+    examined: dict[str, Examination] = field(default_factory=dict)
+    """Each target that is suspicious."""
     advice: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """For each target that fails: where its error is, and what measured better."""
 
@@ -59,6 +62,7 @@ class ValidationReport:
             for position, kl in zip(each.positions, each.divergences, strict=True)
             if not kl <= self.limits.kl
         ]
+        further += self.examined[target].failures if target in self.examined else ()
         worse = [] if self.tasks is None else [self.tasks.worse(target)]
         return Verdict((*verdict.failures, *further), (*verdict.warnings, *filter(None, worse)))
 
@@ -89,6 +93,7 @@ class ValidationReport:
             "matrices": [matrix.to_dict() for matrix in self.matrices],
             "long": [each.to_dict() for each in self.long],
             "tasks": None if self.tasks is None else self.tasks.to_dict(),
+            "examined": {name: one.to_dict() for name, one in self.examined.items()},
             "advice": {name: list(lines) for name, lines in self.advice.items()},
         }
 
