@@ -1,6 +1,6 @@
 """Closed: does detection find the same super weights for other prompts, with BOS and without, in float32 and bfloat16?
 
-It does, on SmolLM2-135M: the same set in all 20 runs. docs/detection.md has the answer in "How the 5 was set".
+It does, on SmolLM2-135M: the same set in all 20 runs. docs/detection.md has the answer in "First look: effect on the prompt".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edgesw.outliers.results import SuperOutliers
 BENCHMARK = Benchmark(
     "Whether detection finds the same super weights for other prompts, without BOS and in bfloat16.",
     minutes=10,
-    docs=(Section("docs/detection.md", "How the 5 was set"),),
+    docs=(Section("docs/detection.md", "First look: effect on the prompt"),),
 )
 PROMPTS = Path(__file__).parents[2] / "tests" / "outliers" / "prompts.txt"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

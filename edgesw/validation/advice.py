@@ -49,6 +49,8 @@ def _alternatives(
             plan = make_plans(checkpoint.spec, settings).compressions[target]
         except UsageError:
             continue
+        if plan.mixed_precision:  # not a width that the format has
+            continue
         scheme = next(matrix.scheme for matrix in plan.matrices if matrix.name == worst.name)
         columns = outlier_channels(squares) if settings.hold_out else ()
         made = compress_matrix(weights, scheme, squares, MatrixHoldOut(columns)).dequantize()

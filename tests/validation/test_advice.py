@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 import pytest
 from onnx import numpy_helper
-from tiny import Ran, edgesw
+from tiny import Ran, assert_one_line, edgesw
 
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.decoder import CompressedDecoder
@@ -79,8 +79,43 @@ def test_a_graph_that_computes_something_else_is_not_blamed_on_compression(
     (package / "manifest.json").write_text(json.dumps(manifest))
     ran = validate(package, tiny_llama)
     assert ran.code == 3, ran.err
-    assert "onnx: its matrices alone, in the float decoder, have a KL divergence of 0.0" in ran.out
+    assert "onnx fails: its matrices alone, in the float decoder, have a KL divergence of 0.0" in ran.out
     assert "the rest is the graph or its runtime" in ran.out
+    assert "more bits would be tried in vain" in ran.out
+
+
+def test_a_damaged_matrix_fails_however_little_it_costs(
+    tiny_llama: Path, converted: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One layer's doubled scales cost a model with norms after its matrices no more than four bits do."""
+    from edgesw.runtime.onnx_matrices import OnnxMatrices
+
+    package, read = converted("--target", "onnx", "--bits", "4"), OnnxMatrices.matrix
+    words = ("--max-kl", 9, "--min-top1", 1, "--max-perplexity-increase", 900)
+    assert validate(package, tiny_llama, *words).code == 0
+
+    def doubled(self: Any, name: str) -> Any:
+        return read(self, name) * (2 if name == "layers.1.up_proj" else 1)
+
+    monkeypatch.setattr(OnnxMatrices, "matrix", doubled)
+    monkeypatch.setattr("edgesw.validation.validate.SUSPECT", 0.0)  # the tiny model hardly minds
+    ran = validate(package, tiny_llama, *words)
+    assert ran.code == 3 and "onnx fails: layers.1.up_proj is off by 1" in ran.out
+
+
+def test_a_tokenizer_that_begins_a_text_otherwise_is_refused(
+    tiny_llama: Path, converted: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Without BOS both models would read another text than the float model was made for, and agree on it."""
+    package = Path(shutil.copytree(converted("--target", "onnx", "--bits", "4"), tmp_path / "p"))
+    tokenizer = json.loads((package / "tokenizer.json").read_text())
+    tokenizer["post_processor"] = None
+    content = json.dumps(tokenizer).encode()
+    (package / "tokenizer.json").write_bytes(content)
+    manifest = json.loads((package / "manifest.json").read_text())
+    manifest["files"]["tokenizer.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (package / "manifest.json").write_text(json.dumps(manifest))
+    assert_one_line(validate(package, tiny_llama), 1, "its tokenizer puts [] before a text", "convert again")
 
 
 def test_a_package_that_passes_gets_none(tiny_llama: Path, converted: Callable[..., Path]) -> None:
