@@ -41,20 +41,17 @@ class Beginning:
 
 
 def beginnings(tokenizer: Tokenizer, spec: DecoderSpec, prompt: str, where: str) -> list[Beginning]:
-    """Plain text as the tokenizer begins it, and, where that differs, the text as a user's message in the model's chat
-    template. CheckpointError for a tokenizer of another model."""
+    """Plain text as the tokenizer begins it, and, where that differs and the model has its tokens, the text as a user's
+    message in the model's chat template. CheckpointError for a tokenizer of another model."""
     ways = {PLAIN: (tuple(tokenizer.prefix_ids), TEXT_TOKENS)}
     before = _before_message(tokenizer)
-    if before and before != ways[PLAIN][0] and len(before) <= spec.max_positions // 2:
+    fits = len(before) <= spec.max_positions // 2 and max(before, default=0) < spec.vocab_size
+    if before and fits and before != ways[PLAIN][0]:
         ways[CHAT] = before, CHAT_TOKENS
     found = []
     for name, (prefix, tokens) in ways.items():
-        own = (
-            tokenizer.encode(prompt)
-            if name == PLAIN
-            else [*prefix, *tokenizer.encode(prompt, add_special_tokens=False)]
-        )
-        ids = np.array(own, np.int64)
+        plain = name == PLAIN
+        ids = np.array([*(() if plain else prefix), *tokenizer.encode(prompt, add_special_tokens=plain)], np.int64)
         check_ids(ids, spec.vocab_size, tokenizer, f"{where}: the prompt of detection", CheckpointError)
         found.append(Beginning(name, prefix, ids, _reader(tokenizer, spec, prefix, tokens)))
     return found

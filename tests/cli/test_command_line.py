@@ -103,7 +103,7 @@ def test_wrong_words_are_one_line_that_says_where_help_is() -> None:
     assert_one_line(edgesw("convert"), 2, "Missing argument 'MODEL'", "Try 'edgesw convert --help'.")
     assert_one_line(edgesw("generate", "x"), 2, "Missing argument 'PROMPT'", "Try 'edgesw generate --help'.")
     for words in (["convert", "--bit", "4", "x"], ["convrt"], ["detect"]):
-        line = edgesw(*words).err
+        line = edgesw(*words).err.replace("MODEL...", "MODEL")  # as many as are given
         assert "?." not in line and ".." not in line, line
 
 

