@@ -29,7 +29,7 @@ def at(stage: str, do: Callable[[], object]) -> Callable[[str, str, int, int], N
 
 
 @pytest.mark.parametrize("stage", ["Calibrating", "Writing ONNX"])
-@pytest.mark.parametrize("damage", ["cut", "rewritten"])
+@pytest.mark.parametrize("damage", ["cut", pytest.param("rewritten", marks=pytest.mark.slow)])
 def test_a_model_that_changes_under_the_run_is_no_package(
     damage: str, stage: str, tiny_llama: Path, tmp_path: Path
 ) -> None:

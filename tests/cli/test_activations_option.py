@@ -15,7 +15,7 @@ from edgesw.package.manifest import read_manifest
     [
         ("onnx", "per-token"),
         pytest.param("onnx", "per-tensor", marks=pytest.mark.slow),
-        ("onnx", "static"),
+        pytest.param("onnx", "static", marks=pytest.mark.slow),
         ("coreml", "static"),
     ],
 )

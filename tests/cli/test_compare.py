@@ -17,7 +17,7 @@ def small(converted: Callable[..., Path]) -> Path:
 
 def test_packages_stand_side_by_side(tiny_llama: Path, tiny_package: Path, small: Path, tmp_path: Path) -> None:
     """Whoever has to choose between packages goes by these rows: they must be what each would say by itself."""
-    words = ("--against", tiny_llama, "--windows", 2)
+    words = ("--against", tiny_llama, "--windows", 1)
     ran = edgesw("compare", tiny_package, small, *words, "--plot", tmp_path / "plot.svg", "--json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)

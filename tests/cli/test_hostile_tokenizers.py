@@ -52,7 +52,9 @@ def assert_sound_end(ran: Ran, *said: str) -> None:
             assert words in errors[0]
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "normalizer" else []) for name in TOKENIZERS]
+)
 def test_a_hostile_tokenizer_is_one_line(name: str, package: Path, model: Path) -> None:
     """Whoever tries a package from the internet learns which file is damaged, whatever the library makes of it."""
     spoil(package, tokenizer=TOKENIZERS[name])
@@ -66,7 +68,9 @@ def test_a_hostile_tokenizer_is_one_line(name: str, package: Path, model: Path) 
     assert name in HARMLESS or any(each.code for each in ran), "it does not test anything"
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "padded" else []) for name in TEMPLATES]
+)
 @pytest.mark.usefixtures("short_time")
 def test_a_hostile_template_is_one_line(name: str, package: Path) -> None:
     """A template is a program of a stranger: a chat with it ends in seconds, and says what to do instead."""

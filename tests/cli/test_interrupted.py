@@ -61,6 +61,7 @@ def test_a_killed_conversion_leaves_no_package_and_the_next_one_cleans_up(
     check_files(output, read_manifest(output), contents=True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_the_beginning_ends_in_one_line_and_leaves_nothing(slow_model: Path, tmp_path: Path) -> None:
     """People do change their minds."""
     with converting(slow_model, tmp_path / "new" / "package", "onnx", "tokenizer.json") as process:

@@ -115,6 +115,7 @@ exit $status
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_one_line_and_left_empty(tiny_llama: Path, tmp_path: Path) -> None:
     """A real small disk, where the system lets us mount one. The forecast, which would stop this, is replaced."""
     if shutil.which("unshare") is None:

@@ -103,7 +103,7 @@ def searched(x: np.ndarray, bits: int, zero_points: bool, importance: np.ndarray
 
 @pytest.mark.parametrize("zero_points", [False, True])
 @pytest.mark.parametrize(("bits", "block"), [(2, 16), (3, 32), (4, 32), (4, 128), (8, 64)])
-@pytest.mark.parametrize("size", [1.0, 3e-4])
+@pytest.mark.parametrize("size", [1.0, pytest.param(3e-4, marks=pytest.mark.slow)])
 def test_the_search_finds_what_it_would_in_numpy(bits: int, block: int, zero_points: bool, size: float) -> None:
     """The compiled search must not lose what the written-out one finds, also where float16 holds scales with few bits
     (3e-4): users would get a worse model for the same bytes."""

@@ -37,7 +37,9 @@ def convert(model: Path, output: Path, *options: object) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("workers", "options"),
     [
-        pytest.param(2, ("--target", "coreml", "--target", "onnx"), id="blocks for two targets"),
+        pytest.param(
+            2, ("--target", "coreml", "--target", "onnx"), id="blocks for two targets", marks=pytest.mark.slow
+        ),
         pytest.param(
             3,
             ("--target", "coreml", "--bits", "3", "--hold-out-fraction", "1e-3", "--chunks", "2"),

@@ -120,7 +120,10 @@ def test_the_forecast_of_memory_holds_within_a_quarter(real_run: RealRun) -> Non
     assert real_run.plan["memory_bytes"] == pytest.approx(real_run.peak_bytes, rel=0.25)
 
 
-@pytest.mark.parametrize("hold_out", [[], ["--no-hold-out"]], ids=["held out", "not held out"])
+@pytest.mark.parametrize(
+    "hold_out",
+    [pytest.param([], id="held out"), pytest.param(["--no-hold-out"], id="not held out", marks=pytest.mark.slow)],
+)
 def test_a_super_activation_beyond_float16_survives(hold_out: list[str], tiny_llama: Path, tmp_path: Path) -> None:
     """Core ML computes in float16, which ends at 65,504: past it, everything that follows is infinite or no number.
 

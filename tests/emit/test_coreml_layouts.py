@@ -223,7 +223,13 @@ ABLATIONS = {
 }
 
 
-@pytest.mark.parametrize("layout", ABLATIONS.values(), ids=ABLATIONS)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(each, id=name, marks=[pytest.mark.slow] if at else [])
+        for at, (name, each) in enumerate(ABLATIONS.items())
+    ],
+)
 def test_an_ablation_is_the_model_without_what_is_held_out(layout: CoreMLLayout, tmp_path: Path) -> None:
     """Otherwise the switch in the app would not show the effect of super weights. An app that does not know the switch
     must get the whole model, in a package that is no larger."""

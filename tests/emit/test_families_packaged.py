@@ -33,7 +33,9 @@ def run(target: str, path: Path, precision: str) -> PackagedDecoder:
 
 
 @pytest.mark.parametrize("target", ["coreml", "onnx"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[pytest.mark.slow] if at % 2 else []) for at, name in enumerate(VARIANTS)]
+)
 def test_packages_equal_transformers_with_their_weights(variant: str, target: str, tmp_path: Path) -> None:
     """In one piece and in several: windows, caps and position embeddings must agree at every position."""
     save(variant, tmp_path)

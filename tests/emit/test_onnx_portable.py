@@ -41,7 +41,9 @@ def write(variant: str, folder: Path, bits: int = 4, embedding_bits: int = 8) ->
     return path, weights
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[] if at % 2 else [pytest.mark.slow]) for at, name in enumerate(VARIANTS)]
+)
 def test_it_is_the_model_that_was_compressed(variant: str, tmp_path: Path) -> None:
     """Positions, windows, caps and caches, which this graph spells out, in one piece and in several."""
     path, weights = write(variant, tmp_path)

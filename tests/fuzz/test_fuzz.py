@@ -12,7 +12,7 @@ from guard import limits, read_safely
 from readers import READERS, SOUND, Reader
 from tokenizer_readers import TOKENIZER_READERS
 
-FEW = 100
+FEW = 60
 SEED_PHASES = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
 
 

@@ -91,12 +91,18 @@ def assert_whole(found: ModelContents, files: list[Path]) -> None:
         ((), "block 4 bits, blocks of 32, zero points", "qkv_proj"),
         (("--portable",), "block 4 bits, blocks of 32, zero points", "gate_up_proj"),
         (("--activations", 8, "--calibrate", "default"), "block 8 bits, whole rows", "qkv_proj"),
-        (
+        pytest.param(
             ("--activations", 8, "--calibrate", "default", "--ranges", "per-tensor"),
             "block 8 bits, whole rows",
             "qkv_proj",
+            marks=pytest.mark.slow,
         ),
-        (("--activations", 8, "--calibrate", "default", "--ranges", "static"), "block 8 bits, whole rows", "qkv_proj"),
+        pytest.param(
+            ("--activations", 8, "--calibrate", "default", "--ranges", "static"),
+            "block 8 bits, whole rows",
+            "qkv_proj",
+            marks=pytest.mark.slow,
+        ),
         (("--bits", 2), "block 2 bits, blocks of 32, zero points", "qkv_proj"),
     ],
 )

@@ -32,7 +32,9 @@ def assert_found(folder: Path, family: str, kind: str, seed: int) -> None:
     assert tied == {row for layer, row, _ in planted.super_weights}
 
 
-@pytest.mark.parametrize(("family", "kind"), FEW)
+@pytest.mark.parametrize(
+    ("family", "kind"), [pytest.param(*each, marks=[pytest.mark.slow] if at % 4 else []) for at, each in enumerate(FEW)]
+)
 def test_finds_what_is_planted_and_no_more(family: str, kind: str, tmp_path: Path) -> None:
     """A miss compresses the scalar that the model depends on; a false alarm reports one that it does not."""
     assert_found(tmp_path, family, kind, seed=100)

@@ -151,12 +151,19 @@ def full_disk(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("words", "writer", "said"),
     [
-        (("validate", "PACKAGE", "--record"), "edgesw.report.measured.staged", "top-1"),
+        pytest.param(
+            ("validate", "PACKAGE", "--record"), "edgesw.report.measured.staged", "top-1", marks=pytest.mark.slow
+        ),
         (("validate", "PACKAGE", "--record", "--json"), "edgesw.report.measured.staged", '"perplexity"'),
         (("report", "PACKAGE", "-o", "FOLDER/r.html"), "edgesw.files.atomic_write.staged", "top-1"),
         (("compare", "PACKAGE", "--no-speed", "--plot", "FOLDER/p.png"), "edgesw.report.plots.staged", "top-1"),
         (("detect", "MODEL", "--plot", "FOLDER/p.png"), "edgesw.report.plots.staged", "Super weights"),
-        (("study", "MODEL", "--experiment", "prune", "-o", "FOLDER/s"), "edgesw.study.write.staged", "perplexity"),
+        pytest.param(
+            ("study", "MODEL", "--experiment", "prune", "-o", "FOLDER/s"),
+            "edgesw.study.write.staged",
+            "perplexity",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, tuple) else "",
 )
