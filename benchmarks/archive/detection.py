@@ -1,6 +1,7 @@
 """Closed: does detection find the same super weights for other prompts, with BOS and without, in float32 and bfloat16?
 
-It does, on SmolLM2-135M: the same set in all 20 runs. docs/detection.md has the answer in "First look: effect on the prompt".
+It does, on SmolLM2-135M: the same set in all 20 runs. docs/detection.md has the answer in "First look: effect on the
+prompt".
 """
 
 from __future__ import annotations

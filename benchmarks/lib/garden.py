@@ -56,6 +56,8 @@ model that the others have destroyed would change its predictions again after an
 DESTROYS, INFLUENCES = 0.7, (0.1, 0.3)
 """What the loss of planted super weights, and of an influential scalar, must cost on the text: KL divergence as a share
 of that of the model's predictions from their own average. No scalar between these shares is planted."""
+IDLE = 0.02
+"""What the loss of a cancelling scalar may cost there: many in a random decoder matter as much as what they cancel."""
 HARMLESS = 0.01
 """KL divergence, in nats, below which a scalar is not a super weight. Scalars in between are not planted."""
 MASSIVE_RATIO = 1500.0
@@ -379,7 +381,8 @@ class Garden:
                 others = [other for other in self.planted if other != scalar]
                 on_top = joint - self._divergence(others, whole)
                 gains.append(max(self._divergence([scalar], whole), on_top if on_top >= joint / 2 else 0))
-            if min(gains) >= CARRIES and all(map(self._destroys, self.planted)) and self._massive():
+            idle = not self.cancelling or self._share_lost(self.cancelling) <= IDLE
+            if min(gains) >= CARRIES and idle and all(map(self._destroys, self.planted)) and self._massive():
                 return joint
             if self.cancelling:  # which was fitted to the stream as it is
                 break

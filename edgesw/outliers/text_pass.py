@@ -24,6 +24,8 @@ NOTHING: Removal = frozenset()
 
 # What runs through a layer or the head at once. Intermediate values are of this many tokens, whatever the text.
 LAYER_TOKENS, HEAD_TOKENS, HEAD_ROWS = 1024, 256, 8192
+# The tokens on which products of another type are tried first, and the divergence up to which they are taken, in nats.
+TRIED, MOST_ROUGH = 64, 0.005
 # A loss beyond this many nats counts as this: its exponential must be a number.
 MOST_NATS = 700.0
 
@@ -115,15 +117,42 @@ def measure_text(
     A variant runs with the float model up to its first layer that differs. In memory are the residual streams of all
     variants, the tensors of one layer, and a slice of the head.
     """
-    ops = _Branching(spec, weights, ids, dtype or product_dtype())
+    ops = _Branching(spec, weights, ids, dtype or exact_enough(spec, weights, ids, product_dtype()))
+    streams = _streams(ops, removals, progress)
+    first = max(skipped - 1, 0)
+    return _compare(ops, {removal: stream[:, first:-1] for removal, stream in streams.items()}, ids[:, first + 1 :])
+
+
+def exact_enough(spec: DecoderSpec, weights: Weights, ids: np.ndarray, dtype: torch.dtype) -> torch.dtype:
+    """`dtype`, or float32 where the float model predicts otherwise in `dtype` on the first tokens of the windows: where
+    one massive value cancels another, the rounding of both is all that is left."""
+    if dtype == torch.float32:
+        return dtype
+    exact, rough = (
+        _log_probabilities(_Branching(spec, weights, ids[:1, :TRIED], each)) for each in (torch.float32, dtype)
+    )
+    return dtype if float((exact.exp() * (exact - rough)).sum(-1).mean()) <= MOST_ROUGH else torch.float32
+
+
+@torch.inference_mode()
+def _log_probabilities(ops: _Branching) -> torch.Tensor:
+    """What the float model predicts after each token: (tokens, vocabulary)."""
+    hidden = ops.norm(_streams(ops, ())[NOTHING], "norm").flatten(0, 1)
+    slices = [range(at, min(at + HEAD_ROWS, ops.spec.vocab_size)) for at in range(0, ops.spec.vocab_size, HEAD_ROWS)]
+    return torch.cat([ops.logits(hidden, ops.head(rows)) for rows in slices], -1).double().log_softmax(-1)
+
+
+def _streams(
+    ops: _Branching, removals: Sequence[Removal], progress: Callable[[int], None] | None = None
+) -> dict[Removal, torch.Tensor]:
+    """The residual stream after the last layer, of the float model and of each variant."""
     streams = {NOTHING: ops.embedding("embed_tokens").float()}
-    for layer in range(spec.layers):
+    for layer in range(ops.spec.layers):
         ops.begin(layer)
         streams = _after(ops, layer, streams, removals)
         if progress:
             progress(layer)
-    first = max(skipped - 1, 0)
-    return _compare(ops, {removal: stream[:, first:-1] for removal, stream in streams.items()}, ids[:, first + 1 :])
+    return streams
 
 
 @torch.inference_mode()
