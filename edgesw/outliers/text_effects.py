@@ -13,7 +13,7 @@ from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.beginnings import CHAT, Beginning
 from edgesw.outliers.results import INERT, INFLUENTIAL, SUPER_WEIGHT, Change, Effect, Scalar, TextEffect
 from edgesw.outliers.significance import DECIDING_SHARE, TIMES_NULL
-from edgesw.outliers.text_pass import Removal, measure_text
+from edgesw.outliers.text_pass import Removal, exact_enough, measure_text, product_dtype
 
 # A model is destroyed when it loses this share of what it knows from the context. docs/detection.md has the data.
 DESTROYED = 0.5
@@ -55,10 +55,12 @@ def text_effects(
     every = [scalar for group in found.groups for scalar in group]
     ordinary = _largest_ordinary(weights, every, involved, max(map(len, found.groups)))
     effects: dict[Scalar, tuple[TextEffect, ...]] = dict.fromkeys(every, ())
+    dtype = exact_enough(spec, weights, beginnings[0].windows, product_dtype())
     for beginning in beginnings:
         removals = [ordinary, *(removal for group in found.groups for removal in _removals(group, beginning))]
         on_layer = _on_layer(progress, beginning.name)
-        measured = measure_text(spec, weights, beginning.windows, len(beginning.prefix), removals, progress=on_layer)
+        skipped = len(beginning.prefix)
+        measured = measure_text(spec, weights, beginning.windows, skipped, removals, dtype, on_layer)
         for group in found.groups:
             together, changes = _places(group), measured.changes
             for scalar in group:

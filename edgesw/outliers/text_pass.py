@@ -117,7 +117,7 @@ def measure_text(
     A variant runs with the float model up to its first layer that differs. In memory are the residual streams of all
     variants, the tensors of one layer, and a slice of the head.
     """
-    ops = _Branching(spec, weights, ids, dtype or exact_enough(spec, weights, ids, product_dtype()))
+    ops = _Branching(spec, weights, ids, dtype or product_dtype())
     streams = _streams(ops, removals, progress)
     first = max(skipped - 1, 0)
     return _compare(ops, {removal: stream[:, first:-1] for removal, stream in streams.items()}, ids[:, first + 1 :])
