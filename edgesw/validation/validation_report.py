@@ -78,6 +78,7 @@ class ValidationReport:
             "stride": self.tokens - self.prefix,
             "bos": self.prefix > 0,
             "limits": asdict(self.limits),
+            "max_perplexity_increase": self.limits.increase,  # by which EdgeSWKit knows it
             "passed": self.passed,
             "targets": {
                 name: {

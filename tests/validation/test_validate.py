@@ -147,6 +147,7 @@ def test_the_report_says_what_was_measured_on_what(report: dict[str, Any]) -> No
     assert report["text"] == "shipped validation text"
     assert (report["windows"], report["tokens_per_window"]) == (len(KINDS), TOKENS)
     assert report["limits"] == {"kl": 1.0, "top1": 0.1, "increase": 3.0}
+    assert report["max_perplexity_increase"] == 3.0, "EdgeSWKit reads it under this name"
     assert (report["bos"], report["stride"]) == (True, TOKENS - 1)
     assert report["passed"] is True
     assert list(report["targets"]) == ["coreml", "onnx"]
