@@ -122,7 +122,7 @@ def _report() -> ValidationReport:
         "validation text",
         2,
         51,
-        Limits(),
+        Limits(increase=0.2),
         {"coreml": good},
         sizes=sizes,
         samples=(sample,),
