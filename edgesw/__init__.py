@@ -163,7 +163,7 @@ def validate(
         limits=limits or Limits(),
         details=details,
         long=long,
-        tasks=None if tasks is None else find_tasks(None if tasks == "some" else tasks),
+        tasks=None if tasks is None else find_tasks(tasks),
         progress=progress,
         **runtime,
     )

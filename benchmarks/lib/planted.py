@@ -16,9 +16,9 @@ import transformers
 
 from benchmarks.lib.garden import FAMILIES, KINDS, Coordinates, Garden, Unlucky
 from edgesw.checkpoint.checkpoint import open_checkpoint
-from edgesw.outliers.beginnings import PLAIN, Beginning
+from edgesw.outliers.beginnings import Beginning
 from edgesw.outliers.detect import detect
-from edgesw.outliers.results import SuperOutliers
+from edgesw.outliers.results import PLAIN, SuperOutliers
 
 __all__ = ["FAMILIES", "KINDS", "Compared", "Planted", "compare", "plant"]
 

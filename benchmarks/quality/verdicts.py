@@ -26,7 +26,6 @@ from benchmarks.lib.rows import core_ml_plan, with_scheme
 from edgesw.calibration.calibrate import calibrate
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.block_scheme import BlockScheme
-from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.palette_scheme import PaletteScheme
@@ -87,14 +86,12 @@ class Model:
 
     def without_correction(self) -> Matrices:
         """The matrices with what is held out at zero, as a graph has them that lacks its corrections."""
-        plan = with_scheme(core_ml_plan(self.spec, Settings(("coreml",))), DAMAGED)
-        schemes = {matrix.name: matrix.scheme for matrix in plan.matrices}
+        sound = self.compressed(DAMAGED)
 
         def tensor(name: str) -> np.ndarray:
-            values = self.checkpoint.tensor(name)
-            made = compress_matrix(values, schemes[name], self.mean_squares[name], self.hold_out.of(name)).dequantize()
-            made[:, list(self.hold_out.columns.get(name, ()))] = 0
-            return made
+            values = sound(name).copy()
+            values[:, list(self.hold_out.columns.get(name, ()))] = 0
+            return values
 
         return tensor
 

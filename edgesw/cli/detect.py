@@ -67,16 +67,12 @@ def detect(
 def _detect(
     model: str, fast: bool, plot: Path | None, recipe_path: Path | None, revision: str | None, as_json: bool
 ) -> None:
-    import edgesw
     from edgesw.outliers.detect import PROMPT
     from edgesw.outliers.recipe_file import measured_recipe, write_recipe
     from edgesw.report.plots import detection_plot, save_plot
 
-    with Bar() as bar:
-        detection = edgesw.detect(model, revision=revision, confirm=not fast, progress=bar)
+    detection = _found(model, fast, revision)
     source, found = detection.source, detection.outliers
-    if detection.agreement is not None:
-        warn(detection.agreement.warning())
     if as_json:
         print_json(detection.to_dict())
     else:
@@ -91,20 +87,15 @@ def _detect(
 
 def _detect_each(models: Sequence[str], fast: bool, as_json: bool) -> bool:
     """Reports every model that can be, and says whether all could."""
-    import edgesw
-
     listed, failed = [], False
     for number, model in enumerate(models):
         try:
-            with Bar() as bar:
-                detection = edgesw.detect(model, confirm=not fast, progress=bar)
+            detection = _found(model, fast)
         except EdgeswError as error:
             failed = True
             click.echo(f"Error: {model}: {error}", err=True)
             listed.append({"model": model, "error": str(error)})
             continue
-        if detection.agreement is not None:
-            warn(detection.agreement.warning())
         if as_json:
             listed.append(detection.to_dict())
         else:
@@ -113,6 +104,17 @@ def _detect_each(models: Sequence[str], fast: bool, as_json: bool) -> bool:
     if as_json:
         print_json(listed)
     return not failed
+
+
+def _found(model: str, fast: bool, revision: str | None = None) -> Detection:
+    """Runs detection, and warns where the recipe says otherwise."""
+    import edgesw
+
+    with Bar() as bar:
+        detection = edgesw.detect(model, revision=revision, confirm=not fast, progress=bar)
+    if detection.agreement is not None:
+        warn(detection.agreement.warning())
+    return detection
 
 
 def _print(model: str, detection: Detection) -> None:

@@ -22,7 +22,6 @@ from edgesw.runtime.arm_machine import CPUS
 from edgesw.system.sizes import counted, format_size
 
 if TYPE_CHECKING:
-    from edgesw.validation.measure import Agreement
     from edgesw.validation.validation_report import ValidationReport
 
 TOO_FAR = 3
@@ -145,7 +144,7 @@ def print_report(title: str, report: ValidationReport) -> None:
             (
                 name,
                 "pass" if verdicts[name].passed else "FAIL",
-                *_figures(result),
+                *result.cells,
                 format_size(report.sizes[name]) if name in report.sizes else "",
                 result.runtime,
             )
@@ -158,11 +157,7 @@ def print_report(title: str, report: ValidationReport) -> None:
         print_table(
             "By kind of text",
             ("target", "text", *FIGURES),
-            [
-                (name, kind, *_figures(one))
-                for name, result in report.targets.items()
-                for kind, one in result.kinds.items()
-            ],
+            [(name, kind, *one.cells) for name, result in report.targets.items() for kind, one in result.kinds.items()],
             left=2,
         )
     for name, verdict in verdicts.items():
@@ -172,7 +167,7 @@ def print_report(title: str, report: ValidationReport) -> None:
             click.echo(f"{name}: {line}.")
     for each in report.long:
         at = ", ".join(f"{kl:.4f} ({n:,})" for n, kl in zip(each.positions, each.divergences, strict=True))
-        click.echo(f"KL of {each.target} after so many tokens of one text: {at}")
+        click.echo(f"KL of {each.target}, by number of tokens read in one text: {at}")
     if report.tasks is not None:
         click.echo()
         print_table(f"Tasks: {report.tasks.name}", TASK_COLUMNS, report.tasks.rows(), left=1)
@@ -189,15 +184,3 @@ def print_report(title: str, report: ValidationReport) -> None:
         click.echo(f"  float: {sample.float_text.strip()!r}")
         for name, written in sample.texts.items():
             click.echo(f"  {name}: {written.strip()!r} ({counted(sample.same_tokens[name], 'token')} as float)")
-
-
-def _figures(result: Agreement) -> tuple[str, ...]:
-    return (
-        f"{result.perplexity:,.3f}",
-        f"{result.float_perplexity:,.3f}",
-        f"{result.increase:+.1%}",
-        f"{result.kl_divergence:.4f}",
-        f"{result.kl_99th:.3f}",
-        f"{result.top1_agreement:.1%}",
-        f"{result.top5_agreement:.1%}",
-    )

@@ -10,11 +10,11 @@ import numpy as np
 
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import CheckpointError, UsageError
+from edgesw.outliers.results import CHAT, PLAIN
 from edgesw.text.texts import shipped_text
 from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 
-PLAIN, CHAT = "plain text", "user message"
 # The tokens of the text that effects are measured on, those of a window, and those measured as a user message.
 TEXT_TOKENS, WINDOW_TOKENS, CHAT_TOKENS = 2048, 256, 512
 # More characters than a token of a window has on average.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from edgesw.outliers.activations import cancelled_share, is_massive, makes, massive, median, persists
-from edgesw.outliers.results import Scalar
+from edgesw.outliers.results import PLAIN, Scalar
 from edgesw.outliers.streamed_pass import Part, Run, Spike
 from edgesw.recipes.coordinates import Coordinates
 
@@ -67,7 +67,7 @@ class Candidates:
         )
 
 
-def find_candidates(run: Run, prompt: int = 0, name: str = "plain text") -> tuple[Candidates, Run]:
+def find_candidates(run: Run, prompt: int = 0, name: str = PLAIN) -> tuple[Candidates, Run]:
     """Candidates on a prompt of `run`, the first pass, and the last pass that it took to find them. `name` is how the
     prompt begins.
 

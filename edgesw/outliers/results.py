@@ -12,6 +12,9 @@ SUPER_WEIGHT, INFLUENTIAL, INERT = "super weight", "influential scalar", "inert"
 """What a scalar is: without it, alone or with those that stand in for it, the model is destroyed; its loss has a clear
 effect, but not that; its loss has none."""
 
+PLAIN, CHAT = "plain text", "user message"
+"""How a text may begin."""
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -61,7 +64,7 @@ class TextEffect:
     """The effect of zeroing a scalar on a text that begins in one of the ways in which texts begin."""
 
     beginning: str
-    """`plain text` or `user message`."""
+    """PLAIN or CHAT."""
     tokens: int
     """How many are predicted."""
     known: float
@@ -93,7 +96,7 @@ class Scalar:
     effect: Effect | None = None  # None where effects were not measured
     text: tuple[TextEffect, ...] = ()  # effects on a text, by how it begins; none where the prompt showed no effect
     kind: str = ""  # SUPER_WEIGHT, INFLUENTIAL or INERT; empty where effects were not measured
-    prompt: str = "plain text"  # how the prompt begins on which it was found
+    prompt: str = PLAIN  # how the prompt begins on which it was found
 
     @property
     def coordinates(self) -> Coordinates:
@@ -111,10 +114,10 @@ class Scalar:
         if not self.text:
             return ""
         shown = next((effect for effect in self.text if effect.kind == self.kind), self.text[0])
-        words = f"without it: {shown.alone.words}"
+        words, article = f"without it: {shown.alone.words}", "a " if self.only == CHAT else ""
         if shown.together != shown.alone:
             words += f"; without its whole group: {shown.together.words}"
-        return words + (f"; only where a text begins as {_article(self.only)}" if self.only else "")
+        return words + (f"; only where a text begins as {article}{self.only}" if self.only else "")
 
 
 @dataclass(frozen=True)
@@ -253,10 +256,6 @@ def _scalar(values: Mapping[str, Any]) -> dict[str, Any]:
 def _text_effect(values: Mapping[str, Any]) -> TextEffect:
     changes = {key: values[key] and Change(**values[key]) for key in ("alone", "together", "others", "null")}
     return TextEffect(**{**values, **changes})
-
-
-def _article(beginning: str | None) -> str:
-    return f"a {beginning}" if beginning and beginning.startswith("user") else str(beginning)
 
 
 def _tupled(values: Mapping[str, Any]) -> dict[str, Any]:

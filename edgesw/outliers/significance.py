@@ -15,6 +15,7 @@ from edgesw.outliers.ablation_kl import Removal, divergences
 from edgesw.outliers.activations import carriers
 from edgesw.outliers.candidates import Candidates
 from edgesw.outliers.results import Effect, Scalar
+from edgesw.recipes.coordinates import Coordinates
 
 # A super weight has at least this many times the effect of its null. docs/detection.md has the margins it was set by.
 TIMES_NULL = 5.0
@@ -75,7 +76,7 @@ def measure(
     sets = candidates.groups
     if not sets:
         return {}
-    ordinary = _largest_ordinary(weights, sets, candidates.involved)
+    ordinary = _as_many_ordinary(weights, sets, candidates.involved)
     groups = [
         _Group(scalars, _later({scalar.row for scalar in scalars}, stream), null)
         for scalars, null in zip(sets, ordinary, strict=True)
@@ -95,19 +96,25 @@ def _later(channels: Iterable[int], stream: Sequence[torch.Tensor]) -> tuple[int
     return tuple(later or range(tokens))
 
 
-def _largest_ordinary(weights: Weights, sets: Sequence[Sequence[Scalar]], involved: Removal) -> list[Removal]:
-    """For each set of candidates, as many scalars of the same matrices: the largest that are not `involved` in a
-    spike."""
-    chosen: list[set[tuple[int, int, int]]] = [set() for _ in sets]
+def _as_many_ordinary(weights: Weights, sets: Sequence[Sequence[Scalar]], involved: Removal) -> list[Removal]:
+    """For each set of candidates, as many of the largest ordinary scalars of the same matrices."""
+    chosen: list[set[Coordinates]] = [set() for _ in sets]
     for layer in sorted({scalar.layer for scalars in sets for scalar in scalars}):
-        values = np.abs(weights.tensor(down_proj(layer)))
-        for _, row, column in (place for place in involved if place[0] == layer):
-            values[row, column] = 0
         counts = [sum(scalar.layer == layer for scalar in scalars) for scalars in sets]
-        most = min(max(counts), values.size)
-        largest = np.argpartition(values, values.size - most, axis=None)[values.size - most :]
-        largest = largest[np.argsort(-values.ravel()[largest], kind="stable")]
+        largest = largest_ordinary(weights, layer, involved, max(counts))
         for removal, count in zip(chosen, counts, strict=True):
-            rows, columns = np.unravel_index(largest[:count], values.shape)
-            removal.update((layer, int(row), int(column)) for row, column in zip(rows, columns, strict=True))
+            removal.update(place for _, place in largest[:count])
     return [frozenset(removal) for removal in chosen]
+
+
+def largest_ordinary(weights: Weights, layer: int, involved: Removal, count: int) -> list[tuple[float, Coordinates]]:
+    """The `count` largest scalars of a layer's `down_proj` that are not `involved` in a spike, with their magnitudes,
+    the largest first."""
+    values = np.abs(weights.tensor(down_proj(layer)))
+    for _, row, column in (place for place in involved if place[0] == layer):
+        values[row, column] = 0
+    count = min(count, values.size)
+    largest = np.argpartition(values, values.size - count, axis=None)[values.size - count :]
+    largest = largest[np.argsort(-values.ravel()[largest], kind="stable")]
+    rows, columns = (each.tolist() for each in np.unravel_index(largest, values.shape))
+    return [(float(values[row, column]), (layer, row, column)) for row, column in zip(rows, columns, strict=True)]

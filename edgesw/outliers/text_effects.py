@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from edgesw.decoder.names import down_proj
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
-from edgesw.outliers.beginnings import CHAT, Beginning
-from edgesw.outliers.results import INERT, INFLUENTIAL, SUPER_WEIGHT, Change, Effect, Scalar, TextEffect
-from edgesw.outliers.significance import DECIDING_SHARE, TIMES_NULL
+from edgesw.outliers.beginnings import Beginning
+from edgesw.outliers.results import CHAT, INERT, INFLUENTIAL, SUPER_WEIGHT, Change, Effect, Scalar, TextEffect
+from edgesw.outliers.significance import DECIDING_SHARE, TIMES_NULL, largest_ordinary
 from edgesw.outliers.text_pass import Removal, exact_enough, measure_text, product_dtype
 
 # A model is destroyed when it loses this share of what it knows from the context. docs/detection.md has the data.
@@ -53,7 +50,7 @@ def text_effects(
     if not found.groups:
         return {}
     every = [scalar for group in found.groups for scalar in group]
-    ordinary = _largest_ordinary(weights, every, involved, max(map(len, found.groups)))
+    ordinary = _ordinary(weights, every, involved, max(map(len, found.groups)))
     effects: dict[Scalar, tuple[TextEffect, ...]] = dict.fromkeys(every, ())
     dtype = exact_enough(spec, weights, beginnings[0].windows, product_dtype())
     for beginning in beginnings:
@@ -96,19 +93,11 @@ def strongest(effects: Sequence[TextEffect]) -> str:
     return next(kind for kind in (SUPER_WEIGHT, INFLUENTIAL, INERT) if kind in kinds)
 
 
-def _largest_ordinary(weights: Weights, scalars: Sequence[Scalar], involved: Removal, count: int) -> Removal:
-    """The `count` largest scalars that are not `involved` in a spike, of all matrices in which there are `scalars`."""
-    found: list[tuple[float, tuple[int, int, int]]] = []
-    for layer in sorted({scalar.layer for scalar in scalars}):
-        values = np.abs(weights.tensor(down_proj(layer)))
-        for _, row, column in (place for place in involved if place[0] == layer):
-            values[row, column] = 0
-        largest = np.argpartition(values, -min(count, values.size), axis=None)[-count:]
-        rows, columns = (each.tolist() for each in np.unravel_index(largest, values.shape))
-        found += [
-            (-float(values[row, column]), (layer, row, column)) for row, column in zip(rows, columns, strict=True)
-        ]
-    return frozenset(place for _, place in sorted(found)[:count])
+def _ordinary(weights: Weights, scalars: Sequence[Scalar], involved: Removal, count: int) -> Removal:
+    """The `count` largest ordinary scalars of all matrices in which there are `scalars`."""
+    layers = sorted({scalar.layer for scalar in scalars})
+    found = [each for layer in layers for each in largest_ordinary(weights, layer, involved, count)]
+    return frozenset(place for _, place in sorted(found, key=lambda each: (-each[0], each[1]))[:count])
 
 
 def _removals(group: Sequence[Scalar], beginning: Beginning) -> list[Removal]:

@@ -89,6 +89,12 @@ class _Branching(TorchOps):
             y[..., row] = x.float() @ values + (0 if bias is None else bias[row])
         return y
 
+    @property
+    def head_slices(self) -> list[range]:
+        """The rows of the head, HEAD_ROWS at a time."""
+        count = self.spec.vocab_size
+        return [range(start, min(start + HEAD_ROWS, count)) for start in range(0, count, HEAD_ROWS)]
+
     def head(self, rows: range) -> torch.Tensor:
         """A slice of the head."""
         return torch.from_numpy(self._stored.rows("lm_head", np.arange(rows.start, rows.stop))).to(self.dtype)
@@ -138,8 +144,7 @@ def exact_enough(spec: DecoderSpec, weights: Weights, ids: np.ndarray, dtype: to
 def _log_probabilities(ops: _Branching) -> torch.Tensor:
     """What the float model predicts after each token: (tokens, vocabulary)."""
     hidden = ops.norm(_streams(ops, ())[NOTHING], "norm").flatten(0, 1)
-    slices = [range(at, min(at + HEAD_ROWS, ops.spec.vocab_size)) for at in range(0, ops.spec.vocab_size, HEAD_ROWS)]
-    return torch.cat([ops.logits(hidden, ops.head(rows)) for rows in slices], -1).double().log_softmax(-1)
+    return torch.cat([ops.logits(hidden, ops.head(rows)) for rows in ops.head_slices], -1).double().log_softmax(-1)
 
 
 def _streams(
@@ -214,15 +219,14 @@ def _compare(ops: _Branching, streams: dict[Removal, torch.Tensor], ids: np.ndar
     spec, targets = ops.spec, torch.from_numpy(np.ascontiguousarray(ids)).flatten()
     hidden = {removal: ops.norm(stream, "norm").flatten(0, 1) for removal, stream in streams.items()}
     blocks = [slice(start, start + HEAD_TOKENS) for start in range(0, len(targets), HEAD_TOKENS)]
-    slices = [range(start, min(start + HEAD_ROWS, spec.vocab_size)) for start in range(0, spec.vocab_size, HEAD_ROWS)]
     whole, tallies = hidden.pop(NOTHING), {removal: _Tally(len(targets)) for removal in hidden}
     exact = _Tally(len(targets))
-    for rows in slices:
+    for rows in ops.head_slices:
         head = ops.head(rows)
         for at in blocks:
             exact.read(at, rows.start, ops.logits(whole[at], head), targets)
     average, entropy = torch.zeros(spec.vocab_size, dtype=torch.float64), 0.0
-    for rows in slices:
+    for rows in ops.head_slices:
         head = ops.head(rows)
         for at in blocks:
             a = ops.logits(whole[at], head) - exact.total[at, None]

@@ -61,19 +61,7 @@ def _card(package: Path, manifest: Manifest) -> str:
 
 def _table(report: ValidationReport) -> str:
     how = f"On {report.measured_on} of the {report.text}, compared with the float model:"
-    rows = [
-        (
-            name,
-            f"{result.perplexity:,.3f}",
-            f"{result.float_perplexity:,.3f}",
-            f"{result.increase:+.1%}",
-            f"{result.kl_divergence:.4f}",
-            f"{result.kl_99th:.3f}",
-            f"{result.top1_agreement:.1%}",
-            result.runtime,
-        )
-        for name, result in report.targets.items()
-    ]
+    rows = [(name, *result.cells[:-1], result.runtime) for name, result in report.targets.items()]
     lines = [" | ".join(row) for row in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
     by_kind = [
         f"By kind of text, {name}: "

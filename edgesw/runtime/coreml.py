@@ -77,7 +77,7 @@ class CoreMLDecoder:
         states = self._state if isinstance(self._state, list) else [self._state]
         if self._rolling or not all(hasattr(state, "write_state") for state in states):
             return False
-        for state in states:  # slots beyond are masked, and written anew
+        for state in states:  # later slots are masked until they are overwritten
             state.write_state(COUNTER, np.array(divmod(tokens, COUNTER_BASE), np.float16))
         self._tokens = tokens
         return True
@@ -115,7 +115,7 @@ class FixedDecoder:
     def rewind(self, tokens: int) -> bool:
         if self._rolling:
             return False
-        self._tokens = min(tokens, self._tokens)  # slots beyond are masked, and written anew
+        self._tokens = min(tokens, self._tokens)  # later slots are masked until they are overwritten
         return True
 
     def _run(self, ids: np.ndarray, length: int) -> np.ndarray:

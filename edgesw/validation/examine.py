@@ -18,6 +18,7 @@ from edgesw.decoder.ops import Weights
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices, feed
 from edgesw.runtime.torch import FloatLogits
 from edgesw.validation.matrices import MatrixError, matrix_errors
+from edgesw.validation.measure import divergence
 
 # A package below this divergence on every kind of text is not examined: nothing there is worth finding.
 SUSPECT = 0.05
@@ -92,12 +93,6 @@ def examine(
     alone = divergence(exact, _logits(checkpoint, StoredWeights(checkpoint, stored), ids))
     errors = matrix_errors(checkpoint.spec, checkpoint, ids, {target: stored}, progress)
     return Examination(whole, alone, tuple(sorted(errors, key=lambda each: -each.error)[:NAMED]), quantized_inputs)
-
-
-def divergence(exact: torch.Tensor, other: torch.Tensor) -> float:
-    """Mean KL divergence between the distributions of logits (tokens, vocabulary), nats."""
-    p, q = (torch.log_softmax(logits.double(), -1) for logits in (exact, other))
-    return float((p.exp() * (p - q)).sum(-1).mean())
 
 
 def _logits(checkpoint: Checkpoint, weights: Weights, ids: np.ndarray) -> torch.Tensor:

@@ -15,7 +15,6 @@ from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.checkpoint.content_index import content_of
 from edgesw.decoder.decoder import decoder_head
 from edgesw.decoder.weights import CachedWeights
-from edgesw.files.atomic_write import staged
 from edgesw.files.json_file import read_json
 from edgesw.runtime.drafted import DraftedDecoder, Over, accepted, all_begin_with, same_tokens
 from edgesw.runtime.packed import Group, Kept, PackedOps
@@ -46,7 +45,7 @@ def float_answers(
 ) -> Answers:
     """The float model's greedy answer to each item. A package's answers are the first `drafts`; where one is wrong,
     `drafter` goes on from the right token. `progress` receives how many answers are known."""
-    # A small model's weights stay in memory: decoding them anew would take longer than a pass over a few answers.
+    # A small model's weights stay in memory: decoding them again would take longer than a pass over a few answers.
     # The same holds for the keys and values of what many prompts begin with.
     small = 4 * checkpoint.spec.parameters() <= SMALL
     weights = CachedWeights(checkpoint, None if small else ("lm_head",))
@@ -153,14 +152,8 @@ def cached_answers(checkpoint: Checkpoint, asked: Sequence[Asked], stop: Sequenc
 
 
 def keep_answers(path: Path, answers: Answers) -> None:
-    """Keeps answers for `cached_answers`. A cache that cannot be written costs time, not results."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with staged(path) as (partial,):
-            partial.write_text(json.dumps(answers))
-        kept = sorted(path.parent.glob("*.json"), key=lambda each: each.stat().st_mtime)
-        for old in kept[:-KEPT]:
-            old.unlink(missing_ok=True)
+    """Keeps answers for `cached_answers`."""
+    float_cache.keep_file(path, lambda file: file.write(json.dumps(answers).encode()), KEPT)
 
 
 def _fits(found: object, asked: Sequence[Asked], vocabulary: int) -> bool:

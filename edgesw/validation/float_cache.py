@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -34,8 +35,7 @@ def float_logits(checkpoint: Checkpoint, ids: np.ndarray, progress: Callable[[in
             path.touch()
             return FloatLogits(spec, checkpoint, ids, hidden=torch.from_numpy(hidden))
     made = FloatLogits(spec, checkpoint, ids, progress)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not results
-        _keep(path, made.hidden.numpy())
+    keep_file(path, lambda file: np.save(file, made.hidden.numpy()), KEPT)
     return made
 
 
@@ -43,10 +43,13 @@ def cache_folder() -> Path:
     return own_cache() / "float"
 
 
-def _keep(path: Path, hidden: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with staged(path) as (partial,), partial.open("wb") as file:
-        np.save(file, hidden)
-    kept = sorted(path.parent.glob("*.npy"), key=lambda each: each.stat().st_mtime)
-    for old in kept[:-KEPT]:
-        old.unlink(missing_ok=True)
+def keep_file(path: Path, write: Callable[[IO[bytes]], object], most: int) -> None:
+    """Writes a file of a cache, and removes all but the latest `most` of its kind. A cache that cannot be written costs
+    time, not results."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staged(path) as (partial,), partial.open("wb") as file:
+            write(file)
+        kept = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda each: each.stat().st_mtime)
+        for old in kept[:-most]:
+            old.unlink(missing_ok=True)

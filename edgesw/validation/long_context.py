@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint
-from edgesw.decoder.decoder import decoder_head
 from edgesw.errors import UsageError
 from edgesw.runtime.packaged_decoder import PackagedDecoder
-from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.runtime.torch import FloatLogits
 from edgesw.text.texts import Text
 from edgesw.text.tokenizer import Tokenizer
-from edgesw.validation.examine import divergence
+from edgesw.validation.float_cache import float_logits
+from edgesw.validation.measure import divergence
 
 PARTS = (1 / 4, 1 / 2, 1.0)
 # Tokens before each of these that are fed one by one, and over which divergences are averaged: a single position's is
@@ -85,10 +85,7 @@ def _float_logits(
     checkpoint: Checkpoint, ids: np.ndarray, ends: Sequence[int], progress: Callable[[int], None]
 ) -> list[torch.Tensor]:
     """Logits of the float model at the DECODED positions up to each of `ends`."""
-    ops = TorchOps(checkpoint.spec, checkpoint, ids[None])
-    for layer, x in enumerate(residual_stream(ops)):
-        hidden = x
-        progress(layer)
-    with torch.inference_mode():
-        at = torch.cat([hidden[0, end - DECODED : end] for end in ends])
-        return list(decoder_head(ops, at).float().split(DECODED))
+    hidden = float_logits(checkpoint, ids[None], progress).hidden[0]
+    picked = torch.cat([hidden[end - DECODED : end] for end in ends])
+    logits = next(iter(FloatLogits(checkpoint.spec, checkpoint, ids[None], hidden=picked[None])))
+    return list(torch.from_numpy(logits).split(DECODED))

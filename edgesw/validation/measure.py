@@ -41,6 +41,19 @@ class Agreement:
         """Relative increase in perplexity: 0.05 is 5% above float."""
         return self.perplexity / self.float_perplexity - 1
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Perplexity, float perplexity, increase, KL mean and 99th percentile, top-1 and top-5, as tables show them."""
+        return (
+            f"{self.perplexity:,.3f}",
+            f"{self.float_perplexity:,.3f}",
+            f"{self.increase:+.1%}",
+            f"{self.kl_divergence:.4f}",
+            f"{self.kl_99th:.3f}",
+            f"{self.top1_agreement:.1%}",
+            f"{self.top5_agreement:.1%}",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         own = {**asdict(self), "increase": self.increase}
         return {**own, "kinds": {kind: one.to_dict() for kind, one in self.kinds.items()}}
@@ -109,6 +122,12 @@ def measure(
             decoder.reset()
             own.append(_window(kind, window, expected, feed(decoder, window)))
         yield [_agreement(decoder.runtime, own) for decoder, own in zip(decoders, measured, strict=True)]
+
+
+def divergence(exact: torch.Tensor, other: torch.Tensor) -> float:
+    """Mean KL divergence between the distributions of logits (tokens, vocabulary), nats."""
+    p, q = (torch.log_softmax(logits.double(), -1) for logits in (exact, other))
+    return float((p.exp() * (p - q)).sum(-1).mean())
 
 
 def _perplexity(mean: float) -> float:

@@ -14,6 +14,7 @@ from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.decoder.weights import CachedWeights
 from edgesw.errors import PackageError
+from edgesw.runtime.drafted import accepted, same_tokens
 from edgesw.runtime.generate import generate
 from edgesw.runtime.packaged_decoder import PackagedDecoder
 from edgesw.runtime.torch import TorchOps, residual_stream
@@ -59,7 +60,7 @@ def samples(
     found = []
     for at, prompt in enumerate(PROMPTS):
         each = {name: texts[at] for name, texts in written.items()}
-        same = {name: _same(exact[at], ids) for name, ids in each.items()}
+        same = {name: same_tokens(exact[at], ids) for name, ids in each.items()}
         found.append(
             Sample(prompt, _text(tokenizer, exact[at]), {n: _text(tokenizer, ids) for n, ids in each.items()}, same)
         )
@@ -99,17 +100,11 @@ def float_greedy(
             known = len(prompt) + len(texts[at])
             with torch.inference_mode():
                 likeliest = decoder_head(ops, hidden[at, known - 1 : known + len(more)]).argmax(-1).tolist()
-            right = _same(likeliest, more)
-            new = likeliest[: right + 1][: most - len(texts[at])]
-            cut = next((place for place, token in enumerate(new) if token in stop), None)
-            texts[at] += new if cut is None else new[:cut]
-            ended[at] = cut is not None or len(texts[at]) == most or len(prompt) + len(texts[at]) >= draft.context
+            new, stopped = accepted(likeliest, more, most - len(texts[at]), stop)
+            texts[at] += new
+            ended[at] = stopped or len(texts[at]) == most or len(prompt) + len(texts[at]) >= draft.context
         progress(sum(map(len, texts)))
     return texts
-
-
-def _same(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((at for at, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
 
 
 def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:

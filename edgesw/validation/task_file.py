@@ -19,11 +19,11 @@ REASONING_TOKENS = 128
 """The longest answer to an item whose answer is the last number of a text."""
 
 
-def find_tasks(name: str | None) -> TaskSet:
-    """Some of the set that ships for None, all of it for `all`, else a file. Raises as `load_tasks`."""
-    if name is None or (name == "all" and not Path(name).exists()):
-        return shipped_tasks() if name is None else shipped_tasks(None)
-    return load_tasks(name)
+def find_tasks(name: str) -> TaskSet:
+    """Some of the set that ships for `some`, all of it for `all`, else a file. Raises as `load_tasks`."""
+    if name == "some":
+        return shipped_tasks()
+    return shipped_tasks(None) if name == "all" and not Path(name).exists() else load_tasks(name)
 
 
 def load_tasks(name: str) -> TaskSet:

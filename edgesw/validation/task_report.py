@@ -55,7 +55,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Paired:
-    """A target beside the float model on the same items."""
+    """How a target compares with the float model on the same items."""
 
     items: int
     right: Share

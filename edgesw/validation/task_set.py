@@ -31,7 +31,7 @@ class Task:
     needle: str = ""
     """The sentence of a long context that has the answer."""
     check: str = ""
-    """How the answer follows from the prompt, for tests that compute it anew."""
+    """How the answer follows from the prompt, for tests that recompute it."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 
 from benchmarks.lib.planted import compare, plant
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from edgesw.outliers.beginnings import CHAT, PLAIN, TEXT_TOKENS, beginnings
+from edgesw.outliers.beginnings import TEXT_TOKENS, beginnings
 from edgesw.outliers.detect import PROMPT, find_outliers
-from edgesw.outliers.results import INERT, INFLUENTIAL, SUPER_WEIGHT, Change, Effect, SuperOutliers
+from edgesw.outliers.results import CHAT, INERT, INFLUENTIAL, PLAIN, SUPER_WEIGHT, Change, Effect, SuperOutliers
 from edgesw.outliers.text_effects import classify
 from edgesw.outliers.text_pass import measure_text
 from edgesw.text.tokenizer import Tokenizer
