@@ -83,7 +83,8 @@ def _dequantizer(kind: Any) -> Callable[[np.ndarray], np.ndarray] | None:
         dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
     except NotImplementedError:
         return None
-    return lambda rows: dequantize(rows, kind)
+    # As one row: the package converts 16 rows at a time, which is slow where rows are short.
+    return lambda rows: dequantize(rows.reshape(1, -1), kind).reshape(len(rows), -1)
 
 
 class _Head:
