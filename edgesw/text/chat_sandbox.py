@@ -18,8 +18,8 @@ PROMPT_SECONDS, SECONDS_A_MB = 10.0, 20.0
 """The time limit for a prompt, and what a megabyte of messages adds to it."""
 MEMORY, MEMORY_A_BYTE = 1 << 30, 100
 """The memory that a template may take, and what each byte of messages adds."""
-MOST = 64 << 20
-"""The longest prompt in bytes, less what the messages add."""
+MOST = 4 << 20
+"""The longest prompt in bytes, less what the messages add: a million tokens."""
 
 
 def render_chat_sandboxed(

@@ -15,10 +15,11 @@ import pytest
 from chat_templates import CHATML, HEADERS, TEMPLATES, WITHOUT_SYSTEM
 from test_tokenizer import CONFIG, built, byte_level
 
+from edgesw.errors import UsageError
 from edgesw.files.type_check import structure
 from edgesw.text.chat_format import ChatFormat
 from edgesw.text.chat_format_derive import derive_format
-from edgesw.text.chat_sandbox import derive_format_sandboxed
+from edgesw.text.chat_sandbox import derive_format_sandboxed, render_chat_sandboxed
 from edgesw.text.tokenizer import Tokenizer
 
 NOW = datetime(2025, 3, 4, 5, 6, 7)
@@ -86,6 +87,13 @@ def test_a_hostile_template_has_no_format(template: str) -> None:
     began = time.monotonic()
     assert derive_format_sandboxed(template, TOKENS, seconds=1) is None
     assert time.monotonic() - began < 30
+
+
+def test_a_short_template_cannot_fill_the_memory_of_whoever_chats() -> None:
+    """150 characters that make 16 MB of prompt, as the long fuzzing run found."""
+    template = "{% for m in strftime_now('%Y' * 999) %}{{ strftime_now('%Y' * 999) }}{% endfor %}"
+    with pytest.raises(UsageError, match="far more text"):
+        render_chat_sandboxed(template, [{"role": "user", "content": "Hi"}], {}, "model", add_generation_prompt=True)
 
 
 def test_the_sandboxed_process_finds_the_same() -> None:
