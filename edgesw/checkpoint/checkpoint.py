@@ -16,7 +16,7 @@ from edgesw.checkpoint.gguf import GgufReader
 from edgesw.checkpoint.gguf_config import config_from_gguf
 from edgesw.checkpoint.gguf_tokenizer_process import bounded_tokenizer_from_gguf
 from edgesw.checkpoint.hf_config import normalized_config
-from edgesw.checkpoint.hf_tokenizer import start_reader, tokenizer_from_folder
+from edgesw.checkpoint.hf_tokenizer import tokenizer_from_folder
 from edgesw.checkpoint.places import Place, find_places, gguf_place, hf_place
 from edgesw.checkpoint.reader import Rows, TensorReader, all_finite
 from edgesw.checkpoint.safetensors import SafetensorsReader
@@ -102,10 +102,11 @@ class Checkpoint:
             )
 
     def _read(self, place: Place, rows: Rows | None) -> np.ndarray:
-        if place.order is not None:
-            order = place.order()
-            rows = order if rows is None else order[rows]
-        values = self._reader.read(place.name, rows)
+        order = None if place.order is None else place.order()
+        if rows is None and order is not None and len(order) == self._reader.shape(place.name)[0]:
+            values = self._reader.read(place.name)[order]  # many times as fast as reading row after row
+        else:
+            values = self._reader.read(place.name, rows if order is None else order if rows is None else order[rows])
         if not all_finite(values):
             raise CheckpointError(
                 f"{self.source.path}: tensor '{place.name}' holds NaN or infinity: it is damaged. Download it again."
@@ -128,17 +129,14 @@ class Checkpoint:
         return place
 
 
-def open_checkpoint(name: str, revision: str | None = None, *, tokenizer: bool = False) -> Checkpoint:
+def open_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     """Opens the model that a folder, a .gguf file, a recipe's name or a hub id names, and checks that it is complete.
 
-    `tokenizer`: its tokenizer is going to be asked for, and what reads that starts ahead of time.
     Where files contradict each other and transformers decides between them, so does edgesw, and logs a warning. Raises
     UsageError for an unknown name or architecture, CheckpointError for missing or damaged files, UnsupportedError for
     a feature that edgesw does not implement.
     """
     source = resolve(name, revision)
-    if tokenizer and source.kind == "safetensors":
-        start_reader()  # it imports transformers while this process does
     checkpoint = _open_gguf(source) if source.kind == "gguf" else _open_safetensors(source)
     for note in checkpoint.notes:
         _LOG.warning("%s: %s.", source.path, note)

@@ -7,31 +7,23 @@ checkpoint.
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from edgesw.checkpoint.hf_reader import READER
 from edgesw.errors import CheckpointError, UnsupportedError
 from edgesw.families.config import AGAIN, Config
 from edgesw.families.family import Family
-from edgesw.system.log_filter import only_errors
+from edgesw.system.bounded_process import Failed, Overrun
+
+SECONDS, MEMORY = 30.0, 1 << 30
+"""What reading a config.json may take: it takes milliseconds."""
 
 # Sizes that are checked before transformers computes with them; the last two may be null.
 _SIZES = (
     "vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "max_position_embeddings",
     "num_key_value_heads", "head_dim",
 )  # fmt: skip
-# Keys of older versions, and keys that a model class reads although its configuration class does not declare them.
-_UNDECLARED = (
-    "head_dim",
-    "original_max_position_embeddings",
-    "partial_rotary_factor",
-    "rope_local_base_freq",
-    "rope_scaling",
-    "rope_theta",
-    "sliding_window_pattern",
-)
 _ROPE = ("rope_parameters", "rope_scaling")
 # Keys that make another model of the same tensors, whatever the family, with the values that do not.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -110,22 +102,14 @@ def _method(value: Any) -> str:
 
 def _read(config: Mapping[str, Any], family: Family, where: str) -> dict[str, Any]:
     """The attributes of transformers' configuration object for this file."""
-    # Slow imports: only a checkpoint needs them, and `edgesw --help` does not.
-    from transformers import CONFIG_MAPPING, PreTrainedConfig
-
-    kind = CONFIG_MAPPING[family.model_type]
-    common = {each.name for each in dataclasses.fields(PreTrainedConfig)}
-    names = {each.name for each in dataclasses.fields(kind)} - common
-    given = {key: copy.deepcopy(config[key]) for key in sorted({*names, *_UNDECLARED}) if key in config}
-    for rope in filter(None, map(given.get, _ROPE)):
-        if not isinstance(rope, dict):
-            raise Config(where, config).wrong(next(key for key in _ROPE if given.get(key) is rope), "must be an object")
+    for key in _ROPE:
+        if config.get(key) and not isinstance(config[key], dict):
+            raise Config(where, config).wrong(key, "must be an object")
+    given = {"config": dict(config), "model_type": family.model_type}
     try:
-        with only_errors("transformers"):
-            read = kind(**given)
-            read.standardize_rope_params()  # once more, as its models do: then it sees undeclared keys too
-    except Exception as error:  # a library for validation raises its own errors, the classes what they meet
-        why = " ".join(str(error.__cause__ or error).split()).rstrip(".") or type(error).__name__
-        raise CheckpointError(f"{where}: transformers refuses it: {why}. {AGAIN}.") from error
-    values = {name: getattr(read, name) for name in sorted({*names, *_UNDECLARED}) if hasattr(read, name)}
-    return {name: value for name, value in values.items() if value is not None or name in names}
+        read, _ = READER.ask("config", given, seconds=SECONDS, memory=MEMORY, most=MEMORY)
+    except Overrun as error:
+        raise CheckpointError(f"{where}: reading it with transformers {error}. {AGAIN}.") from error
+    except Failed as error:  # transformers' classes raise errors of many kinds
+        raise CheckpointError(f"{where}: transformers refuses it: {str(error).rstrip('.')}. {AGAIN}.") from error
+    return dict(read)

@@ -1,16 +1,14 @@
-"""The tokenizer of a Hugging Face checkpoint, read by transformers in a process with limits on its time and memory.
-
-A folder is downloaded, and the libraries that read it can be made to hang, to fill the memory or to end the process.
-"""
+"""The tokenizer of a Hugging Face checkpoint, read by transformers in a process with limits on its time and memory."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
+from edgesw.checkpoint.hf_reader import READER
 from edgesw.checkpoint.hf_tokenizer_check import TOKENIZER_FILES, VOCABULARIES, damaged
 from edgesw.errors import CheckpointError
-from edgesw.system.bounded_process import BoundedProcess, Failed, Overrun
+from edgesw.system.bounded_process import Failed, Overrun
 
 SECONDS, SECONDS_A_MB = 30.0, 20.0
 """The time limit, and what each megabyte of the folder's files adds."""
@@ -18,13 +16,6 @@ MEMORY, MEMORY_A_BYTE = 1 << 30, 200
 """The memory that reading may take, and what each byte of the files adds."""
 LARGEST = 256 << 20
 """More than all files of a tokenizer together have: the largest that are published have 40 MB."""
-
-_PROCESS = BoundedProcess("edgesw.checkpoint.hf_tokenizer_process")
-
-
-def start_reader() -> None:
-    """Starts the process ahead of time. Its imports take a second, in which others can be under way."""
-    _PROCESS.start()
 
 
 def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
@@ -40,8 +31,8 @@ def tokenizer_from_folder(folder: Path) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as scratch:
         given = {"folder": str(folder.absolute()), "shown": str(folder), "scratch": scratch}
         try:
-            names, files = _PROCESS.ask(
-                "read", given, seconds=SECONDS + SECONDS_A_MB * size / 1e6, memory=MEMORY + MEMORY_A_BYTE * size,
+            names, files = READER.ask(
+                "tokenizer", given, seconds=SECONDS + SECONDS_A_MB * size / 1e6, memory=MEMORY + MEMORY_A_BYTE * size,
                 most=LARGEST + MEMORY_A_BYTE * size,
             )  # fmt: skip
         except (Overrun, Failed) as error:

@@ -77,7 +77,7 @@ def study(
     folder = output or Path(f"study-{plain_name(model)}")
     check_writable_folder(folder, "choose another -o")
     loaded = load_text(text)
-    checkpoint = open_checkpoint(model, revision, tokenizer=True)
+    checkpoint = open_checkpoint(model, revision)
     tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
     names = EXPERIMENTS if experiment == ALL else (experiment,)
     results: list[StudyResult] = []

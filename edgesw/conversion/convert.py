@@ -77,7 +77,7 @@ def convert(
     """
     text = calibration_text(settings.calibration)
     check_output(output, force)  # publish() checks again, after a model that may have taken an hour to fetch
-    checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model, revision, tokenizer=True)
+    checkpoint = model if isinstance(model, Checkpoint) else open_checkpoint(model, revision)
     plans = make_plans(checkpoint.spec, settings)
     free = _check_disk(output, plans)
     source = checkpoint.source.path

@@ -36,7 +36,7 @@ class Detection:
 
 def detect_model(model: str, revision: str | None, *, confirm: bool, progress: Progress) -> Detection:
     """Finds the super outliers of a model on the paper's prompt; without `confirm`, by magnitude alone."""
-    checkpoint = open_checkpoint(model, revision, tokenizer=True)
+    checkpoint = open_checkpoint(model, revision)
     tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files(), model)
     found = find_outliers(checkpoint, tokenizer, progress, confirm=confirm)
     agreement = compare(checkpoint.source.recipe, found, checkpoint.spec)

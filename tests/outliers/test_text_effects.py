@@ -63,7 +63,7 @@ def test_a_scalar_that_matters_only_after_a_chat_prefix_is_reported_so(tmp_path:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     tiny._plant(model, 1)  # the token </s>, which no plain text has
     model.save_pretrained(tmp_path)
-    checkpoint = open_checkpoint(str(tmp_path), tokenizer=True)
+    checkpoint = open_checkpoint(str(tmp_path))
     found = find_outliers(checkpoint, Tokenizer.from_files(checkpoint.tokenizer_files()), lambda *_: None)
     every = {scalar.coordinates: scalar for scalar in (*found.super_weights, *found.rejected)}
     scalar = every[tiny.SUPER_WEIGHT]
@@ -78,7 +78,7 @@ def test_a_scalar_that_matters_only_after_a_chat_prefix_is_reported_so(tmp_path:
 def test_texts_begin_as_the_model_reads_them(tmp_path: Path) -> None:
     """A window with a BOS that the tokenizer does not give, or in half a template, would measure another model."""
     tiny.save_llama(tmp_path, steps=0)
-    checkpoint = open_checkpoint(str(tmp_path), tokenizer=True)
+    checkpoint = open_checkpoint(str(tmp_path))
     tokenizer = Tokenizer.from_files(checkpoint.tokenizer_files())
     plain, chat = beginnings(tokenizer, checkpoint.spec, PROMPT, "here")
     assert plain.prompt.tolist() == tokenizer.encode(PROMPT)
