@@ -71,4 +71,5 @@ def last_logits(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:
 
 def feed(decoder: PackagedDecoder, ids: np.ndarray) -> np.ndarray:
     """Feeds tokens (tokens,) piece by piece; returns all logits, float32 (tokens, vocabulary)."""
-    return np.concatenate([decoder.step(piece) for piece in pieces(ids)])
+    logits = [decoder.step(piece) for piece in pieces(ids)]
+    return logits[0] if len(logits) == 1 else np.concatenate(logits)

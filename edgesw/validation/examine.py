@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 from edgesw.checkpoint.checkpoint import Checkpoint
-from edgesw.decoder.ops import Weights
 from edgesw.runtime.packaged_decoder import PackagedDecoder, PackageMatrices, feed
-from edgesw.runtime.torch import FloatLogits
-from edgesw.validation.matrices import MatrixError, matrix_errors
+from edgesw.runtime.torch import FloatLogits, TorchOps, residual_stream
+from edgesw.validation.matrices import MatrixError, error_observer
 from edgesw.validation.measure import divergence
 
 # A package below this divergence on every kind of text is not examined: nothing there is worth finding.
@@ -62,18 +61,26 @@ class Examination:
         return asdict(self)
 
 
-@dataclass(frozen=True)
 class StoredWeights:
-    """`Weights` of the float model with the layers' matrices that a package stores."""
+    """`Weights` of the float model with the layers' matrices that a package stores. Each is decoded once for two uses:
+    `matrix` keeps it until it is taken with `tensor`."""
 
-    checkpoint: Checkpoint
-    stored: PackageMatrices
+    def __init__(self, checkpoint: Checkpoint, stored: PackageMatrices) -> None:
+        self._checkpoint, self._stored = checkpoint, stored
+        self._kept: dict[str, np.ndarray] = {}
+
+    def matrix(self, name: str) -> np.ndarray:
+        """As `PackageMatrices.matrix`."""
+        self._kept[name] = self._stored.matrix(name)
+        return self._kept[name]
 
     def tensor(self, name: str) -> np.ndarray:
-        return self.stored.matrix(name) if name in self.checkpoint.spec.matrices() else self.checkpoint.tensor(name)
+        if name in self._kept:
+            return self._kept.pop(name)
+        return (self._stored.matrix if name in self._checkpoint.spec.matrices() else self._checkpoint.tensor)(name)
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
-        return self.checkpoint.rows(name, rows)
+        return self._checkpoint.rows(name, rows)
 
 
 def examine(
@@ -85,15 +92,16 @@ def examine(
     quantized_inputs: bool,
     progress: Callable[[int], None],
 ) -> Examination:
-    """Examines a target on the first TOKENS of a window of ids (tokens,): three streamed passes over these."""
-    ids = ids[None, :TOKENS]
-    exact = _logits(checkpoint, checkpoint, ids)
+    """Examines a target on the first TOKENS of a window of ids (tokens,): one pass, layer by layer, of the float model
+    beside the same with the package's matrices."""
+    ids, spec = ids[None, :TOKENS], checkpoint.spec
+    errors: list[MatrixError] = []
+    own = StoredWeights(checkpoint, stored)
+    streams = (TorchOps(spec, checkpoint, ids, error_observer({target: own}, errors)), TorchOps(spec, own, ids))
+    for layer, hidden in enumerate(zip(*map(residual_stream, streams), strict=True)):  # noqa: B007 - the last is used
+        progress(layer)
+    exact, alone = (torch.from_numpy(next(iter(FloatLogits(spec, checkpoint, ids, hidden=each)))) for each in hidden)
     decoder.reset()
     whole = divergence(exact, torch.from_numpy(feed(decoder, ids[0])))
-    alone = divergence(exact, _logits(checkpoint, StoredWeights(checkpoint, stored), ids))
-    errors = matrix_errors(checkpoint.spec, checkpoint, ids, {target: stored}, progress)
-    return Examination(whole, alone, tuple(sorted(errors, key=lambda each: -each.error)[:NAMED]), quantized_inputs)
-
-
-def _logits(checkpoint: Checkpoint, weights: Weights, ids: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(next(iter(FloatLogits(checkpoint.spec, weights, ids))))
+    worst = sorted(errors, key=lambda each: -each.error)[:NAMED]
+    return Examination(whole, divergence(exact, alone), tuple(worst), quantized_inputs)

@@ -12,7 +12,7 @@ import torch
 from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.packaged_decoder import PackageMatrices
-from edgesw.runtime.torch import TorchOps, residual_stream
+from edgesw.runtime.torch import Observer, TorchOps, residual_stream
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ def matrix_errors(
     streamed float pass over windows of ids (windows, tokens). Errors of the inputs themselves do not count, nor does
     their quantization."""
     found: list[MatrixError] = []
+    observe = error_observer(stored, found)
+    for layer, _ in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):
+        progress(layer)
+    return tuple(found)
+
+
+def error_observer(stored: Mapping[str, PackageMatrices], found: list[MatrixError]) -> Observer:
+    """Adds the errors of each matrix that a float pass uses to `found`."""
 
     def observe(name: str, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor) -> None:
         flat = x.flatten(0, -2)
@@ -48,6 +56,4 @@ def matrix_errors(
             error = float((flat @ off.T).square().sum(dtype=torch.float64))
             found.append(MatrixError(target, name, (error / power) ** 0.5 if power else 0.0))
 
-    for layer, _ in enumerate(residual_stream(TorchOps(spec, weights, ids, observe))):
-        progress(layer)
-    return tuple(found)
+    return observe

@@ -12,6 +12,9 @@ import torch
 
 from edgesw.runtime.packaged_decoder import PackagedDecoder, feed
 
+AT_ONCE = 1 << 22
+"""Probabilities computed at a time: memory for all of a window would be taken from the system anew for each step."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -73,17 +76,21 @@ class _Window:
 
 def _window(kind: str, ids: np.ndarray, reference: torch.Tensor, logits: np.ndarray) -> _Window:
     """`reference` are the float model's log probabilities (tokens - 1, vocabulary) over the ids (tokens,)."""
-    ours = torch.log_softmax(torch.from_numpy(logits[:-1]), -1)
-    at, following = torch.arange(len(ids) - 1), torch.from_numpy(ids[1:])
-    likeliest, first = reference.argmax(-1), ours.topk(min(5, ours.shape[-1])).indices
-    return _Window(
-        kind,
-        -ours[at, following].double(),
-        -reference[at, following].double(),
-        (reference.exp() * (reference - ours)).sum(-1).double(),
-        likeliest == first[:, 0],
-        (likeliest[:, None] == first).any(-1),
-    )
+    step, parts = max(1, AT_ONCE // logits.shape[-1]), []
+    for at in range(0, max(1, len(ids) - 1), step):
+        theirs, ours = reference[at : at + step], torch.log_softmax(torch.from_numpy(logits[:-1][at : at + step]), -1)
+        each, following = torch.arange(len(ours)), torch.from_numpy(ids[1:][at : at + step])
+        likeliest, first = theirs.argmax(-1), ours.topk(min(5, ours.shape[-1])).indices
+        parts.append(
+            (
+                -ours[each, following].double(),
+                -theirs[each, following].double(),
+                (theirs.exp() * (theirs - ours)).sum(-1).double(),
+                likeliest == first[:, 0],
+                (likeliest[:, None] == first).any(-1),
+            )
+        )
+    return _Window(kind, *map(torch.cat, zip(*parts, strict=True)))
 
 
 def _agreement(runtime: str, windows: Sequence[_Window]) -> Agreement:
