@@ -69,7 +69,8 @@ JOINED = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_text(parser, 8)
     add_model(parser)
-    parser.add_argument("--rows", choices=("all", "edgesw", "peers"), default="all", help="which to measure (all)")
+    choices = ("all", "edgesw", "peers", "one-palette")
+    parser.add_argument("--rows", choices=choices, default="all", help="which to measure (all)")
     parser.add_argument("--only", default="", metavar="WORDS", help="rows whose title has these words, or one of A|B")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to FILE, and print all that it has")
 
@@ -89,17 +90,18 @@ def run(model: str, text: Text, count: int, which: str, only: list[str], path: P
         bench = make_bench(checkpoint, tokenizer, ids)
         rows: list[Row] = []
         headline: list[Row] = []
-        if which != "peers":
+        if which in ("all", "edgesw"):
             settings, refused = default_settings(checkpoint.spec)
             notes += refused
             package = Package(bench, settings, folder / "package")
             rows += [*package_rows(bench, package, settings), *own_rows(bench)]
+        if which in ("all", "one-palette"):
             headline += headline_rows(bench) if bench.super_weights.values else []
-        if which != "edgesw":
+        if which in ("all", "peers"):
             rows += peer_rows(bench, PEERS, folder)
             notes += _peer_notes()
         picked = [row for row in rows if any(words in row.title for words in only)]
-        if not picked:
+        if not picked and not headline:
             sys.exit(f"Error: no row's title has '{'|'.join(only)}'.")
         for start in range(0, len(picked), AT_ONCE):
             measured = measured.with_rows(_measure(bench, picked[start : start + AT_ONCE]))
@@ -107,12 +109,15 @@ def run(model: str, text: Text, count: int, which: str, only: list[str], path: P
                 measured.save(path)
         results = list(measured.rows.values())
         second = _measure(bench, headline) if only == [""] else []
+    if which == "one-palette":
+        _print_headline(bench, second)
+        return
     print(described(model, checkpoint, f"{text.name} (SHA-256 {text.sha256[:12]})", ids))
     print(f"{versions('coremltools', 'onnxruntime', 'gguf', *_llama_cpp(), 'numpy', 'torch')}.\n")
     float_row = ("float", "float decoder", "32", f"{results[0].float_perplexity:,.2f}", "", "0", "100%")
     print(table(COLUMNS, [float_row, *(result.cells() for result in results)], left=2), end="\n\n")
     print("\n".join(f"- {note}" for note in notes))
-    if second or (which != "peers" and not bench.super_weights.values):
+    if second or (which == "all" and not bench.super_weights.values):
         _print_headline(bench, second)
 
 
