@@ -9,11 +9,12 @@ import numpy as np
 
 from benchmarks.lib.numerics import Matrices, Mixed, SimulatedDecoder
 from benchmarks.lib.printing import Stages, say
-from edgesw.calibration.calibrate import Calibration, calibrate
+from edgesw.calibration.calibrate import Calibration
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import CompressionPlan
+from edgesw.conversion.calibrated import calibrated
 from edgesw.conversion.convert import convert
 from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.plans import make_plans
@@ -54,7 +55,7 @@ def make_bench(checkpoint: Checkpoint, tokenizer: Tokenizer, ids: np.ndarray) ->
     """Detects and calibrates as `edgesw convert` does, and compresses embedding and head."""
     stages = Stages()
     super_weights = find_super_weights(checkpoint, tokenizer, stages)
-    calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), stages, gradients=True)
+    calibration = calibrated(checkpoint, tokenizer, shipped_text("calibration"), stages, gradients=True)
     say("compressing embedding and head")
     ends = eight_bit_ends(checkpoint, make_plans(checkpoint.spec, Settings(("coreml",))).compressions["coreml"])
     hold_out = super_weights.hold_out(calibration.mean_squares)

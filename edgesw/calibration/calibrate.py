@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from edgesw.calibration.effort import MOST_WINDOWS, compensation_windows
 from edgesw.calibration.gradients import output_gradients
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.decoder.ops import Weights
@@ -21,10 +22,6 @@ from edgesw.text.token_ids import check_ids
 from edgesw.text.tokenizer import Tokenizer
 
 CALIBRATION_WINDOWS, CALIBRATION_TOKENS = 8, 512
-# Windows of the shipped text that error compensation uses for a model with this many parameters. A larger model gets
-# fewer, so that it takes no longer, and below CALIBRATION_WINDOWS, too few for its wide inputs, no compensation.
-COMPENSATION_WINDOWS, COMPENSATION_PARAMETERS = 32, 150e6
-MOST_WINDOWS = 256
 
 
 @dataclass(frozen=True)
@@ -42,6 +39,8 @@ class Calibration:
     """Float32 (rows,) by matrix name, if asked for: see `edgesw.calibration.gradients`."""
     ids: np.ndarray | None = None
     """The windows for error compensation, int64 (windows, tokens); None: no compensation."""
+    products: torch.dtype = torch.float32
+    """The type of what error compensation multiplies with the text's inputs."""
 
 
 def calibration_text(name: str) -> Text | None:
@@ -52,23 +51,27 @@ def calibration_text(name: str) -> Text | None:
 
 
 def calibrate(
-    checkpoint: Checkpoint, tokenizer: Tokenizer, text: Text | None, progress: Progress, *, gradients: bool = False
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    text: Text | None,
+    progress: Progress,
+    *,
+    effort: str = "balanced",
+    gradients: bool = False,
 ) -> Calibration:
-    """Calibrates in one streamed pass over some windows of the text, and in a forward and backward pass for
-    `gradients`.
+    """Calibrates in one streamed pass over some windows spread over the text, and in a forward and backward pass for
+    `gradients`. `effort` is one of EFFORTS.
 
     CheckpointError if the tokenizer is that of another model, UsageError if the text is too short.
     """
     if text is None:
         return Calibration()
     spec = checkpoint.spec
-    shipped = text == shipped_text("calibration")
-    count = compensation_windows(spec.parameters())
-    most = max(count, CALIBRATION_WINDOWS) if shipped else MOST_WINDOWS
-    every = windows(text, tokenizer, most, min(CALIBRATION_TOKENS, spec.max_positions))
+    every = windows(text, tokenizer, MOST_WINDOWS, min(CALIBRATION_TOKENS, spec.max_positions))
     error = CheckpointError if text.shipped else UsageError
     check_ids(every, spec.vocab_size, tokenizer, text.name, error)
-    ids = every[:CALIBRATION_WINDOWS]
+    read = _spread(every, compensation_windows(spec.parameters(), effort))
+    ids = _spread(read if len(read) else every, CALIBRATION_WINDOWS)
     inputs, residual_max = _pass(
         spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
     )
@@ -78,14 +81,14 @@ def calibrate(
             spec, checkpoint, ids, lambda step: progress("Measuring gradients", f"step {step}", step, spec.layers)
         )
     mean_squares, extremes = ({name: each[part] for name, each in inputs.items()} for part in (0, slice(1, 3)))
-    compensated = every if count or not shipped else None
-    return Calibration(text.sha256, mean_squares, extremes, residual_max, squared_gradients, compensated)
+    return Calibration(
+        text.sha256, mean_squares, extremes, residual_max, squared_gradients, read if len(read) else None
+    )
 
 
-def compensation_windows(parameters: int) -> int:
-    """The windows of the shipped text for error compensation of a model; 0: its errors are not compensated."""
-    count = int(COMPENSATION_WINDOWS * min(1, COMPENSATION_PARAMETERS / parameters))
-    return count if count >= CALIBRATION_WINDOWS else 0
+def _spread(ids: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of the windows, at equal distances: a text changes its subjects and languages on the way."""
+    return ids if len(ids) <= count else ids[np.arange(count) * len(ids) // max(count, 1)]
 
 
 def input_mean_squares(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgesw.calibration.effort import EFFORTS
 from edgesw.cli.param_types import Bits, Chunks, Lengths, Size, TargetName
 from edgesw.cli.plan_table import plan_rows, print_plans
 from edgesw.cli.progress import Bar
@@ -94,6 +95,13 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     help="Calibration text. default: the one that ships with edgesw; none: no calibration.",
 )
 @click.option(
+    "--effort",
+    type=click.Choice(EFFORTS),
+    default="balanced",
+    show_default=True,
+    help="fast: errors are not compensated; balanced: they are, on 8 to 32 windows of the text; best: on all of it.",
+)
+@click.option(
     "--compute",
     type=click.Choice(UNITS),
     default="gpu",
@@ -125,7 +133,7 @@ MOST_HELD_OUT = 0.01  # far beyond it a scalar's ten bytes buy less than another
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="Processes that compress matrices; only without error compensation (large models, or --calibrate none).",
+    help="Processes that compress matrices; only without error compensation (--effort fast).",
 )
 @click.option(
     "--no-hold-out",

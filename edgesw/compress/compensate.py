@@ -29,8 +29,8 @@ class Hessian:
 
     own: np.ndarray
     """X^T X / tokens for X the input that the compressed layers before give."""
-    cross: np.ndarray
-    """F^T X / tokens for F the input in the float model."""
+    shift: np.ndarray
+    """(F - X)^T X / tokens for F the input in the float model."""
     tokens: int
 
     @cached_property
@@ -44,11 +44,12 @@ class Hessian:
 
     @cached_property
     def _step(self) -> np.ndarray:
-        return np.linalg.solve(self.damped, (self.cross - self.own).T).T.astype(np.float32)
+        return np.linalg.solve(self.damped, self.shift.T).T.astype(np.float32)
 
     def matched(self, weights: np.ndarray) -> np.ndarray:
-        """The weights W' = W C H^-1, where C is `cross`: of all weights, those whose product with X is the closest to
-        the product of W (rows, columns) with F. They compensate the errors of earlier layers as far as X allows."""
+        """The weights W' = W C H^-1, where C is F^T X / tokens: of all weights, those whose product with X is the
+        closest to the product of W (rows, columns) with F. They compensate the errors of earlier layers as far as X
+        allows."""
         return weights + weights @ self._step
 
 

@@ -21,6 +21,9 @@ from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.streams import Stream, StreamOps
 
+# A matrix that is its own transpose is computed in so many strips, each as far as the diagonal.
+GRAM_PARTS = 8
+
 
 class StreamedDecoder(CompressedDecoder):
     """A `CompressedDecoder` with error compensation.
@@ -42,10 +45,12 @@ class StreamedDecoder(CompressedDecoder):
         hold_out: HoldOut = NO_HOLD_OUT,
         store: MatrixStore | None = None,
         on_matrix: Callable[[str], None] = lambda name: None,
+        products: torch.dtype = torch.float32,
     ) -> None:
-        """As `CompressedDecoder`; `ids` are int64 (windows, tokens)."""
+        """As `CompressedDecoder`; `ids` are int64 (windows, tokens). `products` is the type of what is multiplied with
+        them; sums are float32."""
         super().__init__(weights, plan, None, hold_out, store, on_matrix)
-        self._ops = _CompressingOps(spec, weights, ids, self._compensated)
+        self._ops = _CompressingOps(spec, weights, ids, self._compensated, products)
         self._stream: Stream | None = None
         self._layer = -1
         self._matrices: dict[str, CompressedMatrix] = {}
@@ -93,35 +98,49 @@ class _CompressingOps(StreamOps):
         weights: Weights,
         ids: np.ndarray,
         compress: Callable[[str, Callable[[], Hessian]], tuple[np.ndarray, np.ndarray]],
+        products: torch.dtype,
     ) -> None:
-        super().__init__(spec, weights, ids, copies=2)
+        super().__init__(spec, weights, ids, 2, products)
         self._compress = compress
 
     def linear(self, x: Stream, name: str) -> Stream:
         return self.linears(x, (name,))[0]
 
     def linears(self, x: Stream, names: Sequence[str]) -> tuple[Stream, ...]:
-        hessian = cache(lambda: input_hessian(x))  # shared by the matrices with this input
+        hessian = cache(lambda: input_hessian(x, self.dtype))  # shared by the matrices with this input
         return tuple(self._product(x, name, hessian) for name in names)
 
     def _product(self, x: Stream, name: str, hessian: Callable[[], Hessian]) -> Stream:
         # Copies, as torch aligns them: the last bits of a product depend on that, and with them the package.
-        both = tuple(torch.tensor(matrix) for matrix in self._compress(name, hessian))
+        both = tuple(torch.tensor(matrix, dtype=self.dtype) for matrix in self._compress(name, hessian))
         bias = self._ops[0].bias(name)
         return x.map(
             lambda _, part: torch.cat(
-                [F.linear(half, matrix, bias) for half, matrix in zip(part.chunk(2), both, strict=True)]
+                [F.linear(half.to(self.dtype), matrix, bias) for half, matrix in zip(part.chunk(2), both, strict=True)]
             )
         )
 
 
-def input_hessian(x: Stream) -> Hessian:
+def input_hessian(x: Stream, products: torch.dtype = torch.float32) -> Hessian:
     """The Hessian of a stream whose batches hold windows of the float layers and then the same of the compressed
-    ones."""
-    own, cross, tokens = torch.zeros(()), torch.zeros(()), 0
+    ones, by products of this type."""
+    own, shift, tokens = torch.zeros(()), torch.zeros(()), 0
     for batch in x:
         floating, compressed = (half.flatten(0, -2) for half in batch.chunk(2))
-        own = own + compressed.T @ compressed
-        cross = cross + floating.T @ compressed
+        inputs = compressed.to(products)
+        own = own + _gram(inputs)
+        # Their difference, not both: rounded by themselves they would differ by more than compression makes them.
+        shift = shift + ((floating.float() - compressed.float()).to(products).T @ inputs).float()
         tokens += len(compressed)
-    return Hessian((own / tokens).numpy(), (cross / tokens).numpy(), tokens)
+    return Hessian((own / tokens).numpy(), (shift / tokens).numpy(), tokens)
+
+
+def _gram(x: torch.Tensor) -> torch.Tensor:
+    """x^T x in float32, (columns, columns): what lies above the diagonal is computed, the rest copied."""
+    columns = x.shape[1]
+    found = torch.empty((columns, columns))
+    for first in range(0, columns, each := max(64, -(-columns // GRAM_PARTS))):
+        own = slice(first, min(first + each, columns))
+        found[: own.stop, own] = x[:, : own.stop].T @ x[:, own]
+        found[own, :first] = found[:first, own].T
+    return found

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgesw import __version__
-from edgesw.calibration.calibrate import Calibration, calibrate, calibration_text
+from edgesw.calibration.calibrate import Calibration, calibration_text
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.checkpoint.content_index import content_of
 from edgesw.checkpoint.source import plain_name
@@ -23,6 +23,7 @@ from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix_store import MatrixStore, Policy
 from edgesw.compress.parallel import MatrixWorkers, matrix_tasks
 from edgesw.compress.plan import CompressionPlan, Schemes
+from edgesw.conversion.calibrated import calibrated
 from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.model_card import model_card
 from edgesw.conversion.plans import Plans, make_plans
@@ -36,6 +37,7 @@ from edgesw.formats.write_options import WriteOptions
 from edgesw.package.manifest import (
     MANIFEST,
     Manifest,
+    PackagedCalibration,
     PackagedModel,
     PackagedSuperWeight,
     PackagedTokenizer,
@@ -44,6 +46,7 @@ from edgesw.package.manifest import (
 )
 from edgesw.package.publish import KEPT, check_output, list_files, publish
 from edgesw.progress import Progress, StepProgress
+from edgesw.runtime.products import product_dtype
 from edgesw.system.machine import free_disk
 from edgesw.system.sizes import format_size
 from edgesw.system.workers import worker_processes
@@ -90,7 +93,7 @@ def convert(
         super_weights, hold_out = SuperWeights({}), HoldOut()
         if settings.hold_out:
             super_weights = find_super_weights(checkpoint, tokenizer, progress)
-        calibration = calibrate(checkpoint, tokenizer, text, progress, gradients=plans.mixed)
+        calibration = calibrated(checkpoint, tokenizer, text, progress, effort=settings.effort, gradients=plans.mixed)
         if settings.hold_out:
             extremes = calibration.extremes if settings.activations in SHARED_RANGES else {}
             hold_out = super_weights.hold_out(calibration.mean_squares, extremes, settings.hold_out_fraction)
@@ -194,7 +197,9 @@ def compressed_decoder(
     """The decoder's matrices, with error compensation where the calibration has windows for that."""
     if calibration.ids is None:
         return CompressedDecoder(checkpoint, plan, calibration.mean_squares, hold_out, store, on_matrix)
-    return StreamedDecoder(checkpoint.spec, checkpoint, plan, calibration.ids, hold_out, store, on_matrix)
+    return StreamedDecoder(
+        checkpoint.spec, checkpoint, plan, calibration.ids, hold_out, store, on_matrix, calibration.products
+    )
 
 
 def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:
@@ -210,7 +215,7 @@ def _key(checkpoint: Checkpoint, content: str, settings: Settings, text: Text | 
     libraries = {name: importlib.metadata.version(name) for name in _COMPUTED_BY}
     asked = {**asdict(settings), **_NOT_IN_KEY}
     recipe = repr(checkpoint.source.recipe)
-    parts = (content, asked, text.sha256 if text else None, libraries, recipe)
+    parts = (content, asked, text.sha256 if text else None, libraries, recipe, str(product_dtype()))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -277,12 +282,13 @@ def _manifest(
             activations=settings.activations,
             hold_out=settings.hold_out,
             hold_out_fraction=settings.hold_out_fraction,
+            effort=settings.effort,
         ),
         versions={"edgesw": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
         decoder=checkpoint.spec,
         models=models,
         super_weights=tuple(PackagedSuperWeight(*place, value) for place, value in super_weights.values.items()),
-        calibration=calibration.text_sha256,
+        calibration=_packaged(calibration),
         files={},
         agreement=super_weights.agreement,
         held_out_columns={name: list(columns) for name, columns in hold_out.columns.items()},
@@ -290,6 +296,13 @@ def _manifest(
         tokenizer=PackagedTokenizer(tokenizer.prefix_ids, tokenizer.suffix_ids, tokenizer.eos_ids),
         chat_format=chat_format,
     )
+
+
+def _packaged(calibration: Calibration) -> PackagedCalibration | None:
+    if calibration.text_sha256 is None:
+        return None
+    windows = 0 if calibration.ids is None else len(calibration.ids)
+    return PackagedCalibration(calibration.text_sha256, windows, str(calibration.products).removeprefix("torch."))
 
 
 def _with_checks(manifest: Manifest, checked: dict[str, Checked]) -> Manifest:

@@ -9,8 +9,8 @@ from edgesw.calibration.calibrate import (
     CALIBRATION_TOKENS,
     CALIBRATION_WINDOWS,
     Calibration,
-    compensation_windows,
 )
+from edgesw.calibration.effort import compensation_windows
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.mixed_precision import MatrixPlan
 from edgesw.compress.plan import CompressionPlan, make_plan
@@ -69,10 +69,8 @@ class Plans:
 
     @property
     def compensated(self) -> bool:
-        """Whether matrices are compressed with error compensation: on any text but the shipped one, and on that one for
-        models that are small enough."""
-        shipped = self.settings.calibration == "default"
-        return self.settings.calibration != "none" and (not shipped or compensation_windows(self.spec.parameters()) > 0)
+        """Whether matrices are compressed with error compensation."""
+        return self.settings.calibration != "none" and self.settings.effort != "fast"
 
     @property
     def mixed(self) -> bool:
@@ -151,8 +149,9 @@ class Plans:
 
     @property
     def _compensation_tokens(self) -> int:
-        shipped = self.settings.calibration == "default"
-        return CALIBRATION_TOKENS * compensation_windows(self.spec.parameters()) if shipped else 0
+        """The most that error compensation reads: a text may have fewer."""
+        each = min(CALIBRATION_TOKENS, self.spec.max_positions)
+        return each * compensation_windows(self.spec.parameters(), self.settings.effort) if self.compensated else 0
 
     @property
     def _compression_bytes(self) -> int:
@@ -175,7 +174,7 @@ def make_plans(spec: DecoderSpec, settings: Settings) -> Plans:
     if settings.workers > 1 and plans.compensated:
         raise UsageError(
             "--workers: with error compensation a matrix is compressed after those before it, on all cores: leave "
-            "--workers out, or take --calibrate none."
+            "--workers out, or take --effort fast."
         )
     return plans
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgesw.calibration.effort import EFFORTS
 from edgesw.compress.plan import HEAD_BITS
 from edgesw.errors import UsageError
 from edgesw.formats.activation_quantization import RANGES, STATIC
@@ -43,6 +44,8 @@ class Settings:
     quantization harms most."""
     calibration: str = "default"
     """The text to calibrate on: `default` for the one that ships, `none` for none, else a file."""
+    effort: str = "balanced"
+    """One of EFFORTS: how much time is spent on quality."""
     workers: int = 1
     """Processes that compress matrices which do not depend on one another."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +58,8 @@ class Settings:
         for name in self.targets:
             if name not in TARGETS:
                 raise UsageError(f"there is no target '{name}': take one of {', '.join(TARGETS)}.")
+        if self.effort not in EFFORTS:
+            raise UsageError(f"--effort {self.effort}: take {', '.join(EFFORTS[:-1])} or {EFFORTS[-1]}.")
         if self.bits is not None and self.size is not None:
             raise UsageError("--bits and --size are mutually exclusive: give one of them.")
         if self.hold_out_fraction and not self.hold_out:

@@ -10,7 +10,8 @@ from edgesw.decoder.spec import DecoderSpec
 from edgesw.outliers.beginnings import Beginning
 from edgesw.outliers.results import CHAT, INERT, INFLUENTIAL, SUPER_WEIGHT, Change, Effect, Scalar, TextEffect
 from edgesw.outliers.significance import DECIDING_SHARE, TIMES_NULL, largest_ordinary
-from edgesw.outliers.text_pass import Removal, exact_enough, measure_text, product_dtype
+from edgesw.outliers.text_pass import Removal, exact_enough, measure_text
+from edgesw.runtime.products import product_dtype
 
 # A model is destroyed when it loses this share of what it knows from the context. docs/detection.md has the data.
 DESTROYED = 0.5

@@ -17,6 +17,7 @@ from edgesw.decoder.spec import LAYER_MATRICES, LAYER_NORMS, DecoderSpec
 from edgesw.decoder.weights import CachedWeights
 from edgesw.outliers.results import Change
 from edgesw.recipes.coordinates import Coordinates
+from edgesw.runtime.products import product_dtype
 from edgesw.runtime.torch import TorchOps
 
 Removal = frozenset[Coordinates]
@@ -28,12 +29,6 @@ LAYER_TOKENS, HEAD_TOKENS, HEAD_ROWS = 1024, 256, 8192
 TRIED, MOST_ROUGH = 64, 0.005
 # A loss beyond this many nats counts as this: its exponential must be a number.
 MOST_NATS = 700.0
-
-
-def product_dtype() -> torch.dtype:
-    """Bfloat16, with sums in float32, where the processor multiplies it faster than float32; else float32."""
-    known = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
-    return torch.bfloat16 if any(supported is not None and supported() for supported in known) else torch.float32
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from edgesw.recipes.coordinates import Coordinates
 from edgesw.text.chat_format import ChatFormat
 
 MANIFEST = "manifest.json"
-FORMAT = 7
+FORMAT = 8
 """Raised whenever the keys or what they mean change; packages of another format are refused."""
 
 
@@ -50,6 +50,19 @@ class PackageSettings:
     """Granularity of 8-bit activations; None for activations as the runtime computes them."""
     hold_out: bool
     hold_out_fraction: float
+    effort: str
+    """How much was done for quality: "fast", "balanced" or "best"."""
+
+
+@dataclass(frozen=True)
+class PackagedCalibration:
+    """The text that the matrices were fitted on."""
+
+    text_sha256: str
+    windows: int
+    """Those that error compensation read; 0 without it."""
+    products: str
+    """The type of what compensation multiplied with the text's inputs. Another gives other codes."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +132,7 @@ class Manifest:
     models: dict[str, PackagedModel]
     """By target."""
     super_weights: tuple[PackagedSuperWeight, ...]
-    calibration: str | None
-    """SHA-256 of the calibration text."""
+    calibration: PackagedCalibration | None
     files: dict[str, PackagedFile]
     """By path in the package."""
     agreement: RecipeAgreement | None

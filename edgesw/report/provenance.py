@@ -31,7 +31,9 @@ def provenance(manifest: Manifest) -> dict[str, str]:
         options = [f"{name} {in_words(value)}" for name, value in model.options.items() if not _is_nested(value)]
         if options:
             words[f"Options of {target}"] = ", ".join(options)
-    words["Calibration text"] = f"SHA-256 {manifest.calibration}" if manifest.calibration else "none"
+    read = manifest.calibration
+    words["Calibration text"] = f"SHA-256 {read.text_sha256}" if read else "none"
+    words["Error compensation"] = f"on {counted(read.windows, 'window')}" if read and read.windows else "none"
     words["Versions"] = ", ".join(f"{library} {version}" for library, version in manifest.versions.items())
     return words
 

@@ -16,7 +16,7 @@ BATCH_TOKENS = 1024
 
 
 class Stream:
-    """Float32 (windows, tokens, channels) in batches of windows. A batch is computed each time it is read, from the
+    """Values (windows, tokens, channels) in batches of windows. A batch is computed each time it is read, from the
     streams that it depends on, unless the stream is cached."""
 
     def __init__(self, sizes: tuple[int, ...], make: Callable[[int], torch.Tensor]) -> None:
@@ -35,7 +35,7 @@ class Stream:
         return Stream(self._sizes, lambda batch: join(self._make(batch), other._make(batch)))
 
     def cached(self) -> Stream:
-        """This stream, computed now and held in memory; what it depends on is released."""
+        """This stream, computed now and held in memory in float32; what it depends on is released."""
         first = self._make(0)
         # One large block: many small ones would keep the memory freed between them, gigabytes in the end.
         parts = torch.empty((sum(self._sizes), *first.shape[1:])).split(self._sizes)
@@ -47,14 +47,18 @@ class Stream:
 
 class StreamOps:
     """`Ops` on streams. The residual stream and the output of attention are cached; the rest, including the wide
-    tensors of the MLP, is computed when it is used: memory does not grow with the width of the MLP times the text."""
+    tensors of the MLP, is computed when it is used: memory does not grow with the width of the MLP times the text. The
+    residual stream is float32, whatever the type of products."""
 
-    def __init__(self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, copies: int = 1) -> None:
-        """`ids` are int64 (windows, tokens). A batch holds its windows `copies` times, one copy after the other."""
-        self.spec = spec
+    def __init__(
+        self, spec: DecoderSpec, weights: Weights, ids: np.ndarray, copies: int = 1, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """`ids` are int64 (windows, tokens). A batch holds its windows `copies` times, one copy after the other.
+        Products are computed in `dtype`."""
+        self.spec, self.dtype = spec, dtype
         each = max(1, BATCH_TOKENS // ids.shape[1])
         batches = [np.tile(ids[first : first + each], (copies, 1)) for first in range(0, len(ids), each)]
-        self._ops = [TorchOps(spec, weights, batch) for batch in batches]
+        self._ops = [TorchOps(spec, weights, batch, dtype=dtype) for batch in batches]
         self._sizes = tuple(map(len, batches))
 
     def embedding(self, name: str) -> Stream:

@@ -88,7 +88,8 @@ def hessian_of(x: np.ndarray, seed: int) -> Hessian:
     tokens = int(random.integers(1, 40))
     own = random.standard_normal((tokens, x.shape[1])) * (random.random(x.shape[1]) > 0.2)
     first = own + 0.05 * random.standard_normal(own.shape)
-    return Hessian((own.T @ own / tokens).astype(np.float32), (first.T @ own / tokens).astype(np.float32), tokens)
+    moments, shift = own.T @ own / tokens, (first - own).T @ own / tokens
+    return Hessian(moments.astype(np.float32), shift.astype(np.float32), tokens)
 
 
 def check_sound(matrix: CompressedMatrix, scheme: Scheme, x: np.ndarray) -> None:

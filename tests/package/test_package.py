@@ -108,6 +108,7 @@ def test_the_manifest_tells_what_was_made_from_what(manifest: dict[str, Any], ti
         "embedding_bits": 8,
         "cluster_dim": 1,
         "activations": None,
+        "effort": "balanced",
         "context": CONTEXT,
         "hold_out": True,
         "hold_out_fraction": 0.0,

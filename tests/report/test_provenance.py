@@ -24,7 +24,11 @@ def test_it_is_words_not_python(manifest: Manifest) -> None:
     for each in (manifest, settings(manifest, bits=None, size=90_000, hold_out=False, activations="static")):
         text = " ".join(f"{label} {words}" for label, words in provenance(each).items())
         assert not any(sign in text for sign in ("None", "True", "False", "{", "[", "'"))
-        assert "Tiny (local folder)" in text and str(manifest.calibration) in text
+        assert (
+            "Tiny (local folder)" in text
+            and manifest.calibration is not None
+            and manifest.calibration.text_sha256 in text
+        )
 
 
 def test_what_was_asked_for_is_named(manifest: Manifest) -> None:

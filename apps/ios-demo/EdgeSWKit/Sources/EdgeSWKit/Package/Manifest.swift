@@ -4,7 +4,7 @@ import Foundation
 /// format.
 public struct Manifest: Decodable, Sendable {
     /// The version of the format that this app reads.
-    public static let format = 7
+    public static let format = 8
     // Far more than any package has, but small enough that no sum of sizes overflows, which would crash the app.
     private static let maximumFiles = 100_000
     private static let maximumBytes = 1 << 40

@@ -3,7 +3,7 @@ import Testing
 
 @testable import EdgeSWKit
 
-private let manifest = Data(#"{"format": 7}"#.utf8)
+private let manifest = Data(#"{"format": 8}"#.utf8)
 private let files = [PackageFile(path: "tokenizer.json", bytes: 4), PackageFile(path: "model.mlpackage/Data/weight.bin", bytes: 6)]
 
 /// Serves files, and records which were requested.
@@ -69,7 +69,7 @@ struct PackageStoreTests {
         defer { try? store.remove(store.folder) }
         await #expect(throws: URLError.self) { try await add(from: Server(broken: ["model.mlpackage/Data/weight.bin"])) }
         let server = Server()
-        _ = try await add(from: server, manifest: Data(#"{"format": 7, "other": 1}"#.utf8))
+        _ = try await add(from: server, manifest: Data(#"{"format": 8, "other": 1}"#.utf8))
         #expect(await server.requested.count == 2)
     }
 

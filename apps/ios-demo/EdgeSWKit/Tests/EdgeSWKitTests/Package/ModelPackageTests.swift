@@ -131,10 +131,10 @@ struct ModelPackageTests {
     }
 
     @Test("Other formats and damaged manifests are reported in one line that says what to do", arguments: [
-        (#""format": 7"#, #""format": 6"#, "format 6, and this app reads format 7: convert the package again"),
+        (#""format": 8"#, #""format": 7"#, "format 7, and this app reads format 8: convert the package again"),
         (#""context": 2048"#, #""context": 0"#, "settings.context"), (#""row": 17"#, #""row": "17""#, "super_weights.0.row"),
         (#""stop_ids": ["#, #""stop_ids": [-1, "#, "tokenizer"), (#""prefix_ids""#, #""prefix""#, "prefix_ids"),
-        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 7,"#, "", "'format' is missing"),
+        (#""correction_bytes""#, #""correction""#, "'correction_bytes' is missing"), (#""format": 8,"#, "", "'format' is missing"),
         (#""layers": 2,"#, "", "decoder.layers"), ("{", "[", "not JSON"), (#""models": {"#, #""models": {}, "m": {"#, "models"),
         (#""bytes": "#, #""bytes": -"#, "files"), (#""bytes": "#, #""bytes": 1099511627777, "b": "#, "files"),
         (#""bytes": "#, #""bytes": 9223372036854775807, "b": "#, "files"), (#""files": ["#, #""files": ["absent", "#, "'models'"),
