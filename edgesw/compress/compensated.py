@@ -21,6 +21,8 @@ from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.streams import Stream, StreamOps
 
+# The most bytes of a matrix's inputs that are held in memory, not computed each time they are read.
+CACHED = 512 << 20
 # A matrix that is its own transpose is computed in so many strips, each as far as the diagonal.
 GRAM_PARTS = 8
 
@@ -101,14 +103,23 @@ class _CompressingOps(StreamOps):
         products: torch.dtype,
     ) -> None:
         super().__init__(spec, weights, ids, 2, products)
+        self._tokens = 2 * ids.size
         self._compress = compress
 
     def linear(self, x: Stream, name: str) -> Stream:
         return self.linears(x, (name,))[0]
 
     def linears(self, x: Stream, names: Sequence[str]) -> tuple[Stream, ...]:
+        if self._bytes(names[0]) <= CACHED:
+            x = x.cached(self.dtype)  # read for the Hessian, and by each of the matrices
         hessian = cache(lambda: input_hessian(x, self.dtype))  # shared by the matrices with this input
         return tuple(self._product(x, name, hessian) for name in names)
+
+    def _bytes(self, name: str) -> int:
+        """What all inputs of a matrix take."""
+        shape = self.spec.shape(name)
+        assert shape is not None
+        return self._tokens * shape[1] * self.dtype.itemsize
 
     def _product(self, x: Stream, name: str, hessian: Callable[[], Hessian]) -> Stream:
         # Copies, as torch aligns them: the last bits of a product depend on that, and with them the package.

@@ -34,11 +34,11 @@ class Stream:
         """The stream of join(tensor, tensor of `other`)."""
         return Stream(self._sizes, lambda batch: join(self._make(batch), other._make(batch)))
 
-    def cached(self) -> Stream:
-        """This stream, computed now and held in memory in float32; what it depends on is released."""
+    def cached(self, dtype: torch.dtype = torch.float32) -> Stream:
+        """This stream, computed now and held in memory in `dtype`; what it depends on is released."""
         first = self._make(0)
         # One large block: many small ones would keep the memory freed between them, gigabytes in the end.
-        parts = torch.empty((sum(self._sizes), *first.shape[1:])).split(self._sizes)
+        parts = torch.empty((sum(self._sizes), *first.shape[1:]), dtype=dtype).split(self._sizes)
         parts[0].copy_(first)
         for batch in range(1, len(parts)):
             parts[batch].copy_(self._make(batch))
