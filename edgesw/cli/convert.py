@@ -17,7 +17,7 @@ from edgesw.cli.validate import TOO_FAR, print_report
 from edgesw.cli.verbosity import verbosity
 from edgesw.formats.activation_quantization import RANGES
 from edgesw.formats.coreml_layout import UNITS
-from edgesw.system.sizes import counted, format_size
+from edgesw.system.sizes import counted, format_seconds, format_size
 
 if TYPE_CHECKING:
     from edgesw.conversion.plans import Plans
@@ -275,6 +275,10 @@ def _print_package(output: Path, manifest: Manifest, following: str) -> None:
 
 
 def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
+    from edgesw.calibration.calibrate import calibration_text
+    from edgesw.conversion.duration import processor_seconds
+
+    seconds = processor_seconds(plans, calibration_text(plans.settings.calibration))
     if as_json:
         by_target = plans.compressions.items()
         print_json(
@@ -284,6 +288,7 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
                 "correction_bytes": plans.correction_bytes,
                 "output_bytes": plans.output_bytes,
                 "memory_bytes": plans.memory_bytes,
+                "processor_seconds": round(seconds),
                 "to_be_measured": plans.mixed,
                 "code_bits": {name: plan.code_bits for name, plan in by_target},
                 "stored_bits": {name: plan.stored_bits for name, plan in by_target},
@@ -297,7 +302,8 @@ def _print_dry_run(model: str, plans: Plans, as_json: bool) -> None:
     if plans.settings.hold_out:
         click.echo(f"Held out: about {format_size(plans.correction_bytes)}; calibration decides which columns.")
     click.echo(
-        f"Package: about {format_size(plans.output_bytes)}. Peak memory: about {format_size(plans.memory_bytes)}."
+        f"Package: about {format_size(plans.output_bytes)}. Peak memory: about {format_size(plans.memory_bytes)}. "
+        f"Processor time: about {format_seconds(seconds)}."
     )
 
 

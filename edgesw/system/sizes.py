@@ -15,3 +15,10 @@ def format_size(size: float) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: `1 window`, `8 windows`, `2 matrices`. `plural` is for nouns that take no s."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as a person says them of something to wait for: 40 s, 3 min, 1.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

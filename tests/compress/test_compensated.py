@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM
 from edgesw.calibration.calibrate import input_mean_squares
 from edgesw.checkpoint.checkpoint import open_checkpoint
 from edgesw.compress.compensate import Hessian
-from edgesw.compress.compensated import StreamedDecoder
+from edgesw.compress.compensated import StreamedDecoder, input_hessian
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
@@ -24,6 +24,7 @@ from edgesw.compress.matrix_store import MatrixStore, Policy
 from edgesw.compress.plan import make_plan
 from edgesw.decoder.ops import Weights
 from edgesw.formats.coreml_layout import CoreMLLayout
+from edgesw.runtime.streams import Stream
 from edgesw.runtime.torch import FloatLogits
 from edgesw.targets.coreml import CoreMLTarget
 from edgesw.text.texts import shipped_text, windows
@@ -177,3 +178,36 @@ def test_a_matrix_that_the_store_has_lost_is_compressed_again(tiny_llama: Path, 
     changed = {path.name for path in tmp_path.iterdir() if path.stat().st_mtime_ns != kept[path.name]}
     assert changed == {f"{name}.npz"}
     assert sorted(announced) == sorted(names), "each once, or the progress bar runs past its end"
+
+
+@pytest.mark.parametrize(("products", "off"), [(torch.float32, 1e-4), (torch.bfloat16, 6e-3)])
+@pytest.mark.parametrize("columns", [1, 40, 515])
+def test_moments_are_those_of_the_inputs(products: torch.dtype, off: float, columns: int) -> None:
+    """Both streams differ by a thousandth here, as at 8 bits: were each rounded to bfloat16 by itself, all that is left
+    of their difference would be the rounding."""
+    draw = np.random.default_rng(columns)
+    x = draw.standard_normal((6, 50, columns)) * np.exp(draw.standard_normal(columns))
+    floating = x + 1e-3 * x * draw.standard_normal(x.shape)
+    halves = [np.concatenate([floating[at : at + 2], x[at : at + 2]]).astype(np.float32) for at in (0, 2, 4)]
+    found = input_hessian(Stream((4, 4, 4), lambda batch: torch.from_numpy(halves[batch])), products)
+    flat, difference = x.reshape(-1, columns), (floating - x).reshape(-1, columns)
+    assert found.tokens == len(flat)
+    for ours, expected in ((found.own, flat.T @ flat / len(flat)), (found.shift, difference.T @ flat / len(flat))):
+        assert np.linalg.norm(ours - expected) <= off * np.linalg.norm(expected)
+    assert np.array_equal(found.own, found.own.T)
+
+
+def test_bfloat16_products_lose_nothing_that_compensation_gains(tiny_llama: Path) -> None:
+    """Or the packages of a processor that is quick at them would be worse than those of another."""
+    model = LlamaForCausalLM.from_pretrained(tiny_llama)
+    ids = torch.from_numpy(token_ids(tiny_llama))
+    off = {}
+    with torch.inference_mode():
+        exact = model(ids).logits.log_softmax(-1)
+        plain = CompressedDecoder(open_checkpoint(str(tiny_llama)), decoder(tiny_llama).plan)
+        made = {dtype: decoder(tiny_llama, products=dtype) for dtype in (torch.float32, torch.bfloat16)}
+        for key, ours in {None: plain, **made}.items():
+            spec = open_checkpoint(str(tiny_llama)).spec
+            logits = torch.from_numpy(np.stack(list(FloatLogits(spec, ours, ids.numpy())))).log_softmax(-1)
+            off[key] = float((exact.exp() * (exact - logits)).sum(-1).mean())
+    assert off[torch.float32] < off[None] and off[torch.bfloat16] < 1.05 * off[torch.float32], off

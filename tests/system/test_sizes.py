@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgesw.system.sizes import counted, format_size
+from edgesw.system.sizes import counted, format_seconds, format_size
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,10 @@ def test_no_size_is_written_as_zero_or_as_a_thousand(size: int, text: str) -> No
 )
 def test_a_count_agrees_with_its_noun(number: int, words: tuple[str, ...], text: str) -> None:
     assert counted(number, *words) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (40, "40 s"), (99, "99 s"), (200, "3 min"), (5399, "90 min"), (5400, "1.5 h")]
+)
+def test_times_are_written_as_people_say_them(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
