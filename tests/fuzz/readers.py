@@ -349,7 +349,7 @@ def _prepare_manifest(folder: Path) -> None:
         "model.onnx", ("model.onnx",), "block", 4.6, {"block": ["embed_tokens"]}, {"portable": False}, "run"
     )
     manifest = Manifest(
-        PackageSource("tiny", "local folder", None), None, PackageSettings(4, None, 8, 1, 64, None, True, 0.0),
+        PackageSource("tiny", "local folder", None), None, PackageSettings(4, None, 8, 1, 64, None, True, 0.0, "fast"),
         {"edgesw": "1"}, spec, {"onnx": model}, (PackagedSuperWeight(0, 1, 2, 1.5),), None, list_files(folder),
         agreement=RecipeAgreement("tiny", ((0, 1, 2),)), held_out_columns={"layers.0.down_proj": [2]},
         correction_bytes=20, tokenizer=PackagedTokenizer((1,), (), (2,)), chat_format=derive_format(CHATML, {}),
