@@ -30,8 +30,8 @@ def same_input(matrices: list[CompressedMatrix]) -> bool:
     return len(held_out) == 1 and len({each.scheme for each in matrices}) == 1
 
 
-# Of MatMulNBits. 0 computes in float32, 4 quantizes the input to 8 bits, with a scale for each block of a row: 17 times
-# as fast, one token at a time, and 0.004 nats worse on SmolLM2 (docs/formats.md).
+# Of MatMulNBits. 0 computes in float32, 4 quantizes the input to 8 bits, with a scale for each block of a row: five
+# times as fast, one token at a time, and 0.003 nats worse on SmolLM2 (docs/formats.md).
 ACCURACY_LEVEL = 4
 
 
