@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.output_error import OutputError
@@ -35,22 +36,33 @@ class Hessian:
 
     @cached_property
     def damped(self) -> np.ndarray:
-        """`own` with more on its diagonal: positive definite, float64."""
-        own = self.own.astype(np.float64)
-        diagonal = np.diagonal(own)
+        """`own` with more on its diagonal: positive definite, float32."""
+        own = self.own.astype(np.float32)
+        diagonal = np.diagonal(own).astype(np.float64)
         floor = 1e-6 * diagonal.mean() + np.finfo(np.float32).tiny
-        own[np.diag_indices(len(own))] += DAMPING * len(own) / self.tokens * diagonal + floor
+        own[np.diag_indices(len(own))] += (DAMPING * len(own) / self.tokens * diagonal + floor).astype(np.float32)
         return own
-
-    @cached_property
-    def _step(self) -> np.ndarray:
-        return np.linalg.solve(self.damped, self.shift.T).T.astype(np.float32)
 
     def matched(self, weights: np.ndarray) -> np.ndarray:
         """The weights W' = W C H^-1, where C is F^T X / tokens: of all weights, those whose product with X is the
         closest to the product of W (rows, columns) with F. They compensate the errors of earlier layers as far as X
         allows."""
-        return weights + weights @ self._step
+        if "_step" in self.__dict__ or 2 * len(weights) >= len(self.own):
+            return weights + weights @ self._step
+        return weights + self._solved(weights @ self.shift)  # less than for all columns
+
+    @cached_property
+    def _step(self) -> np.ndarray:
+        return self._solved(self.shift)
+
+    @cached_property
+    def _factor(self) -> torch.Tensor:
+        return torch.linalg.cholesky(torch.from_numpy(self.damped))
+
+    def _solved(self, rows: np.ndarray) -> np.ndarray:
+        """rows H^-1, float32."""
+        found: np.ndarray = torch.cholesky_solve(torch.from_numpy(rows).T, self._factor).T.contiguous().numpy()
+        return found
 
 
 def compensate(

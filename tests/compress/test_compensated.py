@@ -57,7 +57,8 @@ def hessian_in_the_second_layer(folder: Path, first: StreamedDecoder) -> Hessian
             weight.copy_(torch.from_numpy(first.tensor(f"layers.0.{kind}_proj")))
         model(torch.from_numpy(token_ids(folder)))
     floating, x = seen
-    return Hessian(x.T @ x / len(x), (floating - x).T @ x / len(x), len(x))
+    own, shift = (each.T @ x / len(x) for each in (x, floating - x))
+    return Hessian(own.astype(np.float32), shift.astype(np.float32), len(x))
 
 
 def test_the_second_layer_is_fitted_to_what_the_first_one_makes_as_stored(tiny_llama: Path) -> None:
