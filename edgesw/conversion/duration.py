@@ -16,10 +16,12 @@ from edgesw.text.texts import Text
 
 # Seconds at 100 GFLOP/s in float32, by which all of them are scaled: imports and checks; nanoseconds that fitting a
 # weight takes, that compensating it takes, and that each column adds to that; seconds for a gigabyte written.
-START, FIT, DESCENT, DESCENT_COLUMN, WRITING = 6.0, 110.0, 120.0, 0.12, 2.0
+START, FIT, DESCENT, DESCENT_COLUMN, WRITING = 6.0, 30.0, 60.0, 0.07, 2.0
 REFERENCE = 100e9
 # Forward passes that finding super weights takes where there are candidates, each over so many tokens of text.
-DETECTION_PASSES, DETECTION_TOKENS = 14, 2048
+DETECTION_PASSES, DETECTION_TOKENS = 24, 2048
+# What a pass takes more than its products, where statistics of its inputs are taken, and where errors are compensated.
+STATISTICS, STREAMS = 1.6, 1.5
 # Attention computes at this share of the rate of products in float32; its scores are half of a square.
 ATTENTION = 0.45
 # A token's, in English and in the text that ships.
@@ -43,7 +45,7 @@ def processor_seconds(plans: Plans, text: Text | None) -> float:
     if text is not None:
         tokens = CALIBRATION_WINDOWS * CALIBRATION_TOKENS
         passes = 6 if plans.mixed else 1  # back and forth for gradients, and the draws of the head
-        seconds += passes * tokens * 2 * weights / slow
+        seconds += STATISTICS * passes * tokens * 2 * weights / slow
     fits = 1 if not plans.mixed else 5
     seconds += len(distinct) * scale * fits * FIT * 1e-9 * every
     if text is not None and plans.compensated:
@@ -53,6 +55,6 @@ def processor_seconds(plans: Plans, text: Text | None) -> float:
         moments = 3.2 * spec.layers * sum(width**2 for width in inputs)  # half of X^T X, and (F - X)^T X
         attention = 2 * spec.layers * spec.heads * spec.head_dim * CALIBRATION_TOKENS
         descent = sum(prod(shape) * (DESCENT + DESCENT_COLUMN * shape[1]) for shape in shapes)
-        each = tokens * ((4 * weights + moments) / fast + 2 * attention / (ATTENTION * slow))
+        each = tokens * (STREAMS * (4 * weights + moments) / fast + 2 * attention / (ATTENTION * slow))
         seconds += len(distinct) * (each + scale * 1e-9 * spec.layers * descent)
     return seconds
