@@ -12,12 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.output_error import OutputError
 
-ROUNDS = 2
+if TYPE_CHECKING:
+    import torch
+
 # Added to each column's mean square, as a share of it, for a text with as many tokens as columns; less for more tokens.
 # It shrinks the correlations that a text shows by chance (docs/compression.md).
 DAMPING = 8.0
@@ -53,17 +57,16 @@ class Hessian:
 
 
 def compensate(
-    weights: np.ndarray, hessian: np.ndarray, start: CompressedMatrix, exact: np.ndarray | None = None
+    weights: np.ndarray,
+    hessian: np.ndarray,
+    start: CompressedMatrix,
+    exact: np.ndarray | None = None,
+    products: torch.dtype | None = None,
 ) -> CompressedMatrix:
     """Improves `start`, a fit of float32 (rows, columns), for an input with this `hessian` (columns, columns).
 
     The Hessian is symmetric and positive definite. Where `exact` (rows, columns) is True the correction makes the
     product exact whatever the code is: there is no error to compensate, and the code stays.
     """
-    hessian = np.ascontiguousarray(hessian / np.diagonal(hessian).mean(), np.float32)  # so that no product overflows
-    exact = np.zeros(weights.shape, bool) if exact is None else exact
-    error = OutputError(np.where(exact, np.float32(0), weights) @ hessian, hessian, exact)
-    dense = start.dense
-    for _ in range(ROUNDS):
-        dense = dense.refined(error)
-    return replace(start, dense=dense)
+    hessian = hessian / np.diagonal(hessian).mean()  # so that no product overflows
+    return replace(start, dense=start.dense.refined(OutputError.of(weights, hessian, exact, products)))

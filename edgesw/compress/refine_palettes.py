@@ -1,13 +1,17 @@
-"""One round of error compensation of palettes: entries by least squares, then codes by coordinate descent."""
+"""Error compensation of palettes, whose entries are single values or vectors."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from edgesw.compress.float16 import to_float16
-from edgesw.compress.output_error import PASSES, ROWS, OutputError, solved
+from edgesw.compress.compensation import reduce_error
+from edgesw.compress.output_error import OutputError, solved
 from edgesw.compress.palette import decode_palettes
 from edgesw.compress.threads import threaded
+
+PIECE = 32
 
 
 def refine_palettes(
@@ -17,24 +21,8 @@ def refine_palettes(
 
     `codes` of places that are exact stay. `group` are the rows that share a palette, 0 for all.
     """
-    from edgesw.compress.descent import descend_palette  # takes long to load
-
-    rows = len(codes)
-    group = group or rows
-    fit = _entries(error, codes, palettes[..., None], group)[:, 0]
-    order = np.argsort(fit, axis=1, kind="stable")  # nearly always the present order
-    palettes = to_float16(np.take_along_axis(fit, order, 1))
-    codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], codes]
-    gradients = error.gradients(decode_palettes(codes, palettes, group))
-
-    def descend(first: int) -> None:
-        own = slice(first, first + each)
-        palette = palettes[first // group].astype(np.float32)
-        descend_palette(gradients[own], error.hessian, error.exact[own], palette, codes[own], PASSES)
-
-    each = group if group < rows else ROWS
-    threaded(descend, range(0, rows, each))
-    return codes, palettes
+    values, codes = refine_vectors(error, codes, palettes[..., None], group)[::-1]
+    return codes, values[..., 0]
 
 
 def refine_vectors(
@@ -42,48 +30,80 @@ def refine_vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `refine_palettes`, for codes (rows / vector, columns) and palettes (groups, entries, vector), whose entries
     have no order."""
-    from edgesw.compress.descent import descend_vectors  # takes long to load
-
-    rows, vector = len(error.products), palettes.shape[2]
-    group = group or rows
-    fit = to_float16(_entries(error, codes, palettes, group))
-    codes, palettes = codes.copy(), fit.transpose(0, 2, 1)
-    gradients = error.gradients(decode_palettes(codes, palettes, group))
-
-    def descend(first: int) -> None:
-        own = slice(first, min(first + each, (first // group + 1) * group))
-        own_codes = codes[own.start // vector : own.stop // vector]
-        palette = fit[first // group].astype(np.float32)
-        descend_vectors(gradients[own], error.hessian, error.exact[own], palette, own_codes, PASSES)
-
-    each = min(group, ROWS)
-    threaded(descend, [first for start in range(0, rows, group) for first in range(start, start + group, each)])
-    return codes, palettes
+    coded = _Palettes(codes.copy(), np.ascontiguousarray(palettes, np.float32), group or len(error.weights))
+    reduce_error(error, coded)
+    return coded.codes, coded.values.astype(np.float16)
 
 
-def _entries(error: OutputError, codes: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
-    """The best palettes for these codes, float64 (groups, vector, entries); `palettes` are (groups, entries, vector).
-    The rows of a vector do not depend on each other, so each has a system of its own."""
-    from edgesw.compress.descent import palette_system  # takes long to load
+@dataclass
+class _Palettes:
+    """A `Coded`, whose values are the palettes, float32 (groups, entries, vector)."""
 
-    rows = len(error.products)
-    groups, entries, vector = palettes.shape
+    codes: np.ndarray
+    values: np.ndarray
+    group: int
 
-    def fitted(place: tuple[int, int]) -> np.ndarray:
-        index, k = place
-        last = min((index + 1) * group, rows)
-        parts = [slice(first, min(first + ROWS, last)) for first in range(index * group, last, ROWS)]
-        systems = [
-            palette_system(
-                np.ascontiguousarray(error.products[p][k::vector]),
-                error.hessian,
-                np.ascontiguousarray(error.exact[p][k::vector]),
-                codes[p.start // vector : p.stop // vector],
-                entries,
-            )
-            for p in parts
-        ]
-        return solved(sum(a for a, _ in systems), sum(b for _, b in systems), palettes[index, :, k].astype(np.float64))
+    @property
+    def vector(self) -> int:
+        return self.values.shape[2]
 
-    places = [(index, k) for index in range(groups) for k in range(vector)]
-    return np.array(threaded(fitted, places)).reshape(groups, vector, entries)
+    @property
+    def owners(self) -> np.ndarray:
+        return np.arange(len(self.codes) * self.vector) // self.group
+
+    def _of_codes(self, rows: slice) -> tuple[slice, np.ndarray]:
+        """The rows of the codes of these rows, and which palettes they index."""
+        return slice(rows.start // self.vector, rows.stop // self.vector), self.owners[rows][:: self.vector]
+
+    def decode(self, rows: slice) -> np.ndarray:
+        own, owners = self._of_codes(rows)
+        wide = self.values[owners[:, None], self.codes[own]]  # (rows / vector, columns, vector)
+        return wide[..., 0] if self.vector == 1 else wide.transpose(0, 2, 1).reshape(rows.stop - rows.start, -1)
+
+    def descend(
+        self, error: OutputError, rows: slice, columns: slice, gradients: np.ndarray, hessian: np.ndarray, steps: np.ndarray
+    ) -> None:
+        from edgesw.compress.compensation import SWEEPS
+        from edgesw.compress.descent import descend_palettes  # takes long to load
+        from edgesw.compress.vector_codes import descend_vectors
+
+        own, owners = self._of_codes(rows)
+        exact = np.ascontiguousarray(error.exact[rows, columns])
+        codes = np.ascontiguousarray(self.codes[own, columns])
+        if self.vector == 1:
+            descend_palettes(gradients, hessian, exact, codes, self.values[..., 0].copy(), owners, SWEEPS, steps)
+        else:
+            palettes = np.ascontiguousarray(self.values.transpose(0, 2, 1))
+            descend_vectors(gradients, hessian, exact, codes, palettes, owners, SWEEPS, steps)
+        self.codes[own, columns] = codes
+
+    def fitted(self, error: OutputError, gradients: list[np.ndarray]) -> np.ndarray:
+        from edgesw.compress.fits import add_palette_fits  # takes long to load
+
+        hessian = error.hessian.numpy()
+        groups, entries, vector = self.values.shape
+
+        def fits(tile: tuple[slice, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray]:
+            rows, gradient = tile
+            own, owners = self._of_codes(rows)
+            first, count = owners[0], owners[-1] - owners[0] + 1
+            a, b = np.zeros((count, vector, entries, entries)), np.zeros((count, vector, entries))
+            for at, columns in enumerate(error.blocks):
+                codes = np.ascontiguousarray(self.codes[own, columns])
+                exact = np.ascontiguousarray(error.exact[rows, columns])
+                add_palette_fits(gradient[at], hessian[at, columns], exact, codes, owners - first, PIECE, a, b)
+            return first, a, b
+
+        a, b = np.zeros((groups, vector, entries, entries)), np.zeros((groups, vector, entries))
+        for first, own_a, own_b in threaded(fits, list(zip(error.tiles, gradients, strict=True))):
+            a[first : first + len(own_a)] += own_a
+            b[first : first + len(own_b)] += own_b
+        return self.values + solved(a, b).transpose(0, 2, 1)
+
+    def set_values(self, values: np.ndarray) -> None:
+        """Entries that are single values are brought into ascending order, with the codes."""
+        if self.vector == 1:
+            order = np.argsort(values[..., 0], axis=1, kind="stable")  # nearly always the present order
+            values = np.take_along_axis(values, order[..., None], 1)
+            self.codes = np.argsort(order, axis=1).astype(np.uint8)[self.owners[:, None], self.codes]
+        self.values = values
