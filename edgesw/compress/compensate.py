@@ -68,5 +68,4 @@ def compensate(
     The Hessian is symmetric and positive definite. Where `exact` (rows, columns) is True the correction makes the
     product exact whatever the code is: there is no error to compensate, and the code stays.
     """
-    hessian = hessian / np.diagonal(hessian).mean()  # so that no product overflows
     return replace(start, dense=start.dense.refined(OutputError.of(weights, hessian, exact, products)))

@@ -12,10 +12,10 @@ from edgesw.compress.output_error import OutputError, one_thread_each
 from edgesw.compress.threads import threaded
 
 ROUNDS = 1
-# Passes over the codes of a tile in one descent, at most, and over those of a block in each.
-PASSES, SWEEPS = 4, 3
+# Passes over the codes of a tile, at most: in each descent before the last, and in the last.
+PASSES, LAST_PASSES = 3, 8
 # A pass that changes no larger share of the codes is the last.
-FEW = 0.002
+FEW = 0.0005
 # A step of palettes or scales is as long as it should be if the best length is not below this.
 SHORTEST = 0.5
 
@@ -47,17 +47,17 @@ def reduce_error(error: OutputError, coded: Coded) -> None:
     """Improves codes and values in place."""
     with one_thread_each():
         gradients = error.gradients(coded.decode)
-        _descend(error, coded, gradients)
         for _ in range(ROUNDS):
+            _descend(error, coded, gradients, PASSES)
             _refit(error, coded, gradients)
-            _descend(error, coded, gradients)
+        _descend(error, coded, gradients, LAST_PASSES)
 
 
-def _descend(error: OutputError, coded: Coded, gradients: list[np.ndarray]) -> None:
-    threaded(lambda tile: _descend_tile(error, coded, *tile), list(zip(error.tiles, gradients, strict=True)))
+def _descend(error: OutputError, coded: Coded, gradients: list[np.ndarray], passes: int) -> None:
+    threaded(lambda tile: _descend_tile(error, coded, *tile, passes), list(zip(error.tiles, gradients, strict=True)))
 
 
-def _descend_tile(error: OutputError, coded: Coded, rows: slice, gradients: np.ndarray) -> None:
+def _descend_tile(error: OutputError, coded: Coded, rows: slice, gradients: np.ndarray, passes: int) -> None:
     """Coordinate descent on a tile, pass by pass and block by block. A block's gradients are brought up to date when it
     is its turn: with the changes of this pass in the blocks before it, and of the last pass in those after it."""
     from edgesw.compress.descent import catch_up, record_changes  # takes long to load
@@ -68,7 +68,7 @@ def _descend_tile(error: OutputError, coded: Coded, rows: slice, gradients: np.n
     changes = np.empty(places.shape, np.float32)
     ends = np.zeros((2, blocks + 1, count), np.int32)  # of each row's list of changes, before each block
     steps = np.empty(gradients.shape[1:], np.float32)
-    for index in range(PASSES):
+    for index in range(passes):
         now, last = index % 2, 1 - index % 2
         for at, columns in enumerate(error.blocks):
             own = gradients[at], hessian[at]
@@ -76,8 +76,7 @@ def _descend_tile(error: OutputError, coded: Coded, rows: slice, gradients: np.n
             catch_up(*own, places[now], changes[now], ends[now, 0], ends[now, at])
             coded.descend(error, rows, columns, gradients[at], hessian[at, columns], steps)
             ends[now, at + 1] = ends[now, at]
-            width = columns.stop - columns.start
-            record_changes(steps, columns.start, width, places[now], changes[now], ends[now, at + 1])
+            record_changes(steps, columns.start, places[now], changes[now], ends[now, at + 1])
         if ends[now, blocks].sum() <= FEW * size:
             break
     for at in range(blocks):

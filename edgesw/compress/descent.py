@@ -3,12 +3,11 @@
 It reduces the error of a matrix's product, tr((W - Q) H (W - Q)^T) with H the second moments of its input: each row by
 itself, one code at a time, each set to the best one given all others. For all kernels, of a block of n columns:
 
-gradients    (W - Q) H, float32 (rows, n or more), updated
-hessian      H, float32 (n, n or more), with a positive diagonal
+gradients    (W - Q) H, float32 (rows, WIDTH), updated; of the last block only n columns count
+hessian      H, float32 (n, WIDTH), with a positive diagonal
 exact        bool (rows, n), True where the product is exact whatever the code
 codes        uint8 (rows, n), improved in place
-sweeps       how often to go over a row at most: until no code changes
-steps        float32 as gradients, filled in: the sum of a value's changes
+steps        float32 (rows, WIDTH), filled in: the sum of a value's changes
 
 Loops are written out even where numpy has a function: numba compiles loops in a fraction of the time.
 """
@@ -18,22 +17,29 @@ from __future__ import annotations
 import numpy as np
 
 from edgesw.compress.compiled import kernel, subroutine
+from edgesw.compress.output_error import WIDTH
+
+# How often a row of a block is gone over, at most: until no code changes.
+SWEEPS = 3
+# Rows of H that `catch_up` uses for all rows of gradients before the next: they fit into a core's own cache.
+NEAR = 1024
 
 
 @subroutine
 def _add(to: np.ndarray, values: np.ndarray, factor: float) -> None:
-    """to += factor * values, over whole arrays: numba vectorizes such a loop, but not one that starts at an index."""
-    for j in range(to.shape[0]):
+    """to += factor * values, of WIDTH each."""
+    for j in range(WIDTH):
         to[j] += factor * values[j]
 
 
 @subroutine
-def _nearest(value: float, palette: np.ndarray) -> int:
-    """The index of the nearest entry of an ascending palette."""
-    low, high = 0, palette.shape[0] - 1
+def _nearest(value: float, middles: np.ndarray) -> int:
+    """The index of the nearest entry of an ascending palette with these `middles`: between its entries, and at the ends
+    infinite."""
+    low, high = 0, middles.shape[0] - 2
     while low < high:
         middle = (low + high) // 2
-        if value > (palette[middle] + palette[middle + 1]) * np.float32(0.5):
+        if value > middles[middle + 1]:
             low = middle + 1
         else:
             high = middle
@@ -48,23 +54,34 @@ def descend_palettes(
     codes: np.ndarray,
     palettes: np.ndarray,
     owners: np.ndarray,
-    sweeps: int,
     steps: np.ndarray,
 ) -> None:
     """For values palettes[owners[row], code]: float32 (palettes, entries), ascending, and integers (rows,)."""
     rows, columns = codes.shape
+    entries = palettes.shape[1]
+    middles = np.empty(entries + 1, np.float32)
+    inverse = np.empty(WIDTH, np.float32)
+    for i in range(columns):
+        inverse[i] = np.float32(1) / hessian[i, i]
     steps[:] = np.float32(0)
     for row in range(rows):
         palette, gradient = palettes[owners[row]], gradients[row]
-        for _ in range(sweeps):
+        middles[0], middles[entries] = -np.inf, np.inf
+        for k in range(1, entries):
+            middles[k] = (palette[k - 1] + palette[k]) * np.float32(0.5)
+        for _ in range(SWEEPS):
             still = True
             for i in range(columns):
-                value = palette[codes[row, i]]
-                code = _nearest(value + gradient[i] / hessian[i, i], palette)
-                if code != codes[row, i] and not exact[row, i]:
-                    codes[row, i] = code
-                    steps[row, i] += palette[code] - value
-                    _add(gradient, hessian[i], value - palette[code])
+                code = codes[row, i]
+                target = palette[code] + gradient[i] * inverse[i]
+                if middles[code] < target <= middles[code + 1] or exact[row, i]:
+                    continue
+                other = _nearest(target, middles)
+                step = palette[other] - palette[code]
+                if step != 0:
+                    codes[row, i] = other
+                    steps[row, i] += step
+                    _add(gradient, hessian[i], -step)
                     still = False
             if still:
                 break
@@ -78,7 +95,6 @@ def descend_blocks(
     codes: np.ndarray,
     scales: np.ndarray,
     top: int,
-    sweeps: int,
     steps: np.ndarray,
 ) -> None:
     """For values (code - zero point) * scale, with codes from 0 to `top`: scales float32 (rows, n), none of them 0. The
@@ -87,7 +103,7 @@ def descend_blocks(
     steps[:] = np.float32(0)
     for row in range(rows):
         gradient = gradients[row]
-        for _ in range(sweeps):
+        for _ in range(SWEEPS):
             still = True
             for i in range(columns):
                 code = np.float32(codes[row, i])
@@ -105,22 +121,25 @@ def descend_blocks(
 
 @kernel
 def record_changes(
-    changes: np.ndarray, first: int, width: int, places: np.ndarray, steps: np.ndarray, counts: np.ndarray
-) -> int:
-    """Appends the changes of a block, float32 (rows, `width` or more), that are not 0 to each row's list: their columns,
+    changes: np.ndarray, first: int, places: np.ndarray, steps: np.ndarray, counts: np.ndarray
+) -> None:
+    """Appends the changes of a block, float32 (rows, WIDTH), that are not 0 to each row's list: their columns,
     int32 (rows, columns), where the block begins at `first`, and the changes, float32 (rows, columns). counts (rows,)
-    are the lengths of the lists. Returns how many are new."""
-    total = 0
+    are the lengths of the lists."""
+    bits = changes.view(np.int32)  # of a few together: most have none, and whole numbers are vectorized
     for row in range(changes.shape[0]):
         count = counts[row]
-        for i in range(width):
-            if changes[row, i] != 0:
+        for start in range(0, WIDTH, 16):
+            some = np.int32(0)
+            for i in range(start, start + 16):
+                some |= bits[row, i]
+            for i in range(start, start + 16 if some else start):
+                if changes[row, i] == 0:
+                    continue
                 places[row, count] = first + i
                 steps[row, count] = changes[row, i]
                 count += 1
-        total += count - counts[row]
         counts[row] = count
-    return total
 
 
 @kernel
@@ -132,9 +151,14 @@ def catch_up(
     begins: np.ndarray,
     ends: np.ndarray,
 ) -> None:
-    """Brings the gradients of a block of columns, float32 (rows, width), up to date with changes anywhere: those from
-    begins (rows,) up to ends (rows,) in each row's list, as `record_changes` makes them. hessian are all rows of H in
-    these columns, float32 (columns, width)."""
-    for row in range(gradients.shape[0]):
-        for at in range(begins[row], ends[row]):
-            _add(gradients[row], hessian[places[row, at]], -steps[row, at])
+    """Brings the gradients of a block of columns up to date with changes anywhere: those from begins (rows,) up to ends
+    (rows,) in each row's list, as `record_changes` makes them. hessian are all rows of H in these columns, float32
+    (columns, WIDTH)."""
+    at = begins.copy()
+    for near in range(0, hessian.shape[0], NEAR):
+        for row in range(gradients.shape[0]):
+            next, end, gradient = at[row], ends[row], gradients[row]
+            while next < end and places[row, next] < near + NEAR:
+                _add(gradient, hessian[places[row, next]], -steps[row, next])
+                next += 1
+            at[row] = next

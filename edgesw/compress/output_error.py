@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WIDTH = 128
 # Rows that one thread works on at a time (a whole number of vectors): fixed, so that nothing depends on how many threads
 # share the rows.
-TILE = 256
+TILE = 512
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class OutputError:
 
         columns = len(hessian)
         # Memory of torch's own, as it aligns it: the last bits of a product depend on that.
+        factor = 1 / np.diagonal(hessian).mean()  # so that no product overflows
         padded = torch.zeros((-(-columns // WIDTH), columns, WIDTH))
         for block, part in enumerate(padded):
             own = hessian[:, block * WIDTH : (block + 1) * WIDTH]
-            part[:, : own.shape[1]] = torch.from_numpy(np.ascontiguousarray(own, np.float32))
+            np.multiply(own, factor, out=part[:, : own.shape[1]].numpy(), casting="same_kind")
         exact = np.zeros(weights.shape, bool) if exact is None else exact
         kept = np.where(exact, np.float32(0), weights)
         return cls(kept, padded, padded.to(products or torch.float32), exact)

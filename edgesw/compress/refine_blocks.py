@@ -48,13 +48,12 @@ class _Blocks:
     def descend(
         self, error: OutputError, rows: slice, columns: slice, gradients: np.ndarray, hessian: np.ndarray, steps: np.ndarray
     ) -> None:
-        from edgesw.compress.compensation import SWEEPS
         from edgesw.compress.descent import descend_blocks  # takes long to load
 
         exact = np.ascontiguousarray(error.exact[rows, columns])
         codes = np.ascontiguousarray(self.codes[rows, columns])
         scales = np.take(self.values[rows], np.arange(columns.start, columns.stop) // self.block, axis=1)
-        descend_blocks(gradients, hessian, exact, codes, scales, self.top, SWEEPS, steps)
+        descend_blocks(gradients, hessian, exact, codes, scales, self.top, steps)
         self.codes[rows, columns] = codes
 
     def fitted(self, error: OutputError, gradients: list[np.ndarray]) -> np.ndarray:

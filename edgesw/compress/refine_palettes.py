@@ -63,7 +63,6 @@ class _Palettes:
     def descend(
         self, error: OutputError, rows: slice, columns: slice, gradients: np.ndarray, hessian: np.ndarray, steps: np.ndarray
     ) -> None:
-        from edgesw.compress.compensation import SWEEPS
         from edgesw.compress.descent import descend_palettes  # takes long to load
         from edgesw.compress.vector_codes import descend_vectors
 
@@ -71,10 +70,10 @@ class _Palettes:
         exact = np.ascontiguousarray(error.exact[rows, columns])
         codes = np.ascontiguousarray(self.codes[own, columns])
         if self.vector == 1:
-            descend_palettes(gradients, hessian, exact, codes, self.values[..., 0].copy(), owners, SWEEPS, steps)
+            descend_palettes(gradients, hessian, exact, codes, self.values[..., 0].copy(), owners, steps)
         else:
             palettes = np.ascontiguousarray(self.values.transpose(0, 2, 1))
-            descend_vectors(gradients, hessian, exact, codes, palettes, owners, SWEEPS, steps)
+            descend_vectors(gradients, hessian, exact, codes, palettes, owners, steps)
         self.codes[own, columns] = codes
 
     def fitted(self, error: OutputError, gradients: list[np.ndarray]) -> np.ndarray:

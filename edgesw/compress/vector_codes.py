@@ -9,6 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from edgesw.compress.compiled import kernel, subroutine
+from edgesw.compress.output_error import WIDTH
+
+# How often a row of a block is gone over in a descent, at most: until no code changes.
+SWEEPS = 2
 
 
 @subroutine
@@ -66,10 +70,17 @@ def vector_totals(
 
 
 @subroutine
-def _add(to: np.ndarray, values: np.ndarray, factor: float) -> None:
-    """to += factor * values, over whole arrays: numba vectorizes such a loop, but not one that starts at an index."""
-    for j in range(to.shape[0]):
-        to[j] += factor * values[j]
+def _clearances(palette: np.ndarray, clear: np.ndarray) -> None:
+    """How far from an entry, squared, it is the nearest for certain: half the distance to the nearest other entry."""
+    vector, entries = palette.shape
+    for a in range(entries):
+        clear[a] = np.inf
+    for a in range(entries):
+        for b in range(a):
+            distance = np.float32(0)
+            for k in range(vector):
+                distance += (palette[k, a] - palette[k, b]) * (palette[k, a] - palette[k, b])
+            clear[a], clear[b] = min(clear[a], distance / 4), min(clear[b], distance / 4)
 
 
 @kernel
@@ -80,34 +91,41 @@ def descend_vectors(
     codes: np.ndarray,
     palettes: np.ndarray,
     owners: np.ndarray,
-    sweeps: int,
     steps: np.ndarray,
 ) -> None:
     """As `descend_palettes` in edgesw/compress/descent.py, for codes (rows / vector, n) of the entries of palettes,
-    float32 (palettes, vector, entries); owners are (rows / vector,)."""
+    float32 (palettes, vector, entries); owners are (rows / vector,), ascending."""
     vector, entries = palettes.shape[1:]
     target, counts = np.empty(vector, np.float32), np.empty(vector, np.float32)
-    distances = np.empty(entries, np.float32)
+    distances, clear = np.empty(entries, np.float32), np.empty(entries, np.float32)
     steps[:] = np.float32(0)
     for row in range(codes.shape[0]):
         palette = palettes[owners[row]]
-        for _ in range(sweeps):
+        if row == 0 or owners[row] != owners[row - 1]:
+            _clearances(palette, clear)
+        for _ in range(SWEEPS):
             still = True
             for i in range(codes.shape[1]):
-                code = codes[row, i]
+                code, moved, free = codes[row, i], np.float32(0), 0
                 for k in range(vector):
                     at = row * vector + k
-                    target[k] = palette[k, code] + gradients[at, i] / hessian[i, i]
+                    away = gradients[at, i] / hessian[i, i]
+                    target[k] = palette[k, code] + away
                     counts[k] = np.float32(0) if exact[at, i] else np.float32(1)
+                    moved += away * away
+                    free += 0 if exact[at, i] else 1
+                if free == 0 or (free == vector and moved < clear[code]):
+                    continue
                 other = _nearest_vector(target, counts, palette, distances)
-                if other == code or not counts.any():
+                if other == code:
                     continue
                 codes[row, i] = other
                 still = False
                 for k in range(vector):
                     if counts[k]:
-                        step = palette[k, other] - palette[k, code]
-                        steps[row * vector + k, i] += step
-                        _add(gradients[row * vector + k], hessian[i], -step)
+                        at, step = row * vector + k, palette[k, other] - palette[k, code]
+                        steps[at, i] += step
+                        for j in range(WIDTH):
+                            gradients[at, j] -= step * hessian[i, j]
             if still:
                 break
