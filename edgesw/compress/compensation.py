@@ -1,9 +1,15 @@
-"""The steps of error compensation, the same for all schemes: codes by coordinate descent, then palettes or scales by
-least squares for these codes, then codes again."""
+"""The steps of error compensation, which are the same for all schemes: codes by coordinate descent, palettes or scales by
+least squares for these codes.
+
+They run twice. First as if H had nothing but its diagonal blocks: all is in a core's own cache, and most is gained. Then
+with all of H. A product with it costs more than everything else, so there are as few as possible: one for the gradients,
+and one for each time that palettes or scales are fitted again.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -11,98 +17,141 @@ from edgesw.compress.float16 import to_float16
 from edgesw.compress.output_error import OutputError, one_thread_each
 from edgesw.compress.threads import threaded
 
-ROUNDS = 1
-# Passes over the codes of a tile, at most: in each descent before the last, and in the last.
-PASSES, LAST_PASSES = 3, 8
+# Passes over the codes at most: with the diagonal blocks of H; with all of it before the last fit, and after it.
+NEAR_PASSES, PASSES, LAST_PASSES = 1, 3, 8
 # A pass that changes no larger share of the codes is the last.
 FEW = 0.0005
-# A step of palettes or scales is as long as it should be if the best length is not below this.
+# Fitted values are taken as they are, unless a step less than this long in their direction would be the best.
 SHORTEST = 0.5
 
 
 class Coded(Protocol):
     """A matrix as codes, and the palettes or scales that decode them."""
 
+    rounds: ClassVar[int]
+    """How often its values are fitted with all of H: as often as it gains much."""
     values: np.ndarray
-    """The palettes or scales: float32 (owners, ...), all of them float16 numbers."""
-    owners: np.ndarray
-    """Which of `values` decode a row: (rows,)."""
+    """The palettes or scales, float32 (owners, ...), all of them float16 numbers."""
 
-    def decode(self, rows: slice) -> np.ndarray:
-        """Rows of the matrix, float32."""
+    @property
+    def owners(self) -> np.ndarray:
+        """Which of the values decode a row, integers (rows,)."""
+
+    def decode(self, rows: slice, values: np.ndarray) -> np.ndarray:
+        """Rows of the matrix with these values, float32: a linear function of the values."""
 
     def descend(
-        self, error: OutputError, rows: slice, columns: slice, gradients: np.ndarray, hessian: np.ndarray, steps: np.ndarray
+        self,
+        error: OutputError,
+        rows: slice,
+        columns: slice,
+        gradients: np.ndarray,
+        hessian: np.ndarray,
+        steps: np.ndarray,
     ) -> None:
         """Improves codes of these rows in a block of columns, as the kernels of edgesw/compress/descent.py do."""
 
     def fitted(self, error: OutputError, gradients: list[np.ndarray]) -> np.ndarray:
-        """Better `values` for the same codes, float64."""
+        """Better values for the same codes, float32, all of them float16 numbers."""
 
-    def set_values(self, values: np.ndarray) -> None:
-        """Replaces the values."""
+    def adopt(self, values: np.ndarray) -> None:
+        """Takes these values; every row still decodes to what its codes said."""
 
 
 def reduce_error(error: OutputError, coded: Coded) -> None:
     """Improves codes and values in place."""
     with one_thread_each():
-        gradients = error.gradients(coded.decode)
-        for _ in range(ROUNDS):
-            _descend(error, coded, gradients, PASSES)
-            _refit(error, coded, gradients)
-        _descend(error, coded, gradients, LAST_PASSES)
+        near = _Steps(error, coded, near=True)
+        near.descend(NEAR_PASSES)
+        near.fit()
+        near.descend(NEAR_PASSES)
+        whole = _Steps(error, coded, near=False)
+        for _ in range(coded.rounds):
+            whole.descend(PASSES)
+            whole.fit()
+        whole.descend(LAST_PASSES)
 
 
-def _descend(error: OutputError, coded: Coded, gradients: list[np.ndarray], passes: int) -> None:
-    threaded(lambda tile: _descend_tile(error, coded, *tile, passes), list(zip(error.tiles, gradients, strict=True)))
+@dataclass
+class _Steps:
+    """The steps, with all of H or as if it had only its diagonal blocks (`near`)."""
 
+    error: OutputError
+    coded: Coded
+    near: bool
+    gradients: list[np.ndarray] = field(init=False)
+    """By tiles, always up to date between two steps."""
 
-def _descend_tile(error: OutputError, coded: Coded, rows: slice, gradients: np.ndarray, passes: int) -> None:
-    """Coordinate descent on a tile, pass by pass and block by block. A block's gradients are brought up to date when it
-    is its turn: with the changes of this pass in the blocks before it, and of the last pass in those after it."""
-    from edgesw.compress.descent import catch_up, record_changes  # takes long to load
+    def __post_init__(self) -> None:
+        coded, error = self.coded, self.error
+        self.gradients = threaded(
+            lambda rows: error.product(error.weights[rows] - coded.decode(rows, coded.values), rows, self.near),
+            error.tiles,
+        )
 
-    hessian, (blocks, count, _) = error.hessian.numpy(), gradients.shape
-    size = count * error.weights.shape[1]
-    places = np.empty((2, count, error.weights.shape[1]), np.int32)
-    changes = np.empty(places.shape, np.float32)
-    ends = np.zeros((2, blocks + 1, count), np.int32)  # of each row's list of changes, before each block
-    steps = np.empty(gradients.shape[1:], np.float32)
-    for index in range(passes):
-        now, last = index % 2, 1 - index % 2
-        for at, columns in enumerate(error.blocks):
-            own = gradients[at], hessian[at]
-            catch_up(*own, places[last], changes[last], ends[last, at + 1], ends[last, blocks])
-            catch_up(*own, places[now], changes[now], ends[now, 0], ends[now, at])
-            coded.descend(error, rows, columns, gradients[at], hessian[at, columns], steps)
-            ends[now, at + 1] = ends[now, at]
-            record_changes(steps, columns.start, places[now], changes[now], ends[now, at + 1])
-        if ends[now, blocks].sum() <= FEW * size:
-            break
-    for at in range(blocks):
-        catch_up(gradients[at], hessian[at], places[now], changes[now], ends[now, at + 1], ends[now, blocks])
+    def descend(self, passes: int) -> None:
+        """Improves the codes."""
+        tiles = list(zip(self.error.tiles, self.gradients, strict=True))
+        threaded(lambda tile: self._descend_tile(*tile, passes), tiles)
 
+    def _descend_tile(self, rows: slice, gradients: np.ndarray, passes: int) -> None:
+        """Pass by pass and block by block of columns. A block's gradients are brought up to date when it is its turn:
+        with the changes of this pass in the blocks before it, and of the last pass in those after it."""
+        from edgesw.compress.descent import catch_up, record_changes  # takes long to load
 
-def _refit(error: OutputError, coded: Coded, gradients: list[np.ndarray]) -> None:
-    """Moves the values to the fitted ones, or where that is too far in a direction in which H is large, part of the way."""
-    before, tiles = coded.values, error.tiles
-    after = to_float16(coded.fitted(error, gradients)).astype(np.float32)
-    old = [coded.decode(rows) for rows in tiles]
-    coded.set_values(after)
-    steps = [coded.decode(rows) - dense for rows, dense in zip(tiles, old, strict=True)]
-    changes = threaded(lambda tile: error.product(*tile), list(zip(steps, tiles, strict=True)))
-    gain, curve = np.zeros(len(before)), np.zeros(len(before))
-    for rows, step, change, gradient in zip(tiles, steps, changes, gradients, strict=True):
-        step = np.where(error.exact[rows], np.float32(0), step)
-        for at, columns in enumerate(error.blocks):
-            part, width = step[:, columns], columns.stop - columns.start
-            for total, factor in ((gain, gradient), (curve, change)):
-                np.add.at(total, coded.owners[rows], np.einsum("rc,rc->r", part, factor[at, :, :width], dtype=np.float64))
-    length = np.divide(gain, curve, out=np.ones(len(gain)), where=curve > 0)
-    length = np.where(length >= SHORTEST, 1, np.maximum(length, 0))
-    each = length.reshape(-1, *[1] * (before.ndim - 1))
-    if (length < 1).any():
-        part = to_float16(before + each * (after - before)).astype(np.float32)
-        coded.set_values(np.where(each == 1, after, part))
-    for rows, change, gradient in zip(tiles, changes, gradients, strict=True):
-        gradient -= change * length[coded.owners[rows]].astype(np.float32)[:, None]
+        blocks, size = self.error.blocks, (rows.stop - rows.start) * self.error.weights.shape[1]
+        # The changes of this pass and of the last. Of the memory only what they need is ever touched.
+        places, changes = np.empty((2, size + 1), np.int32), np.empty((2, size + 1), np.float32)
+        ends = np.zeros((2, len(blocks), rows.stop - rows.start + 1), np.int64)
+        steps = np.empty(gradients.shape[1:], np.float32)
+
+        def catch_up_with(which: int, of: slice, at: int) -> None:
+            if not self.near:
+                hessian = self.error.hessian[at].numpy()
+                catch_up(gradients[at], hessian, places[which], changes[which], ends[which, of])
+
+        for number in range(passes):
+            now, last, made = number % 2, 1 - number % 2, 0
+            for at, columns in enumerate(blocks):
+                catch_up_with(last, slice(at + 1, None), at)
+                catch_up_with(now, slice(at), at)
+                hessian = self.error.hessian[at, columns].numpy()
+                self.coded.descend(self.error, rows, columns, gradients[at], hessian, steps)
+                ends[now, at, 0] = made
+                record_changes(steps, columns.start, places[now], changes[now], ends[now, at])
+                made = ends[now, at, -1]
+            if made <= FEW * size:
+                break
+        for at in range(len(blocks)):
+            catch_up_with(now, slice(at + 1, None), at)
+
+    def fit(self) -> None:
+        """Moves the values to the fitted ones; where H has so much in their direction that this is much too far, only as
+        far as is best."""
+        before, owners = self.coded.values, self.coded.owners
+        move = self.coded.fitted(self.error, self.gradients) - before
+        found = threaded(lambda tile: self._moved(move, *tile), list(zip(self.error.tiles, self.gradients, strict=True)))
+        gain, curve = np.zeros(len(before)), np.zeros(len(before))
+        for rows, (_, gains, curves) in zip(self.error.tiles, found, strict=True):
+            np.add.at(gain, owners[rows], gains)
+            np.add.at(curve, owners[rows], curves)
+        length = np.divide(gain, curve, out=np.ones(len(gain)), where=curve > 0)
+        length = np.where(length >= SHORTEST, 1, np.maximum(length, 0)).astype(np.float32)
+        after = before + length.reshape(-1, *[1] * (before.ndim - 1)) * move
+        self.coded.adopt(to_float16(after).astype(np.float32))
+        for rows, gradients, (changes, *_) in zip(self.error.tiles, self.gradients, found, strict=True):
+            gradients -= changes * length[owners[rows], None]
+
+    def _moved(
+        self, move: np.ndarray, rows: slice, gradients: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What moving all values changes in the gradients; and for each row half the slope of the error along the move,
+        downwards, and half its curvature, float64 (rows,)."""
+        dense = np.where(self.error.exact[rows], np.float32(0), self.coded.decode(rows, move))
+        changes = self.error.product(dense, rows, self.near)
+        sums = np.zeros((2, len(dense)))
+        for at, columns in enumerate(self.error.blocks):
+            part = dense[:, columns]
+            for total, factor in zip(sums, (gradients, changes), strict=True):
+                total += np.einsum("rc,rc->r", part, factor[at, :, : part.shape[1]], dtype=np.float64)
+        return changes, sums[0], sums[1]

@@ -21,8 +21,6 @@ from edgesw.compress.output_error import WIDTH
 
 # How often a row of a block is gone over, at most: until no code changes.
 SWEEPS = 3
-# Rows of H that `catch_up` uses for all rows of gradients before the next: they fit into a core's own cache.
-NEAR = 1024
 
 
 @subroutine
@@ -120,45 +118,36 @@ def descend_blocks(
 
 
 @kernel
-def record_changes(
-    changes: np.ndarray, first: int, places: np.ndarray, steps: np.ndarray, counts: np.ndarray
-) -> None:
-    """Appends the changes of a block, float32 (rows, WIDTH), that are not 0 to each row's list: their columns,
-    int32 (rows, columns), where the block begins at `first`, and the changes, float32 (rows, columns). counts (rows,)
-    are the lengths of the lists."""
-    bits = changes.view(np.int32)  # of a few together: most have none, and whole numbers are vectorized
+def record_changes(changes: np.ndarray, first: int, places: np.ndarray, steps: np.ndarray, ends: np.ndarray) -> None:
+    """Appends the changes of a block, float32 (rows, WIDTH), that are not 0, row by row, to a list of changes: their
+    columns to `places`, int32, where the block begins at column `first`, and themselves to `steps`, float32. ends
+    (rows + 1,) are the lengths of the list before each row and after the last; the first is given. Both arrays have
+    room for one more than there can be."""
+    bits = changes.view(np.int32)  # most have none: whole numbers are vectorized
+    count = ends[0]
     for row in range(changes.shape[0]):
-        count = counts[row]
         for start in range(0, WIDTH, 16):
             some = np.int32(0)
+            for i in range(16):
+                some |= bits[row, start + i]
+            if some == 0:
+                continue
             for i in range(start, start + 16):
-                some |= bits[row, i]
-            for i in range(start, start + 16 if some else start):
-                if changes[row, i] == 0:
-                    continue
-                places[row, count] = first + i
-                steps[row, count] = changes[row, i]
-                count += 1
-        counts[row] = count
+                places[count] = first + i
+                steps[count] = changes[row, i]
+                count += 1 if changes[row, i] != 0 else 0
+        ends[row + 1] = count
 
 
 @kernel
 def catch_up(
-    gradients: np.ndarray,
-    hessian: np.ndarray,
-    places: np.ndarray,
-    steps: np.ndarray,
-    begins: np.ndarray,
-    ends: np.ndarray,
+    gradients: np.ndarray, hessian: np.ndarray, places: np.ndarray, steps: np.ndarray, ends: np.ndarray
 ) -> None:
-    """Brings the gradients of a block of columns up to date with changes anywhere: those from begins (rows,) up to ends
-    (rows,) in each row's list, as `record_changes` makes them. hessian are all rows of H in these columns, float32
-    (columns, WIDTH)."""
-    at = begins.copy()
-    for near in range(0, hessian.shape[0], NEAR):
+    """Brings the gradients of a block of columns up to date with the changes of others, in lists as `record_changes`
+    makes them, with `ends` (blocks, rows + 1). hessian are all rows of H in these columns, float32 (columns, WIDTH)."""
+    for block in range(ends.shape[0]):
         for row in range(gradients.shape[0]):
-            next, end, gradient = at[row], ends[row], gradients[row]
-            while next < end and places[row, next] < near + NEAR:
-                _add(gradient, hessian[places[row, next]], -steps[row, next])
-                next += 1
-            at[row] = next
+            for at in range(ends[block, row], ends[block, row + 1]):
+                place, step = places[at], steps[at]
+                for j in range(WIDTH):
+                    gradients[row, j] -= step * hessian[place, j]

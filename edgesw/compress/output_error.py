@@ -1,22 +1,20 @@
-"""OutputError: the error of a matrix's product, which error compensation reduces, and its gradients."""
+"""OutputError: the error of a matrix's product, which error compensation reduces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgesw.compress.threads import threaded
-
 if TYPE_CHECKING:
     import torch
 
-# Columns that are kept up to date together: H between them fits into a core's own cache.
+# Columns of a block, within which codes change together: H between them fits into a core's own cache.
 WIDTH = 128
-# Rows that one thread works on at a time (a whole number of vectors): fixed, so that nothing depends on how many threads
+# Rows of a tile, on which one thread works (a whole number of vectors): fixed, so that nothing depends on how many threads
 # share the rows.
 TILE = 512
 
@@ -25,8 +23,8 @@ TILE = 512
 class OutputError:
     """tr((W - Q) H (W - Q)^T) for weights W, with H the second moments of the matrix's input, as a function of Q.
 
-    Its gradients for Q are (W - Q) H, but for a factor. They come in tiles of rows, and in blocks of columns within a
-    tile: float32 (blocks, rows, WIDTH), with the last block padded.
+    Its gradients for Q are (W - Q) H, but for a factor. Products with H come in tiles of rows, and in blocks of columns
+    within a tile: float32 (blocks, rows, WIDTH), with the last block padded.
     """
 
     weights: np.ndarray
@@ -34,61 +32,62 @@ class OutputError:
     hessian: torch.Tensor
     """H, symmetric and positive definite, by blocks of its columns: float32 (blocks, columns, WIDTH)."""
     factors: torch.Tensor
-    """The same in the type in which products are computed."""
+    """The same in the type in which products with all of it are computed."""
     exact: np.ndarray
     """Bool (rows, columns): where the correction makes the product exact whatever the code, so there is no error."""
 
     @classmethod
     def of(
-        cls, weights: np.ndarray, hessian: np.ndarray, exact: np.ndarray | None, products: torch.dtype | None = None
+        cls, weights: np.ndarray, hessian: np.ndarray, exact: np.ndarray | None, products: torch.dtype | None
     ) -> OutputError:
-        """From H (columns, columns); `products` is the type in which products with it are computed (None: float32)."""
+        """From H (columns, columns), and the type in which to compute products with it (None: float32)."""
         import torch  # takes long to load
 
         columns = len(hessian)
+        scale = 1 / np.diagonal(hessian).mean()  # so that no product overflows
         # Memory of torch's own, as it aligns it: the last bits of a product depend on that.
-        factor = 1 / np.diagonal(hessian).mean()  # so that no product overflows
-        padded = torch.zeros((-(-columns // WIDTH), columns, WIDTH))
-        for block, part in enumerate(padded):
-            own = hessian[:, block * WIDTH : (block + 1) * WIDTH]
-            np.multiply(own, factor, out=part[:, : own.shape[1]].numpy(), casting="same_kind")
+        blocks = torch.empty((-(-columns // WIDTH), columns, WIDTH))
+        blocks[-1] = 0
+        for at, block in enumerate(blocks):
+            own = hessian[:, at * WIDTH : (at + 1) * WIDTH]
+            np.multiply(own, scale, out=block[:, : own.shape[1]].numpy(), casting="same_kind")
         exact = np.zeros(weights.shape, bool) if exact is None else exact
-        kept = np.where(exact, np.float32(0), weights)
-        return cls(kept, padded, padded.to(products or torch.float32), exact)
+        return cls(np.where(exact, np.float32(0), weights), blocks, blocks.to(products or torch.float32), exact)
 
     @property
     def tiles(self) -> list[slice]:
         """All rows."""
-        rows = len(self.weights)
-        return [slice(first, min(first + TILE, rows)) for first in range(0, rows, TILE)]
+        return _slices(self.weights.shape[0], TILE)
 
     @property
     def blocks(self) -> list[slice]:
         """All columns."""
-        columns = self.weights.shape[1]
-        return [slice(first, min(first + WIDTH, columns)) for first in range(0, columns, WIDTH)]
+        return _slices(self.weights.shape[1], WIDTH)
 
-    def gradients(self, decode: Callable[[slice], np.ndarray]) -> list[np.ndarray]:
-        """(W - Q) H by tiles, where `decode` gives rows of Q."""
-        return threaded(lambda rows: self.product(self.weights[rows] - decode(rows), rows), self.tiles)
-
-    def product(self, dense: np.ndarray, rows: slice) -> np.ndarray:
-        """dense @ H, float32 (blocks, rows, WIDTH), for these rows of a matrix, which counts as zero where `exact`."""
+    def product(self, dense: np.ndarray, rows: slice, near: bool) -> np.ndarray:
+        """dense @ H for these rows of a matrix, which count as zero where `exact`; `near`: as if H had only its diagonal
+        blocks."""
         import torch
 
-        left = torch.tensor(np.where(self.exact[rows], np.float32(0), dense)).to(self.factors.dtype)
-        out = torch.empty((len(self.factors), len(left), WIDTH))
-        for into, factor in zip(out, self.factors, strict=True):
-            if factor.dtype == out.dtype:
+        left = torch.tensor(np.where(self.exact[rows], np.float32(0), dense))
+        out = torch.empty((len(self.hessian), len(left), WIDTH))
+        if near:
+            for into, block, columns in zip(out, self.hessian, self.blocks, strict=True):
+                torch.mm(left[:, columns], block[columns], out=into)
+        elif self.factors.dtype == out.dtype:
+            for into, factor in zip(out, self.factors, strict=True):
                 torch.mm(left, factor, out=into)
-            else:
+        else:
+            left = left.to(self.factors.dtype)
+            for into, factor in zip(out, self.factors, strict=True):
                 into.copy_(torch.mm(left, factor))
         return out.numpy()
 
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Within this, torch computes a product in the thread that asks for it."""
+    """Within this, torch computes a product in the thread that asks for it, whatever the number of cores: the last bits
+    of one that several share depend on their number."""
     import torch
 
     before = torch.get_num_threads()
@@ -99,10 +98,5 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def solved(system: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The solutions of many system @ x = right, (..., n, n) and (..., n): the smallest, in effect, where a system leaves
-    something open."""
-    size = system.shape[-1]
-    ridge = 1e-6 * np.trace(system, axis1=-2, axis2=-1) / size + np.finfo(np.float64).tiny
-    system = system + ridge[..., None, None] * np.eye(size)
-    return np.asarray(np.linalg.solve(system, right[..., None])[..., 0])
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from edgesw.compress.blocks import decode_blocks
 from edgesw.compress.compensation import reduce_error
+from edgesw.compress.float16 import to_float16
 from edgesw.compress.output_error import OutputError
 from edgesw.compress.threads import threaded
 
@@ -30,8 +32,9 @@ def refine_blocks(
 
 @dataclass
 class _Blocks:
-    """A `Coded`, whose values are the scales."""
+    """`Coded` as integers. The values are the scales, float32 (rows, blocks)."""
 
+    rounds: ClassVar[int] = 1
     codes: np.ndarray
     values: np.ndarray
     zeros: np.ndarray
@@ -42,46 +45,46 @@ class _Blocks:
     def owners(self) -> np.ndarray:
         return np.arange(len(self.codes))
 
-    def decode(self, rows: slice) -> np.ndarray:
-        return decode_blocks(self.codes[rows], self.values[rows], self.zeros[rows], self.block)
+    def decode(self, rows: slice, values: np.ndarray) -> np.ndarray:
+        return decode_blocks(self.codes[rows], values[rows], self.zeros[rows], self.block)
 
     def descend(
-        self, error: OutputError, rows: slice, columns: slice, gradients: np.ndarray, hessian: np.ndarray, steps: np.ndarray
+        self,
+        error: OutputError,
+        rows: slice,
+        columns: slice,
+        gradients: np.ndarray,
+        hessian: np.ndarray,
+        steps: np.ndarray,
     ) -> None:
         from edgesw.compress.descent import descend_blocks  # takes long to load
 
-        exact = np.ascontiguousarray(error.exact[rows, columns])
         codes = np.ascontiguousarray(self.codes[rows, columns])
-        scales = np.take(self.values[rows], np.arange(columns.start, columns.stop) // self.block, axis=1)
-        descend_blocks(gradients, hessian, exact, codes, scales, self.top, steps)
+        exact = np.ascontiguousarray(error.exact[rows, columns])
+        descend_blocks(gradients, hessian, exact, codes, self._spread(self.values, rows, columns), self.top, steps)
         self.codes[rows, columns] = codes
 
     def fitted(self, error: OutputError, gradients: list[np.ndarray]) -> np.ndarray:
         from edgesw.compress.fits import add_scale_fits  # takes long to load
 
         a, b = np.zeros(self.values.shape), np.zeros(self.values.shape)
-        hessian = error.hessian.numpy()
 
         def add(tile: tuple[slice, np.ndarray]) -> None:
             rows, gradient = tile
             for at, columns in enumerate(error.blocks):
-                first = columns.start
-                while first < columns.stop:
-                    scale = first // self.block
-                    last = min((scale + 1) * self.block, columns.stop)
-                    own, inside = slice(first, last), slice(first - columns.start, last - columns.start)
-                    integers = self.codes[rows, own].astype(np.float32) - self.zeros[rows, scale, None]
-                    exact = np.ascontiguousarray(error.exact[rows, own])
-                    own_a, own_b = a[rows, scale].copy(), b[rows, scale].copy()
-                    near = np.ascontiguousarray(hessian[at, own, inside])
-                    add_scale_fits(np.ascontiguousarray(gradient[at, :, inside]), near, exact, integers, own_a, own_b)
-                    a[rows, scale], b[rows, scale] = own_a, own_b
-                    first = last
+                integers = self.codes[rows, columns] - self._spread(self.zeros, rows, columns)
+                integers[error.exact[rows, columns]] = 0
+                hessian = error.hessian[at, columns].numpy()
+                add_scale_fits(gradient[at], hessian, integers, columns.start, self.block, a[rows], b[rows])
 
         threaded(add, list(zip(error.tiles, gradients, strict=True)))
-        return self.values + np.divide(b, a, out=np.zeros_like(a), where=a > 0)
+        best = to_float16(self.values + np.divide(b, a, out=np.zeros_like(a), where=a > 0)).astype(np.float32)
+        moved = best / self.values  # a scale may be negative
+        return np.where((moved >= 1 / FURTHEST) & (moved <= FURTHEST), best, self.values)
 
-    def set_values(self, values: np.ndarray) -> None:
-        moved = values / self.values  # a scale may be negative
-        far = (moved < 1 / FURTHEST) | (moved > FURTHEST) | (values == 0)
-        self.values = np.where(far, self.values, values).astype(np.float32)
+    def adopt(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def _spread(self, each: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """What each block has, for each of these columns: (rows, columns)."""
+        return np.take(each[rows], np.arange(columns.start, columns.stop) // self.block, axis=1)
