@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-
 from typing import TYPE_CHECKING
 
 import numpy as np

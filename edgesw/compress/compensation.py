@@ -130,7 +130,9 @@ class _Steps:
         far as is best."""
         before, owners = self.coded.values, self.coded.owners
         move = self.coded.fitted(self.error, self.gradients) - before
-        found = threaded(lambda tile: self._moved(move, *tile), list(zip(self.error.tiles, self.gradients, strict=True)))
+        found = threaded(
+            lambda tile: self._moved(move, *tile), list(zip(self.error.tiles, self.gradients, strict=True))
+        )
         gain, curve = np.zeros(len(before)), np.zeros(len(before))
         for rows, (_, gains, curves) in zip(self.error.tiles, found, strict=True):
             np.add.at(gain, owners[rows], gains)
@@ -142,9 +144,7 @@ class _Steps:
         for rows, gradients, (changes, *_) in zip(self.error.tiles, self.gradients, found, strict=True):
             gradients -= changes * length[owners[rows], None]
 
-    def _moved(
-        self, move: np.ndarray, rows: slice, gradients: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _moved(self, move: np.ndarray, rows: slice, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What moving all values changes in the gradients; and for each row half the slope of the error along the move,
         downwards, and half its curvature, float64 (rows,)."""
         dense = np.where(self.error.exact[rows], np.float32(0), self.coded.decode(rows, move))

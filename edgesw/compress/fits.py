@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgesw.compress.compiled import kernel
+from edgesw.compress.output_error import WIDTH
 
 # Columns of a piece, for palettes.
 PIECE = 32
@@ -29,22 +30,26 @@ def add_scale_fits(
 ) -> None:
     """Adds to float64 `a` and `b` (rows, scales) what a block of n columns has that begins at column `first`: integers,
     float32 (rows, n) and 0 where the product is exact, times the scale of every `group` columns are the values.
-    gradients are (rows, n or more), hessian (n, n or more). The columns of a scale in the block are a piece."""
+    gradients are (rows, WIDTH), hessian (n, WIDTH). The columns of a scale in the block are a piece."""
     rows, columns = integers.shape
-    sums = np.empty(columns, np.float32)
+    sums = np.empty(WIDTH, np.float32)
     start = 0
     while start < columns:
         scale = (first + start) // group
-        count = min((scale + 1) * group - first, columns) - start
+        end = min((scale + 1) * group - first, columns)
         for row in range(rows):
-            sums[:count] = np.float32(0)
-            for i in range(start, start + count):
-                for j in range(count):
-                    sums[j] += integers[row, i] * hessian[i, start + j]
-                b[row, scale] += integers[row, i] * gradients[row, i]
-            for j in range(count):
-                a[row, scale] += sums[j] * integers[row, start + j]
-        start += count
+            sums[:] = np.float32(0)
+            right, system = np.float64(0), np.float64(0)
+            for i in range(start, end):
+                integer = integers[row, i]
+                right += integer * gradients[row, i]
+                for j in range(WIDTH):  # more than needed: a fixed number is faster
+                    sums[j] += integer * hessian[i, j]
+            for j in range(start, end):
+                system += sums[j] * integers[row, j]
+            a[row, scale] += system
+            b[row, scale] += right
+        start = end
 
 
 @kernel
@@ -58,8 +63,8 @@ def add_palette_fits(
     b: np.ndarray,
 ) -> None:
     """Adds to float64 `a` (palettes, vector, entries, entries) and `b` (palettes, vector, entries) what a block of n
-    columns has: codes (rows / vector, n) index the entries of palettes[owners[row]]. gradients are (rows, n or more),
-    hessian (n, n or more), exact (rows, n)."""
+    columns has: codes (rows / vector, n) index the entries of palettes[owners[row]]. gradients are (rows, WIDTH),
+    hessian (n, WIDTH), exact (rows, n)."""
     vector, (rows, columns) = a.shape[1], codes.shape
     for row in range(rows):
         for k in range(vector):

@@ -12,11 +12,12 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-# Columns of a block, within which codes change together: H between them fits into a core's own cache.
+# Columns of a block, within which codes change together: H between them fits into a core's own cache. Kernels are compiled
+# for this number, and their caches on disk do not notice another: delete them with a change.
 WIDTH = 128
-# Rows of a tile, on which one thread works (a whole number of vectors): fixed, so that nothing depends on how many threads
-# share the rows.
-TILE = 512
+# Rows of a tile, on which one thread works: many, as each reads all of H in each pass, but a quarter of a small matrix. It
+# does not depend on the number of threads, so nothing else does. Whole numbers of vectors.
+TILE, LEAST_TILE, TILE_STEP = 1024, 256, 64
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class OutputError:
     @property
     def tiles(self) -> list[slice]:
         """All rows."""
-        return _slices(self.weights.shape[0], TILE)
+        rows = len(self.weights)
+        quarter = -(-rows // (4 * TILE_STEP)) * TILE_STEP
+        return _slices(rows, min(max(quarter, LEAST_TILE), TILE))
 
     @property
     def blocks(self) -> list[slice]:
