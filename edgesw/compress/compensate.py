@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +19,9 @@ import torch
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.output_error import OutputError
 
-ROUNDS = 2
+if TYPE_CHECKING:
+    import torch
+
 # Added to each column's mean square, as a share of it, for a text with as many tokens as columns; less for more tokens.
 # It shrinks the correlations that a text shows by chance (docs/compression.md).
 DAMPING = 8.0
@@ -66,17 +69,15 @@ class Hessian:
 
 
 def compensate(
-    weights: np.ndarray, hessian: np.ndarray, start: CompressedMatrix, exact: np.ndarray | None = None
+    weights: np.ndarray,
+    hessian: np.ndarray,
+    start: CompressedMatrix,
+    exact: np.ndarray | None = None,
+    products: torch.dtype | None = None,
 ) -> CompressedMatrix:
     """Improves `start`, a fit of float32 (rows, columns), for an input with this `hessian` (columns, columns).
 
     The Hessian is symmetric and positive definite. Where `exact` (rows, columns) is True the correction makes the
     product exact whatever the code is: there is no error to compensate, and the code stays.
     """
-    hessian = np.ascontiguousarray(hessian / np.diagonal(hessian).mean(), np.float32)  # so that no product overflows
-    exact = np.zeros(weights.shape, bool) if exact is None else exact
-    error = OutputError(np.where(exact, np.float32(0), weights) @ hessian, hessian, exact)
-    dense = start.dense
-    for _ in range(ROUNDS):
-        dense = dense.refined(error)
-    return replace(start, dense=dense)
+    return replace(start, dense=start.dense.refined(OutputError.of(weights, hessian, exact, products)))

@@ -1,12 +1,16 @@
-"""One round of error compensation of block integers: scales by least squares, then codes by coordinate descent."""
+"""Error compensation of block integers."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from edgesw.compress.blocks import decode_blocks
+from edgesw.compress.compensation import reduce_error
 from edgesw.compress.float16 import to_float16
-from edgesw.compress.output_error import PASSES, ROWS, OutputError, solved
+from edgesw.compress.output_error import OutputError
 from edgesw.compress.threads import threaded
 
 # A scale that least squares would move further than this stays: the integers of its block say too little about it.
@@ -20,30 +24,67 @@ def refine_blocks(
 
     Zero points, float32 (rows, blocks) or () for one that all share, stay, and so do `codes` of places that are exact.
     """
-    from edgesw.compress.descent import descend_blocks, scale_system  # takes long to load
-
-    rows, columns = codes.shape
-    codes, scales = codes.copy(), scales.astype(np.float32)
     each_zero = np.ascontiguousarray(np.broadcast_to(zeros, scales.shape))
+    coded = _Blocks(codes.copy(), scales.astype(np.float32), each_zero, block, top)
+    reduce_error(error, coded)
+    return coded.codes, coded.values.astype(np.float16)
 
-    def rescale(first: int) -> None:
-        for row in range(first, min(first + ROWS, rows)):
-            integers = codes[row].astype(np.float32) - np.repeat(each_zero[row], block)[:columns]
-            system, right = scale_system(error.products[row], error.hessian, error.exact[row], integers, block)
-            fit = solved(system, right, scales[row].astype(np.float64))
-            moved = fit / scales[row]  # a scale may be negative
-            fit = np.where((moved < 1 / FURTHEST) | (moved > FURTHEST), scales[row], fit)
-            stored = to_float16(fit).astype(np.float32)
-            scales[row] = np.where(stored == 0, scales[row], stored)
 
-    def descend(first: int) -> None:
-        own = slice(first, first + ROWS)
-        descend_blocks(
-            gradients[own], error.hessian, error.exact[own], scales[own], each_zero[own], block, top, codes[own], PASSES
-        )
+@dataclass
+class _Blocks:
+    """`Coded` as integers. The values are the scales, float32 (rows, blocks)."""
 
-    threaded(rescale, range(0, rows, ROWS))
-    half = scales.astype(np.float16)
-    gradients = error.gradients(decode_blocks(codes, half, zeros, block))
-    threaded(descend, range(0, rows, ROWS))
-    return codes, half
+    rounds: ClassVar[int] = 1
+    codes: np.ndarray
+    values: np.ndarray
+    zeros: np.ndarray
+    block: int
+    top: int
+
+    @property
+    def owners(self) -> np.ndarray:
+        return np.arange(len(self.codes))
+
+    def decode(self, rows: slice, values: np.ndarray) -> np.ndarray:
+        return decode_blocks(self.codes[rows], values[rows], self.zeros[rows], self.block)
+
+    def descend(
+        self,
+        error: OutputError,
+        rows: slice,
+        columns: slice,
+        gradients: np.ndarray,
+        hessian: np.ndarray,
+        steps: np.ndarray,
+    ) -> None:
+        from edgesw.compress.descent import descend_blocks  # takes long to load
+
+        codes = np.ascontiguousarray(self.codes[rows, columns])
+        exact = np.ascontiguousarray(error.exact[rows, columns])
+        descend_blocks(gradients, hessian, exact, codes, self._spread(self.values, rows, columns), self.top, steps)
+        self.codes[rows, columns] = codes
+
+    def fitted(self, error: OutputError, gradients: list[np.ndarray]) -> np.ndarray:
+        from edgesw.compress.fits import add_scale_fits  # takes long to load
+
+        a, b = np.zeros(self.values.shape), np.zeros(self.values.shape)
+
+        def add(tile: tuple[slice, np.ndarray]) -> None:
+            rows, gradient = tile
+            for at, columns in enumerate(error.blocks):
+                integers = self.codes[rows, columns] - self._spread(self.zeros, rows, columns)
+                integers[error.exact[rows, columns]] = 0
+                hessian = error.hessian[at, columns].numpy()
+                add_scale_fits(gradient[at], hessian, integers, columns.start, self.block, a[rows], b[rows])
+
+        threaded(add, list(zip(error.tiles, gradients, strict=True)))
+        best = to_float16(self.values + np.divide(b, a, out=np.zeros_like(a), where=a > 0)).astype(np.float32)
+        moved = best / self.values  # a scale may be negative
+        return np.where((moved >= 1 / FURTHEST) & (moved <= FURTHEST), best, self.values)
+
+    def adopt(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def _spread(self, each: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """What each block has, for each of these columns: (rows, columns)."""
+        return np.take(each[rows], np.arange(columns.start, columns.stop) // self.block, axis=1)

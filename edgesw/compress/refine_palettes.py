@@ -1,12 +1,15 @@
-"""One round of error compensation of palettes: entries by least squares, then codes by coordinate descent."""
+"""Error compensation of palettes, whose entries are single values or vectors."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
+from edgesw.compress.compensation import reduce_error
 from edgesw.compress.float16 import to_float16
-from edgesw.compress.output_error import PASSES, ROWS, OutputError, solved
-from edgesw.compress.palette import decode_palettes
+from edgesw.compress.output_error import OutputError
 from edgesw.compress.threads import threaded
 
 
@@ -17,24 +20,8 @@ def refine_palettes(
 
     `codes` of places that are exact stay. `group` are the rows that share a palette, 0 for all.
     """
-    from edgesw.compress.descent import descend_palette  # takes long to load
-
-    rows = len(codes)
-    group = group or rows
-    fit = _entries(error, codes, palettes[..., None], group)[:, 0]
-    order = np.argsort(fit, axis=1, kind="stable")  # nearly always the present order
-    palettes = to_float16(np.take_along_axis(fit, order, 1))
-    codes = np.argsort(order, axis=1).astype(np.uint8)[(np.arange(rows) // group)[:, None], codes]
-    gradients = error.gradients(decode_palettes(codes, palettes, group))
-
-    def descend(first: int) -> None:
-        own = slice(first, first + each)
-        palette = palettes[first // group].astype(np.float32)
-        descend_palette(gradients[own], error.hessian, error.exact[own], palette, codes[own], PASSES)
-
-    each = group if group < rows else ROWS
-    threaded(descend, range(0, rows, each))
-    return codes, palettes
+    codes, vectors = refine_vectors(error, codes, palettes[..., None], group)
+    return codes, vectors[..., 0]
 
 
 def refine_vectors(
@@ -42,48 +29,95 @@ def refine_vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `refine_palettes`, for codes (rows / vector, columns) and palettes (groups, entries, vector), whose entries
     have no order."""
-    from edgesw.compress.descent import descend_vectors  # takes long to load
-
-    rows, vector = len(error.products), palettes.shape[2]
-    group = group or rows
-    fit = to_float16(_entries(error, codes, palettes, group))
-    codes, palettes = codes.copy(), fit.transpose(0, 2, 1)
-    gradients = error.gradients(decode_palettes(codes, palettes, group))
-
-    def descend(first: int) -> None:
-        own = slice(first, min(first + each, (first // group + 1) * group))
-        own_codes = codes[own.start // vector : own.stop // vector]
-        palette = fit[first // group].astype(np.float32)
-        descend_vectors(gradients[own], error.hessian, error.exact[own], palette, own_codes, PASSES)
-
-    each = min(group, ROWS)
-    threaded(descend, [first for start in range(0, rows, group) for first in range(start, start + group, each)])
-    return codes, palettes
+    coded = _Palettes(codes.copy(), palettes.astype(np.float32), group or len(error.weights))
+    reduce_error(error, coded)
+    return coded.codes, coded.values.astype(np.float16)
 
 
-def _entries(error: OutputError, codes: np.ndarray, palettes: np.ndarray, group: int) -> np.ndarray:
-    """The best palettes for these codes, float64 (groups, vector, entries); `palettes` are (groups, entries, vector).
-    The rows of a vector do not depend on each other, so each has a system of its own."""
-    from edgesw.compress.descent import palette_system  # takes long to load
+@dataclass
+class _Palettes:
+    """`Coded` as indices. The values are the palettes, float32 (groups, entries, vector)."""
 
-    rows = len(error.products)
-    groups, entries, vector = palettes.shape
+    rounds: ClassVar[int] = 0  # another product with H would reduce the error by no more than 0.1%
+    codes: np.ndarray
+    values: np.ndarray
+    group: int
 
-    def fitted(place: tuple[int, int]) -> np.ndarray:
-        index, k = place
-        last = min((index + 1) * group, rows)
-        parts = [slice(first, min(first + ROWS, last)) for first in range(index * group, last, ROWS)]
-        systems = [
-            palette_system(
-                np.ascontiguousarray(error.products[p][k::vector]),
-                error.hessian,
-                np.ascontiguousarray(error.exact[p][k::vector]),
-                codes[p.start // vector : p.stop // vector],
-                entries,
-            )
-            for p in parts
-        ]
-        return solved(sum(a for a, _ in systems), sum(b for _, b in systems), palettes[index, :, k].astype(np.float64))
+    @property
+    def owners(self) -> np.ndarray:
+        return np.arange(len(self.codes) * self.values.shape[2]) // self.group
 
-    places = [(index, k) for index in range(groups) for k in range(vector)]
-    return np.array(threaded(fitted, places)).reshape(groups, vector, entries)
+    def decode(self, rows: slice, values: np.ndarray) -> np.ndarray:
+        codes, owners = self._codes(rows)
+        wide = values[owners[:, None], codes]
+        return wide[..., 0] if wide.shape[2] == 1 else wide.transpose(0, 2, 1).reshape(-1, wide.shape[1])
+
+    def descend(
+        self,
+        error: OutputError,
+        rows: slice,
+        columns: slice,
+        gradients: np.ndarray,
+        hessian: np.ndarray,
+        steps: np.ndarray,
+    ) -> None:
+        from edgesw.compress.descent import descend_palettes  # takes long to load
+        from edgesw.compress.vector_codes import descend_vectors
+
+        every, owners = self._codes(rows)
+        codes, exact = np.ascontiguousarray(every[:, columns]), np.ascontiguousarray(error.exact[rows, columns])
+        if self.values.shape[2] == 1:
+            palettes = np.ascontiguousarray(self.values[..., 0])
+            descend_palettes(gradients, hessian, exact, codes, palettes, owners, steps)
+        else:
+            palettes = np.ascontiguousarray(self.values.transpose(0, 2, 1))
+            descend_vectors(gradients, hessian, exact, codes, palettes, owners, steps)
+        every[:, columns] = codes
+
+    def fitted(self, error: OutputError, gradients: list[np.ndarray]) -> np.ndarray:
+        from edgesw.compress.fits import add_palette_fits  # takes long to load
+
+        groups, entries, vector = self.values.shape
+
+        def fits(tile: tuple[slice, np.ndarray]) -> tuple[slice, np.ndarray, np.ndarray]:
+            rows, gradient = tile
+            every, owners = self._codes(rows)
+            own = slice(int(owners[0]), int(owners[-1]) + 1)
+            count = own.stop - own.start
+            a, b = np.zeros((count, vector, entries, entries)), np.zeros((count, vector, entries))
+            for at, columns in enumerate(error.blocks):
+                codes, exact = np.ascontiguousarray(every[:, columns]), np.ascontiguousarray(error.exact[rows, columns])
+                hessian = error.hessian[at, columns].numpy()
+                add_palette_fits(gradient[at], hessian, exact, codes, owners - own.start, a, b)
+            return own, a, b
+
+        a, b = np.zeros((groups, vector, entries, entries)), np.zeros((groups, vector, entries))
+        for own, some_a, some_b in threaded(fits, list(zip(error.tiles, gradients, strict=True))):
+            a[own] += some_a
+            b[own] += some_b
+        return to_float16(self.values + _solved(a, b).transpose(0, 2, 1)).astype(np.float32)
+
+    def adopt(self, values: np.ndarray) -> None:
+        """Entries that are single values are brought into ascending order, with the codes."""
+        self.values = values
+        if values.shape[2] == 1:
+            order = np.argsort(values, axis=1, kind="stable")  # nearly always the present order
+            self.values = np.take_along_axis(values, order, 1)
+            ranks = np.argsort(order[..., 0], axis=1).astype(np.uint8)
+            for group, rank in enumerate(ranks):
+                if (order[group, :, 0] != np.arange(len(rank))).any():
+                    own = slice(group * self.group, (group + 1) * self.group)
+                    self.codes[own] = rank[self.codes[own]]
+
+    def _codes(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """The codes of these rows, as a view, and which palettes they index."""
+        vector = self.values.shape[2]
+        return self.codes[rows.start // vector : rows.stop // vector], self.owners[rows][::vector].copy()
+
+
+def _solved(system: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The solutions of many system @ x = right, (..., n, n) and (..., n): the smallest, in effect, where a system leaves
+    something open."""
+    size = system.shape[-1]
+    ridge = 1e-6 * np.trace(system, axis1=-2, axis2=-1) / size + np.finfo(np.float64).tiny
+    return np.asarray(np.linalg.solve(system + ridge[..., None, None] * np.eye(size), right[..., None])[..., 0])

@@ -27,7 +27,7 @@ def fit_vectors(
     The squared error is weighted by the column's `importance` (columns,); values where `held_out` (rows, columns) is
     True do not count. The start is that of k-means++ (Arthur and Vassilvitskii, 2007), with a fixed seed.
     """
-    from edgesw.compress.descent import encode_vectors, vector_totals  # takes long to load
+    from edgesw.compress.vector_codes import encode_vectors, vector_totals  # takes long to load
 
     rows, columns = weights.shape
     step = group or rows

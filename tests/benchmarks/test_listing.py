@@ -20,7 +20,7 @@ PAGES = [
 ]  # fmt: skip
 # What ends a command in running text: a quote, a bracket, a semicolon, the end of a code block's line.
 QUOTED = re.compile(r"python -m benchmarks (?P<command>[a-z][a-z0-9-]*)(?P<rest>[^`;)\n]*)")
-MEASURES_ITSELF = ("conversion", "convert-7b", "onnx-decode", "palettize")
+MEASURES_ITSELF = ("conversion", "convert-7b", "descent", "onnx-decode", "palettize")
 
 
 def headings(page: Path) -> set[str]:
