@@ -36,6 +36,8 @@ class Hessian:
     shift: np.ndarray
     """(F - X)^T X / tokens for F the input in the float model."""
     tokens: int
+    products: torch.dtype = torch.float32
+    """The type in which products with these moments are computed."""
 
     @cached_property
     def damped(self) -> np.ndarray:

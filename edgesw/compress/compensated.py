@@ -143,7 +143,7 @@ def input_hessian(x: Stream, products: torch.dtype = torch.float32) -> Hessian:
         # Their difference, not both: rounded by themselves they would differ by more than compression makes them.
         shift = shift + ((floating.float() - compressed.float()).to(products).T @ inputs).float()
         tokens += len(compressed)
-    return Hessian((own / tokens).numpy(), (shift / tokens).numpy(), tokens)
+    return Hessian((own / tokens).numpy(), (shift / tokens).numpy(), tokens, products)
 
 
 def _gram(x: torch.Tensor) -> torch.Tensor:

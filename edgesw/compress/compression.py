@@ -43,7 +43,7 @@ def compress_matrix(
         dense = _fitted(weights, scheme, importance, exact)
     scalars = None if exact is None else _scalars(weights, exact, whole)
     matrix = CompressedMatrix(dense, apart, scalars)
-    return matrix if hessian is None else compensate(weights, hessian.damped, matrix, exact)
+    return matrix if hessian is None else compensate(weights, hessian.damped, matrix, exact, hessian.products)
 
 
 def compile_kernels(schemes: Iterable[Scheme], compensated: bool) -> None:
