@@ -2,8 +2,8 @@
 by least squares for these codes.
 
 They run twice. First as if H had nothing but its diagonal blocks, which are small enough for a core's own cache. Then
-with all of H. A product with it costs more than everything else, so there are as few as possible: one for the gradients,
-and one for each time that palettes or scales are fitted again.
+with all of H. A product with it costs more than all else, so there are as few as possible: one for the gradients, and
+one for each time that palettes or scales are fitted again.
 """
 
 from __future__ import annotations

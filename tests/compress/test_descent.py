@@ -10,9 +10,13 @@ import torch
 
 from edgesw.compress.block_scheme import BlockCodes, BlockScheme
 from edgesw.compress.compensate import compensate
+from edgesw.compress.compensation import Coded, _Steps
 from edgesw.compress.compression import compress_matrix
 from edgesw.compress.hold_out import MatrixHoldOut
+from edgesw.compress.output_error import OutputError
 from edgesw.compress.palette_scheme import PaletteCodes, PaletteScheme
+from edgesw.compress.refine_blocks import _Blocks
+from edgesw.compress.refine_palettes import _Palettes
 from edgesw.compress.scheme import DensePart, Scheme
 from tests.compress.test_compensate import _case as case
 from tests.compress.test_compensate import _error as error_of
@@ -68,6 +72,20 @@ def grouped(scheme: Scheme, columns: int) -> Scheme:
     )
 
 
+def steps_of(dense: DensePart, weights: np.ndarray, hessian: np.ndarray, exact: np.ndarray) -> _Steps:
+    """The steps with all of the Hessian, beginning at this fit."""
+    coded: Coded
+    if isinstance(dense, PaletteCodes):
+        palettes = dense.palettes.reshape(*dense.palettes.shape[:2], -1).astype(np.float32)
+        coded = _Palettes(dense.codes, palettes, dense.scheme.group or len(weights))
+    else:
+        assert isinstance(dense, BlockCodes)
+        zeros = np.ascontiguousarray(np.broadcast_to(dense._zeros, dense.scales.shape))
+        scales, top = dense.scales.astype(np.float32), 2**dense.scheme.bits - 1
+        coded = _Blocks(dense.codes, scales, zeros, dense.scheme.group, top)
+    return _Steps(OutputError.of(weights, hessian, exact, None), coded, near=False)
+
+
 @pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_no_error_is_left_that_plain_coordinate_descent_removes(scheme: Scheme, shape: tuple[int, int]) -> None:
@@ -86,24 +104,13 @@ def test_no_error_is_left_that_plain_coordinate_descent_removes(scheme: Scheme, 
 def test_gradients_are_those_of_the_codes_at_the_end(scheme: Scheme, shape: tuple[int, int]) -> None:
     """Codes are decided by gradients that changes elsewhere are added to, late and in lists: one that is lost or
     counted twice would spoil every decision after it."""
-    from edgesw.compress.compensation import _Steps
-    from edgesw.compress.output_error import OutputError
-    from edgesw.compress.refine_blocks import _Blocks
-    from edgesw.compress.refine_palettes import _Palettes
-
     if isinstance(scheme, PaletteScheme) and shape[0] % scheme.group:
         scheme = PaletteScheme(scheme.bits, 0, 1)
     weights, hessian = case(*shape)
     exact = np.random.default_rng(1).random(shape) < 0.05
-    error = OutputError.of(weights, hessian, exact, None)
     dense = compress_matrix(weights, scheme, np.diagonal(hessian)).dense
-    if isinstance(dense, PaletteCodes):
-        palettes = dense.palettes.reshape(*dense.palettes.shape[:2], -1).astype(np.float32)
-        coded = _Palettes(dense.codes, palettes, scheme.group or shape[0])
-    else:
-        assert isinstance(dense, BlockCodes)
-        coded = _Blocks(dense.codes, dense.scales.astype(np.float32), dense._zeros, scheme.group, 2**scheme.bits - 1)
-    steps = _Steps(error, coded, near=False)
+    steps = steps_of(dense, weights, hessian, exact)
+    error, coded = steps.error, steps.coded
     for _ in range(2):
         steps.descend(3)
         steps.fit()
@@ -141,15 +148,19 @@ def test_products_in_bfloat16_cost_little(scheme: Scheme) -> None:
     assert rounded < 1.03 * exact
 
 
-def test_a_direction_in_which_everything_adds_up_does_no_harm() -> None:
-    """Inputs with a large mean make an H in which blocks of columns are not nearly independent: the palette that is best
-    for them one by one would be far too long a step."""
+@pytest.mark.parametrize("scheme", [PaletteScheme(3, 16), BlockScheme(3, 32, True), BlockScheme(4, 700)], ids=str)
+def test_fitted_values_never_go_too_far(scheme: Scheme) -> None:
+    """Inputs with a large mean make an H in which blocks of columns depend on each other, which the fit leaves out.
+    What is best for each block of them by itself would go many times too far."""
     rng = np.random.default_rng(0)
     weights = np.abs(rng.standard_normal((32, 700))).astype(np.float32)
     x = rng.standard_normal((1400, 700)) + 5
     hessian = (x.T @ x / len(x)).astype(np.float32)
-    for scheme in (PaletteScheme(3, 16), BlockScheme(3, 32, True), BlockScheme(4, 700)):
-        start = compress_matrix(weights, scheme, np.diagonal(hessian))
-        made = compensate(weights, hessian, start)
-        before, after = (error_of(weights, hessian, each.dequantize()) for each in (start, made))
-        assert after < 0.5 * before
+    steps = steps_of(compress_matrix(weights, scheme).dense, weights, hessian, np.zeros(weights.shape, bool))
+    steps.coded.values = (1.05 * steps.coded.values).astype(np.float16).astype(np.float32)
+    steps = _Steps(steps.error, steps.coded, near=False)
+    errors = []
+    for _ in range(2):
+        errors.append(error_of(weights, hessian, steps.coded.decode(slice(0, 32), steps.coded.values)))
+        steps.fit()
+    assert errors[1] < 0.5 * errors[0]
