@@ -1,6 +1,6 @@
 """Error compensation on one core: processor time per weight, and what is left of the error.
 
-Matrices of the model with the inputs of its calibration text, and random ones of 4,096 and 14,336 columns with inputs that
+Matrices of the model with the inputs of its calibration text, and random ones of 4,096 and 14,336 columns, whose inputs
 are correlated and have outlier channels. With --quick, fewer schemes and no matrix of 14,336 columns.
 """
 

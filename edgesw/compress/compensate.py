@@ -2,8 +2,8 @@
 
 The error that counts is that of the product, tr((W - Q) H (W - Q)^T), where H is the Hessian of the layer-wise
 objective: the second moments of the matrix's input. Two steps alternate, beginning at the fit that knows only the
-diagonal of H: palettes (or scales) that are the best for the codes, by least squares; then codes, by coordinate
-descent. This is the LNQ of arXiv 2505.07004. Beginning at GPTQ's codes (arXiv 2210.17323) leads to no smaller error
+diagonal of H: codes, by coordinate descent; then palettes (or scales) that are the best for the codes, by least
+squares. This is the LNQ of arXiv 2505.07004. Beginning at GPTQ's codes (arXiv 2210.17323) leads to no smaller error
 (docs/compression.md), so there is no such step.
 """
 
@@ -80,6 +80,8 @@ def compensate(
     """Improves `start`, a fit of float32 (rows, columns), for an input with this `hessian` (columns, columns).
 
     The Hessian is symmetric and positive definite. Where `exact` (rows, columns) is True the correction makes the
-    product exact whatever the code is: there is no error to compensate, and the code stays.
+    product exact whatever the code is: there is no error to compensate, and the code stays. `products` is the type in
+    which products with the whole Hessian are computed (None: float32). With bfloat16 they take a quarter of the time on
+    a processor that has it, and the error is hardly larger.
     """
     return replace(start, dense=start.dense.refined(OutputError.of(weights, hessian, exact, products)))

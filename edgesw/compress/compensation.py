@@ -1,9 +1,9 @@
-"""The steps of error compensation, which are the same for all schemes: codes by coordinate descent, palettes or scales by
-least squares for these codes.
+"""The steps of error compensation, which are the same for all schemes: codes by coordinate descent, palettes or scales
+by least squares for these codes.
 
-They run twice. First as if H had nothing but its diagonal blocks: all is in a core's own cache, and most is gained. Then
-with all of H. A product with it costs more than everything else, so there are as few as possible: one for the gradients,
-and one for each time that palettes or scales are fitted again.
+They run twice. First as if H had nothing but its diagonal blocks, which are small enough for a core's own cache. Then
+with all of H. A product with it costs more than all else, so there are as few as possible: one for the gradients, and
+one for each time that palettes or scales are fitted again.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class _Steps:
             catch_up_with(now, slice(at + 1, None), at)
 
     def fit(self) -> None:
-        """Moves the values to the fitted ones; where H has so much in their direction that this is much too far, only as
-        far as is best."""
+        """Moves the values to the fitted ones. Where H has so much in their direction that this is much too far, they
+        move only as far as is best."""
         before, owners = self.coded.values, self.coded.owners
         move = self.coded.fitted(self.error, self.gradients) - before
         found = threaded(

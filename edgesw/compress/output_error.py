@@ -12,11 +12,11 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-# Columns of a block, within which codes change together: H between them fits into a core's own cache. Kernels are compiled
-# for this number, and their caches on disk do not notice another: delete them with a change.
+# Columns of a block, within which codes change together: H between them fits into a core's own cache. Kernels are
+# compiled for this number, and their caches on disk do not notice another: delete them with a change.
 WIDTH = 128
-# Rows of a tile, on which one thread works: many, as each reads all of H in each pass, but a quarter of a small matrix. It
-# does not depend on the number of threads, so nothing else does. Whole numbers of vectors.
+# Rows of a tile, on which one thread works: many, as it reads all of H in each pass, but a quarter of a small matrix.
+# They do not depend on the number of threads, so nothing else does. They are whole vectors.
 TILE, LEAST_TILE, TILE_STEP = 1024, 256, 64
 
 
@@ -68,8 +68,8 @@ class OutputError:
         return _slices(self.weights.shape[1], WIDTH)
 
     def product(self, dense: np.ndarray, rows: slice, near: bool) -> np.ndarray:
-        """dense @ H for these rows of a matrix, which count as zero where `exact`; `near`: as if H had only its diagonal
-        blocks."""
+        """dense @ H for these rows of a matrix, which count as zero where `exact`. With `near` as if H had only its
+        diagonal blocks."""
         import torch
 
         left = torch.tensor(np.where(self.exact[rows], np.float32(0), dense))

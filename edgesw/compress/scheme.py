@@ -89,8 +89,8 @@ class DensePart(ABC):
 
     @abstractmethod
     def refined(self, error: OutputError) -> DensePart:
-        """The part after a round of error compensation, which reduces `error`: palettes or scales by least squares,
-        then codes by coordinate descent."""
+        """The part after error compensation, which reduces `error`: codes by coordinate descent, palettes or scales by
+        least squares."""
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

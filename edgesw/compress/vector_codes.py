@@ -1,5 +1,5 @@
-"""Codes that stand for values of several rows, one below the other: the nearest entries, and coordinate descent; compiled
-with numba.
+"""Codes that stand for values of several rows, one below the other, compiled with numba: the nearest entries, and
+coordinate descent.
 
 Loops are written out even where numpy has a function: numba compiles loops in a fraction of the time.
 """

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from edgesw.compress import threads
 from edgesw.compress.block_scheme import BlockCodes, BlockScheme
@@ -117,12 +118,15 @@ def test_exact_places_have_no_error_to_compensate(scheme: Scheme) -> None:
 )
 def test_any_number_of_cores_gives_the_same_bits(scheme: Scheme, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two people who convert the same model must get the same package."""
-    weights, hessian = _case(rows=200)
+    weights, hessian = _case(rows=800, columns=300)
     plain = _plain(weights, hessian, scheme)
-    results = []
+    results, before = [], torch.get_num_threads()
     for count in (1, 5):
         monkeypatch.setattr(threads, "cores", lambda count=count: count)
+        torch.set_num_threads(count)
         results.append(compensate(weights, hessian, plain).dense.decode())
+        assert torch.get_num_threads() == count, "what others compute keeps its threads"
+    torch.set_num_threads(before)
     assert (results[0] == results[1]).all()
 
 
