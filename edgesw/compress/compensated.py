@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -21,6 +21,9 @@ from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.streams import Stream, StreamOps
 
+# The errors of a matrix with more columns are not compensated: its Hessian and what is computed from it are several
+# square matrices of so many rows, 3 GB and more.
+MOST_COLUMNS = 8192
 # The most bytes of a matrix's inputs that are held in memory, not computed each time they are read.
 CACHED = 512 << 20
 # A matrix that is its own transpose is computed in so many strips, each as far as the diagonal.
@@ -48,10 +51,12 @@ class StreamedDecoder(CompressedDecoder):
         store: MatrixStore | None = None,
         on_matrix: Callable[[str], None] = lambda name: None,
         products: torch.dtype = torch.float32,
+        importance: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """As `CompressedDecoder`; `ids` are int64 (windows, tokens). `products` is the type of what is multiplied with
-        them; sums are float32."""
-        super().__init__(weights, plan, None, hold_out, store, on_matrix)
+        """As `CompressedDecoder`; `ids` are int64 (windows, tokens). `importance` counts where there are too many
+        columns for compensation. `products` is the type of what is multiplied with the ids' inputs; sums are float32.
+        """
+        super().__init__(weights, plan, importance, hold_out, store, on_matrix)
         self._ops = _CompressingOps(spec, weights, ids, self._compensated, products)
         self._stream: Stream | None = None
         self._layer = -1
@@ -85,7 +90,7 @@ class StreamedDecoder(CompressedDecoder):
         self._announce(name)
         matrix, weights = self._stored(name), self._finite(name)
         if matrix is None:
-            matrix = self._compressed(name, weights, hessian())
+            matrix = self._compressed(name, weights, hessian() if weights.shape[1] <= MOST_COLUMNS else None)
         self._matrices[name] = matrix
         return weights, matrix.dequantize()
 

@@ -198,8 +198,9 @@ def compressed_decoder(
     if calibration.ids is None:
         return CompressedDecoder(checkpoint, plan, calibration.mean_squares, hold_out, store, on_matrix)
     return StreamedDecoder(
-        checkpoint.spec, checkpoint, plan, calibration.ids, hold_out, store, on_matrix, calibration.products
-    )
+        checkpoint.spec, checkpoint, plan, calibration.ids, hold_out, store, on_matrix, calibration.products,
+        calibration.mean_squares,
+    )  # fmt: skip
 
 
 def _write_tokenizer(checkpoint: Checkpoint, folder: Path) -> Tokenizer:

@@ -9,6 +9,7 @@ import torch
 
 from edgesw.calibration.calibrate import CALIBRATION_TOKENS, CALIBRATION_WINDOWS
 from edgesw.calibration.effort import compensation_windows
+from edgesw.compress.compensated import MOST_COLUMNS
 from edgesw.conversion.plans import Plans
 from edgesw.decoder.spec import LAYER_MATRICES
 from edgesw.runtime.products import product_dtype, product_rates
@@ -52,9 +53,13 @@ def processor_seconds(plans: Plans, text: Text | None) -> float:
         there = max(1, len(text.content) // (CHARACTERS * CALIBRATION_TOKENS))
         tokens = CALIBRATION_TOKENS * min(compensation_windows(spec.parameters(), settings.effort), there)
         inputs = (spec.hidden_size, spec.heads * spec.head_dim, spec.hidden_size, spec.intermediate_size)
-        moments = 3.2 * spec.layers * sum(width**2 for width in inputs)  # half of X^T X, and (F - X)^T X
+        moments = (
+            3.2 * spec.layers * sum(width**2 for width in inputs if width <= MOST_COLUMNS)
+        )  # half of X^T X, and (F - X)^T X
         attention = 2 * spec.layers * spec.heads * spec.head_dim * CALIBRATION_TOKENS
-        descent = sum(prod(shape) * (DESCENT + DESCENT_COLUMN * shape[1]) for shape in shapes)
+        descent = sum(
+            prod(shape) * (DESCENT + DESCENT_COLUMN * shape[1]) for shape in shapes if shape[1] <= MOST_COLUMNS
+        )
         each = tokens * (STREAMS * (4 * weights + moments) / fast + 2 * attention / (ATTENTION * slow))
         seconds += len(distinct) * (each + scale * 1e-9 * spec.layers * descent)
     return seconds

@@ -11,7 +11,7 @@ from edgesw.calibration.calibrate import (
     Calibration,
 )
 from edgesw.calibration.effort import compensation_windows
-from edgesw.compress.compensated import CACHED
+from edgesw.compress.compensated import CACHED, MOST_COLUMNS
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.mixed_precision import MatrixPlan
 from edgesw.compress.plan import CompressionPlan, make_plan
@@ -162,7 +162,8 @@ class Plans:
         activations = 4 * tokens * (3 * hidden + 4 * wide)
         streams = 4 * 2 * (3 * read * hidden + 6 * min(read, BATCH_TOKENS) * wide)
         streams += min(CACHED, 8 * read * wide)
-        compensation = streams + 64 * wide**2 + 12 * self._largest if read else 0
+        columns = max((width for width in (hidden, wide) if width <= MOST_COLUMNS), default=0)
+        compensation = streams + 64 * columns**2 + 12 * self._largest if read else 0
         return max(5 * activations // 4, 10 * self._largest, compensation)
 
 

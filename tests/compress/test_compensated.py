@@ -212,3 +212,18 @@ def test_bfloat16_products_lose_nothing_that_compensation_gains(tiny_llama: Path
             logits = torch.from_numpy(np.stack(list(FloatLogits(spec, ours, ids.numpy())))).log_softmax(-1)
             off[key] = float((exact.exp() * (exact - logits)).sum(-1).mean())
     assert off[torch.float32] < off[None] and off[torch.bfloat16] < 1.05 * off[torch.float32], off
+
+
+def test_matrices_with_too_many_columns_are_fitted_to_mean_squares(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their Hessians would take more memory than all the rest of a conversion. They are as without compensation, and
+    the others are compensated all the same."""
+    checkpoint = open_checkpoint(str(tiny_llama))
+    squares = input_mean_squares(checkpoint.spec, checkpoint, token_ids(tiny_llama))
+    monkeypatch.setattr("edgesw.compress.compensated.MOST_COLUMNS", checkpoint.spec.hidden_size)
+    ours = decoder(tiny_llama, importance=squares)
+    plain = CompressedDecoder(checkpoint, ours.plan, squares)
+    for name in checkpoint.spec.matrices():
+        same = np.array_equal(ours.matrix(name).dense.codes, plain.matrix(name).dense.codes)
+        assert same == name.endswith("down_proj"), name
