@@ -13,8 +13,8 @@ from edgesw.compress.float16 import to_float16
 from edgesw.compress.output_error import OutputError
 from edgesw.compress.threads import threaded
 
-# No fit moves a scale further than this: where it would, the integers of the block say too little about it, or the columns
-# of other blocks too much.
+# No fit moves a scale further than this: where it would, the integers of the block say too little about it, or other
+# blocks too much.
 FURTHEST = 2.0
 
 
