@@ -13,7 +13,8 @@ from edgesw.compress.float16 import to_float16
 from edgesw.compress.output_error import OutputError
 from edgesw.compress.threads import threaded
 
-# A scale that least squares would move further than this stays: the integers of its block say too little about it.
+# No fit moves a scale further than this: where it would, the integers of the block say too little about it, or other
+# blocks too much.
 FURTHEST = 2.0
 
 
@@ -78,9 +79,8 @@ class _Blocks:
                 add_scale_fits(gradient[at], hessian, integers, columns.start, self.block, a[rows], b[rows])
 
         threaded(add, list(zip(error.tiles, gradients, strict=True)))
-        best = to_float16(self.values + np.divide(b, a, out=np.zeros_like(a), where=a > 0)).astype(np.float32)
-        moved = best / self.values  # a scale may be negative
-        return np.where((moved >= 1 / FURTHEST) & (moved <= FURTHEST), best, self.values)
+        moved = 1 + np.divide(b, a * self.values, out=np.zeros_like(a), where=a > 0)  # a scale may be negative
+        return to_float16(self.values * np.clip(moved, 1 / FURTHEST, FURTHEST)).astype(np.float32)
 
     def adopt(self, values: np.ndarray) -> None:
         self.values = values
