@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from edgesw.compress.matrix import CompressedMatrix
 from edgesw.compress.output_error import OutputError
@@ -36,8 +35,8 @@ class Hessian:
     shift: np.ndarray
     """(F - X)^T X / tokens for F the input in the float model."""
     tokens: int
-    products: torch.dtype = torch.float32
-    """The type in which products with these moments are computed."""
+    products: torch.dtype | None = None
+    """The type in which products with these moments are computed; None: float32."""
 
     @cached_property
     def damped(self) -> np.ndarray:
@@ -62,10 +61,14 @@ class Hessian:
 
     @cached_property
     def _factor(self) -> torch.Tensor:
+        import torch
+
         return torch.linalg.cholesky(torch.from_numpy(self.damped))
 
     def _solved(self, rows: np.ndarray) -> np.ndarray:
         """rows H^-1, float32."""
+        import torch
+
         found: np.ndarray = torch.cholesky_solve(torch.from_numpy(rows).T, self._factor).T.contiguous().numpy()
         return found
 

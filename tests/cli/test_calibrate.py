@@ -23,8 +23,8 @@ def test_a_text_of_ones_own_is_used_and_named_by_its_hash(tiny_llama: Path, tiny
     text.write_text("Näher am Meer; 12 boats, and a ferry at six. " * 300, encoding="utf-8")
     ran = edgesw(*convert(tiny_llama, tmp_path / "mine", "--calibrate", text))
     assert ran.code == 0, ran.err
-    assert read_manifest(tmp_path / "mine").calibration == hashlib.sha256(text.read_bytes()).hexdigest()
-    assert read_manifest(tiny_package).calibration == shipped_text("calibration").sha256
+    assert read_manifest(tmp_path / "mine").calibration.text_sha256 == hashlib.sha256(text.read_bytes()).hexdigest()
+    assert read_manifest(tiny_package).calibration.text_sha256 == shipped_text("calibration").sha256
     assert (tmp_path / "mine" / WEIGHTS).read_bytes() != (tiny_package / WEIGHTS).read_bytes()
 
 

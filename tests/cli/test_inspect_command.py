@@ -22,7 +22,9 @@ def test_a_package_is_told_model_by_model(tiny_package: Path) -> None:
     assert re.search(r"^embed_tokens +320 x 64 +block 8 bits, blocks of 32 +1 ", onnx, re.M)
     assert re.search(r"^past_key_values\.\*\.key +input +float32 .* 0-1", onnx, re.M)
     assert re.search(r"^on disk ", onnx, re.M) and "com.microsoft.MatMulNBits 9" in onnx
-    assert "2 columns" in onnx
+    held = json.loads((tiny_package / "manifest.json").read_text())["held_out_columns"]
+    count = sum(len(columns) for name, columns in held.items() if name.endswith("down_proj"))
+    assert count > 0 and re.search(rf"^down_proj .* {count} columns? ", onnx, re.M)
     assert edgesw("inspect", tiny_package / "model.onnx").out == f"{tiny_package}/{onnx}"
 
 

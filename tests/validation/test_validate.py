@@ -182,7 +182,7 @@ def test_the_table_has_the_same_figures(tiny_llama: Path, unrounded_package: Pat
 @pytest.fixture(scope="module")
 def poor_package(converted: Callable[..., Path]) -> Path:
     """Two bits: visibly worse than float."""
-    return converted("--target", "onnx", "--bits", "2")
+    return converted("--target", "onnx", "--bits", "2", "--effort", "fast")
 
 
 @pytest.mark.parametrize(
