@@ -9,15 +9,15 @@ import numpy as np
 
 from benchmarks.lib.numerics import Matrices, Mixed, SimulatedDecoder
 from benchmarks.lib.printing import Stages, say
-from edgesw.calibration.calibrate import Calibration
+from edgesw.calibration.calibrate import Calibration, calibrate
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.decoder import CompressedDecoder
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import CompressionPlan
-from edgesw.conversion.calibrated import calibrated
 from edgesw.conversion.convert import convert
 from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.plans import make_plans
+from edgesw.conversion.product_type import with_products
 from edgesw.conversion.settings import Settings
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.errors import UsageError
@@ -55,7 +55,8 @@ def make_bench(checkpoint: Checkpoint, tokenizer: Tokenizer, ids: np.ndarray) ->
     """Detects and calibrates as `edgesw convert` does, and compresses embedding and head."""
     stages = Stages()
     super_weights = find_super_weights(checkpoint, tokenizer, stages)
-    calibration = calibrated(checkpoint, tokenizer, shipped_text("calibration"), stages, gradients=True)
+    calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), stages, gradients=True)
+    calibration = with_products(checkpoint, calibration)
     say("compressing embedding and head")
     ends = eight_bit_ends(checkpoint, make_plans(checkpoint.spec, Settings(("coreml",))).compressions["coreml"])
     hold_out = super_weights.hold_out(calibration.mean_squares)

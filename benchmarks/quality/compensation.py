@@ -19,11 +19,10 @@ from benchmarks.lib.model import described, open_model, windows_of
 from benchmarks.lib.numerics import Mixed, SimulatedDecoder, float_ends
 from benchmarks.lib.printing import Stages, say, table, versions
 from benchmarks.lib.rows import core_ml_plan
-from edgesw.calibration.calibrate import Calibration
+from edgesw.calibration.calibrate import Calibration, calibrate, spread
 from edgesw.checkpoint.checkpoint import Checkpoint
 from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.plan import CompressionPlan
-from edgesw.conversion.calibrated import calibrated
 from edgesw.conversion.convert import compressed_decoder
 from edgesw.conversion.hold_out import find_super_weights
 from edgesw.conversion.settings import Settings
@@ -53,7 +52,7 @@ def main(given: argparse.Namespace) -> None:
     checkpoint, tokenizer = open_model(given.model)
     text, own = load_text(given.text), shipped_text("validation")
     super_weights = find_super_weights(checkpoint, tokenizer, Stages())
-    calibration = calibrated(checkpoint, tokenizer, shipped_text("calibration"), Stages(), effort="best")
+    calibration = calibrate(checkpoint, tokenizer, shipped_text("calibration"), Stages(), effort="best")
     hold_out = super_weights.hold_out(calibration.mean_squares)
     plan = core_ml_plan(checkpoint.spec, Settings(("coreml",), bits=given.bits, scheme=given.scheme))
     each = [windows_of(one, checkpoint, tokenizer, given.windows) for one in (text, own)]
@@ -78,7 +77,7 @@ def _row(
 ) -> tuple[str, ...]:
     spec, every = checkpoint.spec, calibration.ids
     assert every is not None
-    ids = every[np.arange(min(count, len(every))) * len(every) // max(1, min(count, len(every)))]
+    ids = spread(every, count)
     read = replace(calibration, ids=ids if count else None, products=products)
     decoder = compressed_decoder(checkpoint, plan, read, hold_out)
     began = time.process_time()

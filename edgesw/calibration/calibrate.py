@@ -70,8 +70,8 @@ def calibrate(
     every = windows(text, tokenizer, MOST_WINDOWS, min(CALIBRATION_TOKENS, spec.max_positions))
     error = CheckpointError if text.shipped else UsageError
     check_ids(every, spec.vocab_size, tokenizer, text.name, error)
-    read = _spread(every, compensation_windows(spec.parameters(), effort))
-    ids = _spread(read if len(read) else every, CALIBRATION_WINDOWS)
+    read = spread(every, compensation_windows(spec.parameters(), effort))
+    ids = spread(read if len(read) else every, CALIBRATION_WINDOWS)
     inputs, residual_max = _pass(
         spec, checkpoint, ids, lambda layer: progress("Calibrating", f"layer {layer}", layer, spec.layers)
     )
@@ -86,7 +86,7 @@ def calibrate(
     )
 
 
-def _spread(ids: np.ndarray, count: int) -> np.ndarray:
+def spread(ids: np.ndarray, count: int) -> np.ndarray:
     """At most `count` of the windows, at equal distances: a text changes its subjects and languages on the way."""
     return ids if len(ids) <= count else ids[np.arange(count) * len(ids) // max(count, 1)]
 

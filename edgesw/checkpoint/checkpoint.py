@@ -102,11 +102,10 @@ class Checkpoint:
             )
 
     def _read(self, place: Place, rows: Rows | None) -> np.ndarray:
-        order = None if place.order is None else place.order()
-        if rows is None and order is not None and len(order) == self._reader.shape(place.name)[0]:
-            values = self._reader.read(place.name)[order]  # many times as fast as reading row after row
-        else:
-            values = self._reader.read(place.name, rows if order is None else order if rows is None else order[rows])
+        if place.order is not None:
+            order = place.order()
+            rows = order if rows is None else order[rows]
+        values = self._reader.read(place.name, rows)
         if not all_finite(values):
             raise CheckpointError(
                 f"{self.source.path}: tensor '{place.name}' holds NaN or infinity: it is damaged. Download it again."

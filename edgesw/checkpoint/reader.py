@@ -68,6 +68,8 @@ class TensorReader:
         """
         tensor, decode = self._readable(name)
         vector = len(tensor.shape) < 2  # read whole, as a single row
+        if not vector and isinstance(rows, np.ndarray) and len(rows) == tensor.stored_shape[0]:
+            return self.read(name)[rows]  # in another order: many times as fast as row after row
         shape, stored = ((1, *(each or (1,))) if vector else each for each in (tensor.shape, tensor.stored_shape))
         try:
             values = _read_rows(tensor, stored, decode, shape[1:], None if vector else rows)

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from edgesw import __version__
-from edgesw.calibration.calibrate import Calibration, calibration_text
+from edgesw.calibration.calibrate import Calibration, calibrate, calibration_text
 from edgesw.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from edgesw.checkpoint.content_index import content_of
 from edgesw.checkpoint.source import plain_name
@@ -23,10 +23,10 @@ from edgesw.compress.hold_out import HoldOut
 from edgesw.compress.matrix_store import MatrixStore, Policy
 from edgesw.compress.parallel import MatrixWorkers, matrix_tasks
 from edgesw.compress.plan import CompressionPlan, Schemes
-from edgesw.conversion.calibrated import calibrated
 from edgesw.conversion.hold_out import SuperWeights, find_super_weights
 from edgesw.conversion.model_card import model_card
 from edgesw.conversion.plans import Plans, make_plans
+from edgesw.conversion.product_type import with_products
 from edgesw.conversion.settings import Settings
 from edgesw.conversion.verify import Checked, Written, check_models
 from edgesw.errors import CheckpointError, EdgeswError
@@ -93,7 +93,8 @@ def convert(
         super_weights, hold_out = SuperWeights({}), HoldOut()
         if settings.hold_out:
             super_weights = find_super_weights(checkpoint, tokenizer, progress)
-        calibration = calibrated(checkpoint, tokenizer, text, progress, effort=settings.effort, gradients=plans.mixed)
+        calibration = calibrate(checkpoint, tokenizer, text, progress, effort=settings.effort, gradients=plans.mixed)
+        calibration = with_products(checkpoint, calibration)
         if settings.hold_out:
             extremes = calibration.extremes if settings.activations in SHARED_RANGES else {}
             hold_out = super_weights.hold_out(calibration.mean_squares, extremes, settings.hold_out_fraction)

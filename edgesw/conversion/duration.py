@@ -33,8 +33,8 @@ def processor_seconds(plans: Plans, text: Text | None) -> float:
     """The seconds that `convert` takes on one core of this machine, with this calibration text; several cores share
     them. Its constants were measured on SmolLM2-135M (`python -m benchmarks conversion`)."""
     spec, settings = plans.spec, plans.settings
-    rates, fast = product_rates(), product_rates()[product_dtype()]
-    slow = rates[torch.float32]
+    rates = product_rates()
+    slow, fast = rates[torch.float32], rates[product_dtype()]
     shapes = [spec.matrix_shape(kind) for kind in LAYER_MATRICES]
     weights = spec.layers * sum(map(prod, shapes))
     every = weights + spec.vocab_size * spec.hidden_size

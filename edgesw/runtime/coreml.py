@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from edgesw.errors import PackageError, first_line
 from edgesw.formats.coreml_layout import COUNTER, COUNTER_BASE
@@ -140,9 +141,7 @@ def _logits(results: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:
-    import torch  # numpy takes ten times as long to widen float16
-
-    widened: np.ndarray = torch.from_numpy(values).float().numpy()
+    widened: np.ndarray = torch.from_numpy(values).float().numpy()  # numpy takes ten times as long for float16
     return widened
 
 

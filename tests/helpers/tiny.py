@@ -175,17 +175,19 @@ def compressed_llama(folder: Path, package: Path) -> Any:
     """transformers' Llama with the weights that a package's matrices stand for, compressed anew by the same plan."""
     import torch
 
+    from edgesw.calibration.calibrate import calibrate
     from edgesw.checkpoint.checkpoint import open_checkpoint
     from edgesw.compress.hold_out import HoldOut
     from edgesw.compress.plan import make_plan
-    from edgesw.conversion.calibrated import calibrated
     from edgesw.conversion.convert import compressed_decoder
+    from edgesw.conversion.product_type import with_products
     from edgesw.package.manifest import read_manifest
     from edgesw.text.tokenizer import Tokenizer
 
     checkpoint, manifest = open_checkpoint(str(folder)), read_manifest(package)
     text = shipped_text("calibration")
-    calibration = calibrated(checkpoint, Tokenizer.from_folder(folder), text, lambda *_: None)
+    calibration = calibrate(checkpoint, Tokenizer.from_folder(folder), text, lambda *_: None)
+    calibration = with_products(checkpoint, calibration)
     plan = make_plan(checkpoint.spec, OnnxTarget().capabilities(OnnxOptions()), manifest.settings.bits)
     columns = {name: tuple(each) for name, each in manifest.held_out_columns.items()}
     fraction = manifest.settings.hold_out_fraction
