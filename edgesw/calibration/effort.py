@@ -5,7 +5,7 @@ from __future__ import annotations
 EFFORTS = ("fast", "balanced", "best")
 """No error compensation; compensation on some windows of the text; on all of it."""
 MOST_WINDOWS = 256
-# The windows that `balanced` reads of a model with so many parameters. A larger one gets fewer, down to the fewest.
+# `balanced` reads this many windows for models up to this size, and fewer for larger ones, but never below the minimum.
 BALANCED_WINDOWS, BALANCED_PARAMETERS, FEWEST_WINDOWS = 32, 150e6, 8
 
 

@@ -21,12 +21,11 @@ from edgesw.decoder.ops import Weights
 from edgesw.decoder.spec import DecoderSpec
 from edgesw.runtime.streams import Stream, StreamOps
 
-# The errors of a matrix with more columns are not compensated: its Hessian and what is computed from it are several
-# square matrices of so many rows, 3 GB and more.
+# Wider matrices are not compensated: the Hessian and what is computed from it would take 3 GB or more.
 MOST_COLUMNS = 8192
 # The most bytes of a matrix's inputs that are held in memory, not computed each time they are read.
 CACHED = 512 << 20
-# A matrix that is its own transpose is computed in so many strips, each as far as the diagonal.
+# A symmetric product is computed in this many strips of columns, each only down to the diagonal.
 GRAM_PARTS = 8
 
 

@@ -19,7 +19,7 @@ from edgesw.text.texts import Text
 # weight takes, that compensating it takes, and that each column adds to that; seconds for a gigabyte written.
 START, FIT, DESCENT, DESCENT_COLUMN, WRITING = 6.0, 30.0, 60.0, 0.07, 2.0
 REFERENCE = 100e9
-# Forward passes that finding super weights takes where there are candidates, each over so many tokens of text.
+# Finding super weights in a model that has candidates: the number of forward passes, and the tokens in each.
 DETECTION_PASSES, DETECTION_TOKENS = 24, 2048
 # What a pass takes more than its products, where statistics of its inputs are taken, and where errors are compensated.
 STATISTICS, STREAMS = 1.6, 1.5

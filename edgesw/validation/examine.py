@@ -92,8 +92,8 @@ def examine(
     quantized_inputs: bool,
     progress: Callable[[int], None],
 ) -> Examination:
-    """Examines a target on the first TOKENS of a window of ids (tokens,): one pass, layer by layer, of the float model
-    beside the same with the package's matrices."""
+    """Examines a target on the first TOKENS of a window of ids (tokens,). One pass runs the float model twice, layer by
+    layer: with its own matrices and with the package's."""
     ids, spec = ids[None, :TOKENS], checkpoint.spec
     errors: list[MatrixError] = []
     own = StoredWeights(checkpoint, stored)

@@ -13,7 +13,7 @@ import torch
 from edgesw.runtime.packaged_decoder import PackagedDecoder, feed
 
 AT_ONCE = 1 << 22
-"""Probabilities computed at a time: memory for all of a window would be taken from the system anew for each step."""
+"""Probabilities computed at a time. A whole window's are so large that every step would ask the system for memory."""
 
 
 @dataclass(frozen=True)
